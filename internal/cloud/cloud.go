@@ -1,0 +1,70 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package cloud is what a builder sees of a cloud.
+//
+// It belongs to its consumers, the launch loop and the build phases, and names
+// only what they need: ask for a machine, look one up, wait for it, make an
+// image of it, remove both. An adapter (internal/oci, internal/ec2) implements
+// it and keeps everything else about its cloud to itself.
+package cloud
+
+import (
+	"context"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+)
+
+// Verdict is an error of a cloud, understood.
+type Verdict struct {
+	Outcome capacity.Outcome
+	// Ambiguous means that the request may have taken effect all the same: the
+	// reply was lost, or came from something in between.
+	Ambiguous bool
+	// Reason is one sentence for people: what happened, in the cloud's terms,
+	// with its code and request id.
+	Reason string
+}
+
+// Launcher is a cloud as the search for a machine sees it.
+type Launcher interface {
+	// Launch asks exactly once for a machine on offer and returns its id as
+	// soon as the cloud has accepted. The machine is tagged with token.
+	// Sending the same token again is safe.
+	Launch(ctx context.Context, offer capacity.Offer, token string) (id string, err error)
+	// Find returns the ids of the machines that were asked for with token and
+	// are not on their way out.
+	Find(ctx context.Context, token string) (ids []string, err error)
+	// AwaitMachine returns when the machine runs and has an address. If the
+	// machine dies or stays stuck on the way, the error says what the cloud
+	// gives as the reason, and Classify understands it.
+	AwaitMachine(ctx context.Context, id string) error
+	// Terminate removes the machine and its disk, and returns when both are
+	// gone. A machine that is gone already is no error.
+	Terminate(ctx context.Context, id string) error
+	// Classify understands an error of the methods above.
+	Classify(err error) Verdict
+}
+
+// Imager is a cloud as the imaging phase sees it.
+type Imager interface {
+	// StartImage asks for an image of the machine, marked as unfinished.
+	StartImage(ctx context.Context, machine, token string) (image string, err error)
+	// FindImages returns the ids of the images asked for with token.
+	FindImages(ctx context.Context, token string) (ids []string, err error)
+	// FinishImage waits until the image is there, completes and verifies it
+	// (firmware, shapes it may start on), and marks it as finished.
+	FinishImage(ctx context.Context, image string) error
+	// DeleteImage removes an image. One that is gone already is no error.
+	DeleteImage(ctx context.Context, image string) error
+	// Lost says whether err leaves open if the request took effect.
+	Lost(err error) bool
+}
+
+// Cloud is everything that a build needs.
+type Cloud interface {
+	Launcher
+	Imager
+	// Address is where the machine's SSH can be reached.
+	Address(ctx context.Context, machine string) (string, error)
+}

@@ -1,0 +1,182 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package launch looks for a machine until there is one.
+//
+// It is the shell around the pure search of internal/capacity: it asks the
+// search for the next move, asks the cloud for a machine, tells the search
+// what came of it, and says every step of the way. It never holds two machines
+// at once, it never forgets one (an id is recorded before it is waited for,
+// and a reply that got lost is looked up by its token), and a cancelled
+// context ends it at once with whatever it made handed to the caller.
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+// requestGrace is how long a launch request that is under way may go on after
+// a cancel. Cut off, it would leave open whether there is a machine.
+const requestGrace = 20 * time.Second
+
+// lookups is how often a machine whose launch reply was lost is looked for; a
+// list may lag behind a creation.
+const lookups = 4
+
+// Said is where the loop tells what it does: one sentence at a time.
+type Said func(format string, args ...any)
+
+// Loop looks for one machine.
+type Loop struct {
+	Cloud  cloud.Launcher
+	Policy capacity.Policy
+	Offers []capacity.Offer
+	// Token makes the retry token of one attempt.
+	Token func(parts ...string) string
+	Say   Said
+	// Made is called with the id of every machine that comes into being, before
+	// it is waited for, and Gone when it has been removed again.
+	Made func(id string)
+	Gone func(id string)
+}
+
+// NoMachineError says that the search ended without a machine.
+type NoMachineError struct {
+	Why   string
+	Tried []capacity.Tried
+}
+
+func (e *NoMachineError) Error() string { return "no machine could be had: " + e.Why }
+
+// Run returns the id of a running machine and the offer it runs on. An error
+// is ctx's, or a *NoMachineError.
+func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err error) {
+	search := capacity.New(l.Policy, l.Offers)
+	for attempt := 1; ; {
+		if err := ctx.Err(); err != nil {
+			return "", capacity.Offer{}, err
+		}
+		move := search.Next(time.Now())
+		switch {
+		case move.GiveUp != "":
+			return "", capacity.Offer{}, &NoMachineError{Why: move.GiveUp, Tried: search.Tried()}
+		case move.Try == nil:
+			if err := wait.Sleep(ctx, time.Until(move.Until)); err != nil {
+				return "", capacity.Offer{}, err
+			}
+		default:
+			id, verdict, err := l.attempt(ctx, *move.Try, attempt)
+			if err != nil {
+				return "", capacity.Offer{}, err
+			}
+			search.Observe(*move.Try, time.Now(), verdict.Outcome, verdict.Reason)
+			if id != "" {
+				l.Say("Attempt %d: %s: launched (%s)", attempt, *move.Try, id)
+				return id, *move.Try, nil
+			}
+			l.Say("Attempt %d: %s: %s. %s. %s", attempt, *move.Try, verdict.Outcome, verdict.Reason, l.outlook(search.Next(time.Now())))
+			attempt++
+		}
+	}
+}
+
+// outlook says what comes next, and how long the search may still take.
+func (l *Loop) outlook(next capacity.Move) string {
+	now := time.Now()
+	var s string
+	switch {
+	case next.GiveUp != "":
+		return "Giving up"
+	case next.Try != nil:
+		s = "Trying " + next.Try.String() + " now"
+	default:
+		s = "Next try in " + next.Until.Sub(now).Round(time.Second).String()
+	}
+	if d := l.Policy.Deadline; !d.IsZero() {
+		s += ", " + d.Sub(now).Round(time.Second).String() + " left"
+	}
+	return s
+}
+
+// attempt asks once for a machine. It returns the id of a running one, or a
+// verdict; an error only when ctx is done or something made could not be
+// removed (holding two machines is never an option).
+func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cloud.Verdict, error) {
+	token := l.Token("launch", o.Region, o.String(), strconv.Itoa(n))
+	id, err := l.launch(ctx, o, token)
+	if err != nil {
+		v := l.Cloud.Classify(err)
+		if v.Ambiguous {
+			id, err = l.find(ctx, token)
+			if err != nil {
+				return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
+			}
+			if id != "" {
+				l.Made(id)
+				l.Say("The reply to the launch was lost, but the machine is there (%s)", id)
+			}
+		}
+		if ctx.Err() != nil {
+			return "", v, ctx.Err()
+		}
+		if id == "" {
+			return "", v, nil
+		}
+	} else {
+		l.Made(id)
+	}
+	err = l.Cloud.AwaitMachine(ctx, id)
+	if err == nil {
+		return id, cloud.Verdict{Outcome: capacity.Launched}, nil
+	}
+	if ctx.Err() != nil {
+		return "", cloud.Verdict{}, ctx.Err() // the caller undoes what Made told
+	}
+	v := l.Cloud.Classify(err)
+	if terr := l.Cloud.Terminate(ctx, id); terr != nil {
+		return "", v, fmt.Errorf("machine %s did not come up (%s) and cannot be removed: %w", id, v.Reason, terr)
+	}
+	l.Gone(id)
+	return "", v, nil
+}
+
+// launch sends the request with a grace: a cancel does not cut it short.
+func (l *Loop) launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
+	return l.Cloud.Launch(g, o, token)
+}
+
+// find looks for the machine of a launch whose reply was lost.
+func (l *Loop) find(ctx context.Context, token string) (string, error) {
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
+	var found string
+	looks := 0
+	err := wait.Loop{
+		What: "the machine of a lost launch reply", Pace: wait.Quick,
+		Tolerate: func(error) bool { return looks < lookups },
+	}.Until(g, func(ctx context.Context) (bool, error) {
+		looks++
+		ids, err := l.Cloud.Find(ctx, token)
+		if err != nil {
+			return false, err
+		}
+		if len(ids) > 0 {
+			found = ids[0]
+		}
+		return found != "" || looks >= lookups, nil
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return "", err
+	}
+	return found, ctx.Err()
+}

@@ -1,0 +1,153 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package wait is the one place where the product sleeps.
+//
+// Everything that takes a while in a cloud is waited for here, so that three
+// promises hold everywhere: a cancelled context ends a wait at once, each wait
+// has one limit that the message names when it is hit, and polling is fast
+// where a change is near and slow where it is not.
+package wait
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Sleep returns after d, or earlier with ctx's error. A d of zero or less only
+// checks ctx.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil || d <= 0 {
+		return err
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// Pace says how often something is looked at: First after the start, then
+// Factor times longer after each look, never longer than Max.
+type Pace struct {
+	First  time.Duration
+	Max    time.Duration
+	Factor float64 // 1 keeps the pace; less than 1 counts as 1
+}
+
+// The paces of the product. A quick state (VNIC attached, instance running) is
+// a matter of seconds to a minute; a slow one (image made, exported, imported)
+// of minutes, where a late look costs less than it would in a short wait.
+var (
+	Quick = Pace{First: 250 * time.Millisecond, Max: 3 * time.Second, Factor: 1.4}
+	Slow  = Pace{First: 500 * time.Millisecond, Max: 10 * time.Second, Factor: 1.3}
+	// Backoff is for calls that the service refused for the moment.
+	Backoff = Pace{First: 500 * time.Millisecond, Max: 20 * time.Second, Factor: 2}
+)
+
+// next is the pause after one of length d.
+func (p Pace) next(d time.Duration) time.Duration {
+	if p.Factor > 1 {
+		d = time.Duration(float64(d) * p.Factor)
+	}
+	return min(d, p.Max)
+}
+
+// Loop describes one wait.
+type Loop struct {
+	// What is awaited, as the end of "timed out after 5m waiting for ...".
+	What string
+	// Timeout limits the whole wait; 0 means that only ctx does.
+	Timeout time.Duration
+	// Option is the setting that raises Timeout; the message names it.
+	Option string
+	Pace   Pace
+	// Tolerate says which errors of a look are no reason to stop waiting. A
+	// nil Tolerate stops at every error.
+	Tolerate func(error) bool
+	// Progress, if set, is called about every ProgressEvery (one minute by
+	// default) with the time passed.
+	Progress      func(elapsed time.Duration)
+	ProgressEvery time.Duration
+}
+
+// TimeoutError says that a wait took longer than it was allowed to.
+type TimeoutError struct {
+	What   string
+	After  time.Duration
+	Option string
+	Last   error // the last tolerated error, if any
+}
+
+func (e *TimeoutError) Error() string {
+	s := fmt.Sprintf("timed out after %s waiting for %s", e.After, e.What)
+	if e.Option != "" {
+		s += fmt.Sprintf(" (the limit is the option %q)", e.Option)
+	}
+	if e.Last != nil {
+		s += fmt.Sprintf("; the last answer was: %v", e.Last)
+	}
+	return s
+}
+
+func (e *TimeoutError) Unwrap() error { return e.Last }
+
+// Until looks until look says that it is done. It returns look's first error
+// that is not tolerated, ctx's error, or a *TimeoutError.
+func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, err error)) error {
+	start := time.Now()
+	every := l.ProgressEvery
+	if every <= 0 {
+		every = time.Minute
+	}
+	told := start
+	pause := l.Pace.First
+	var last error
+	for {
+		done, err := look(ctx)
+		if ctx.Err() != nil && !done {
+			return errors.Join(ctx.Err(), err)
+		}
+		switch {
+		case err == nil && done:
+			return nil
+		case err == nil:
+			last = nil
+		case l.Tolerate == nil || !l.Tolerate(err):
+			return err
+		default:
+			last = err
+		}
+		elapsed := time.Since(start)
+		if l.Timeout > 0 && elapsed >= l.Timeout {
+			return &TimeoutError{What: l.What, After: l.Timeout, Option: l.Option, Last: last}
+		}
+		if l.Progress != nil && time.Since(told) >= every {
+			told = time.Now()
+			l.Progress(elapsed.Round(time.Second))
+		}
+		d := jitter(pause)
+		if l.Timeout > 0 {
+			d = min(d, l.Timeout-elapsed)
+		}
+		if err := Sleep(ctx, d); err != nil {
+			return err
+		}
+		pause = l.Pace.next(pause)
+	}
+}
+
+// jitter spreads d by a tenth, so that builds started together do not ask
+// together for ever.
+func jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return d - d/10 + time.Duration(rand.Int64N(int64(d/5)+1))
+}
