@@ -178,5 +178,5 @@ func (l *Loop) find(ctx context.Context, token string) (string, error) {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return "", err
 	}
-	return found, ctx.Err()
+	return found, nil
 }
