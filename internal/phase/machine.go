@@ -1,0 +1,169 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package phase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/launch"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+)
+
+// FindMachine looks for a machine wherever the plan says that one may be.
+type FindMachine struct {
+	UI    packersdk.Ui
+	Cloud cloud.Cloud
+	Token func(parts ...string) string
+	// Plan checks everything that can be checked before something costs money
+	// and lists the offers in the order in which they are tried.
+	Plan func(ctx context.Context) ([]capacity.Offer, error)
+	// Interval, Round and Timeout pace the search (see capacity.Policy).
+	Interval, Round, Timeout time.Duration
+
+	// Results of Run.
+	ID      string
+	Offer   capacity.Offer
+	Address string
+
+	made []string // every machine that exists because of us
+}
+
+// Name implements Phase.
+func (p *FindMachine) Name() string { return "find a machine" }
+
+// Run implements Phase.
+func (p *FindMachine) Run(ctx context.Context) error {
+	offers, err := p.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	p.UI.Sayf("Looking for a machine in %d places, for up to %s", len(offers), p.Timeout)
+	loop := launch.Loop{
+		Cloud:  p.Cloud,
+		Offers: offers,
+		Policy: capacity.Policy{Interval: p.Interval, Round: p.Round, Deadline: start.Add(p.Timeout), Retries: 2},
+		Token:  p.Token,
+		Say:    func(f string, a ...any) { p.UI.Sayf(f, a...) },
+		Made:   func(id string) { p.made = append(p.made, id) },
+		Gone:   p.gone,
+	}
+	p.ID, p.Offer, err = loop.Run(ctx)
+	if err != nil {
+		var none *launch.NoMachineError
+		if errors.As(err, &none) {
+			for _, t := range none.Tried {
+				if t.Attempts > 0 {
+					p.UI.Sayf("%s: %d attempts, last: %s. %s", t.Offer, t.Attempts, t.Last, t.Reason)
+				}
+			}
+		}
+		return err
+	}
+	if p.Address, err = p.Cloud.Address(ctx, p.ID); err != nil {
+		return err
+	}
+	p.UI.Sayf("Machine %s runs in %s after %s, address %s", p.ID, p.Offer, time.Since(start).Round(time.Second), p.Address)
+	return nil
+}
+
+func (p *FindMachine) gone(id string) {
+	for i, m := range p.made {
+		if m == id {
+			p.made = append(p.made[:i], p.made[i+1:]...)
+			return
+		}
+	}
+}
+
+// Undo implements Phase: no machine outlives its build.
+func (p *FindMachine) Undo(ctx context.Context, _ error) error {
+	var errs []error
+	for _, id := range p.made {
+		p.UI.Sayf("Terminating %s and its disk", id)
+		if err := p.Cloud.Terminate(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("machine %s could not be terminated, please do so by hand: %w", id, err))
+		}
+	}
+	p.made = nil
+	return errors.Join(errs...)
+}
+
+// MakeImage turns the provisioned machine into an image.
+type MakeImage struct {
+	UI      packersdk.Ui
+	Cloud   cloud.Cloud
+	Token   func(parts ...string) string
+	Machine *FindMachine
+
+	// ID is the image's, once Run has asked for it.
+	ID string
+
+	token string
+}
+
+// imageGrace is how long a request for an image that is under way may go on
+// after a cancel.
+const imageGrace = 30 * time.Second
+
+// Name implements Phase.
+func (p *MakeImage) Name() string { return "make an image" }
+
+// Run implements Phase.
+func (p *MakeImage) Run(ctx context.Context) error {
+	start := time.Now()
+	p.UI.Sayf("Making an image of %s", p.Machine.ID)
+	p.token = p.Token("image", p.Machine.ID)
+	if err := p.start(ctx); err != nil {
+		return err
+	}
+	p.UI.Sayf("Image %s is being made", p.ID)
+	if err := p.Cloud.FinishImage(ctx, p.ID); err != nil {
+		return err
+	}
+	p.UI.Sayf("Image %s is ready after %s", p.ID, time.Since(start).Round(time.Second))
+	return nil
+}
+
+// start asks for the image; a lost reply is looked up, never guessed.
+func (p *MakeImage) start(ctx context.Context) error {
+	g, cancel := wait.Grace(ctx, imageGrace)
+	defer cancel()
+	id, err := p.Cloud.StartImage(g, p.Machine.ID, p.token)
+	if err != nil && p.Cloud.Lost(err) {
+		ids, ferr := p.Cloud.FindImages(g, p.token)
+		if ferr != nil {
+			return fmt.Errorf("the reply to the request for an image was lost (%w) and the image cannot be looked up: %w", err, ferr)
+		}
+		if len(ids) > 0 {
+			id, err = ids[0], nil
+			p.UI.Sayf("The reply to the request for an image was lost, but the image is there")
+		}
+	}
+	p.ID = id
+	if err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Undo implements Phase: a failed build leaves no image, a half-made one is
+// never an artifact.
+func (p *MakeImage) Undo(ctx context.Context, failed error) error {
+	if failed == nil || p.ID == "" {
+		return nil
+	}
+	p.UI.Sayf("Deleting the unfinished image %s", p.ID)
+	if err := p.Cloud.DeleteImage(ctx, p.ID); err != nil {
+		return fmt.Errorf("image %s could not be deleted, please do so by hand: %w", p.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package phase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+)
+
+// Connect opens the connection over which the machine is provisioned.
+type Connect struct {
+	UI      packersdk.Ui
+	Config  *communicator.Config
+	Machine *FindMachine
+
+	// Comm is the open connection, nil with communicator = "none".
+	Comm packersdk.Communicator
+}
+
+// Name implements Phase.
+func (p *Connect) Name() string { return "connect to the machine" }
+
+// Run implements Phase.
+func (p *Connect) Run(ctx context.Context) error {
+	host := p.Machine.Address
+	if h := p.Config.Host(); h != "" {
+		host = h // ssh_host, where the machine is reached by another way
+	}
+	step := &communicator.StepConnect{
+		Config:    p.Config,
+		Host:      func(multistep.StateBag) (string, error) { return host, nil },
+		SSHConfig: p.Config.SSHConfigFunc(),
+	}
+	bag := new(multistep.BasicStateBag)
+	bag.Put("ui", p.UI)
+	if step.Run(ctx, bag) != multistep.ActionContinue {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err, ok := bag.Get("error").(error); ok {
+			return fmt.Errorf("could not connect to %s at %s (the limit is the option \"ssh_timeout\"): %w", p.Machine.ID, host, err)
+		}
+		return fmt.Errorf("could not connect to %s at %s", p.Machine.ID, host)
+	}
+	p.Comm, _ = bag.Get("communicator").(packersdk.Communicator)
+	return nil
+}
+
+// Undo implements Phase; the connection ends with the machine.
+func (p *Connect) Undo(context.Context, error) error { return nil }
+
+// Provision runs the template's provisioners.
+type Provision struct {
+	UI      packersdk.Ui
+	Hook    packersdk.Hook
+	Config  *communicator.Config
+	Machine *FindMachine
+	Connect *Connect
+
+	// Data is what provisioners and post-processors see as build.*.
+	Data map[string]interface{}
+
+	failed bool
+}
+
+// notHere is what Packer's provisioners see for an HTTP server that this
+// builder does not have; the values are the SDK's own.
+const notHere = "ERR_HTTP_%s_NOT_IMPLEMENTED_BY_BUILDER"
+
+// Name implements Phase.
+func (p *Provision) Name() string { return "provision the machine" }
+
+// Run implements Phase.
+func (p *Provision) Run(ctx context.Context) error {
+	p.Data = map[string]interface{}{
+		"ID":                p.Machine.ID,
+		"PackerRunUUID":     os.Getenv("PACKER_RUN_UUID"),
+		"PackerHTTPIP":      fmt.Sprintf(notHere, "IP"),
+		"PackerHTTPPort":    fmt.Sprintf(notHere, "PORT"),
+		"PackerHTTPAddr":    fmt.Sprintf(notHere, "ADDR"),
+		"Host":              p.Config.Host(),
+		"Port":              p.Config.Port(),
+		"User":              p.Config.User(),
+		"Password":          p.Config.Password(),
+		"ConnType":          p.Config.Type,
+		"SSHPublicKey":      string(p.Config.SSHPublicKey),
+		"SSHPrivateKey":     string(p.Config.SSHPrivateKey),
+		"SSHPrivateKeyFile": p.Config.SSHPrivateKeyFile,
+		"SSHAgentAuth":      p.Config.SSHAgentAuth,
+		"WinRMPassword":     p.Config.WinRMPassword,
+	}
+	err := p.hook(ctx, packersdk.HookProvision)
+	p.failed = err != nil
+	return err
+}
+
+// Undo implements Phase: it runs the error-cleanup-provisioner where the
+// template has one and provisioning failed.
+func (p *Provision) Undo(ctx context.Context, failed error) error {
+	if !p.failed || errors.Is(failed, context.Canceled) {
+		return nil
+	}
+	if err := p.hook(ctx, packersdk.HookCleanupProvision); err != nil {
+		return fmt.Errorf("the error-cleanup-provisioner failed: %w", err)
+	}
+	return nil
+}
+
+// UndoOnAbort keeps the error-cleanup-provisioner running under
+// -on-error=run-cleanup-provisioner, where nothing else is undone.
+func (p *Provision) UndoOnAbort() bool { return true }
+
+// hook runs one of Packer's hooks and returns when ctx is done, even where a
+// provisioner does not.
+func (p *Provision) hook(ctx context.Context, name string) error {
+	done := make(chan error, 1)
+	go func() { done <- p.Hook.Run(ctx, name, p.UI, p.Connect.Comm, p.Data) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
