@@ -1,0 +1,145 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package goss
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// longest is how much of one value a line shows. Files and command output can
+// be as long as they like; the beginning tells what was compared.
+const longest = 160
+
+// Text returns the report as lines for people: one line per failed test, the
+// rest by kind, the counts last.
+func (r *Report) Text() []string {
+	var lines []string
+	for i := range r.Tests {
+		if r.Tests[i].Outcome == Fail {
+			lines = append(lines, "FAILED   "+r.Tests[i].Line())
+		}
+	}
+	for _, group := range []struct {
+		label   string
+		outcome Outcome
+	}{{"skipped  ", Skip}, {"passed   ", Pass}} {
+		if kinds := r.kinds(group.outcome); kinds != "" {
+			lines = append(lines, group.label+kinds)
+		}
+	}
+	return append(lines, fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %s",
+		plural(len(r.Tests), "test"), r.Count(Pass), r.Count(Fail), r.Count(Skip), span(r.Duration)))
+}
+
+// Line describes one test: what was tested, what was expected and what was
+// found. The title comes first where the author gave one.
+func (t *Test) Line() string {
+	var b strings.Builder
+	if t.Title != "" {
+		b.WriteString(clean(t.Title) + ": ")
+	}
+	fmt.Fprintf(&b, "%s %s: %s: ", clean(t.Type), clean(t.ID), clean(t.Property))
+	switch {
+	case t.Err != "":
+		b.WriteString("could not be read: " + clean(t.Err))
+	case t.Outcome != Fail:
+		b.WriteString(t.Outcome.String())
+	default:
+		relation := clean(t.Relation)
+		if relation == "" {
+			relation = "to be"
+		}
+		fmt.Fprintf(&b, "expected %s %s, got %s", relation, value(t.Expected), actual(t.Actual))
+		if t.Missing != nil {
+			b.WriteString(", missing " + value(t.Missing))
+		}
+	}
+	return b.String()
+}
+
+// kinds counts the tests of one outcome by resource type, in the order of the
+// alphabet.
+func (r *Report) kinds(o Outcome) string {
+	count := map[string]int{}
+	var names []string
+	for i := range r.Tests {
+		if t := &r.Tests[i]; t.Outcome == o {
+			if count[t.Type] == 0 {
+				names = append(names, t.Type)
+			}
+			count[t.Type]++
+		}
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d %s", count[name], clean(name))
+	}
+	return strings.Join(names, ", ")
+}
+
+// value shows a JSON value on one line.
+func value(v json.RawMessage) string {
+	if v == nil {
+		return "nothing"
+	}
+	return clean(string(v))
+}
+
+// actual is value, except where goss 0.4 shows its own insides instead of what
+// it read: lists of patterns are matched against a stream.
+func actual(v json.RawMessage) string {
+	if string(v) == `"object: *bytes.Reader"` {
+		return "other text (goss does not show it)"
+	}
+	return value(v)
+}
+
+// span rounds a duration to what people want to read.
+func span(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+// firstLine returns the first line that says something, fit to be printed.
+func firstLine(b []byte) string {
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); line != "" {
+			return clean(line)
+		}
+	}
+	return ""
+}
+
+// clean makes text from the machine fit for one line of a terminal. The
+// machine chooses these bytes: they must neither steer the terminal nor start
+// a line of their own, which some CI systems would obey.
+func clean(s string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		if n++; n > longest {
+			b.WriteString("...")
+			break
+		}
+		switch {
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\t':
+			b.WriteByte(' ')
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,80 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package goss
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestText(t *testing.T) {
+	report, err := Parse(recording(t, "mixed.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`FAILED   Command echo hello: stdout: expected to have patterns ["hello","goodbye"], got other text (goss does not show it), missing ["goodbye"]`,
+		`FAILED   Command printf 'one\ntwo': exit-status: expected to be numerically eq 3, got 0`,
+		`FAILED   Command printf 'one\ntwo': stdout: expected to have patterns ["three"], got "one\ntwo", missing ["three"]`,
+		`FAILED   Command sleep 5: exit-status: could not be read: Command execution timed out (100ms)`,
+		`FAILED   must exist: File /etc/no-such-file: exists: expected to equal true, got false`,
+		`FAILED   User root: uid: expected to be numerically eq 1, got 0`,
+		`skipped  2 File`,
+		`passed   1 Command, 3 File, 1 User`,
+		`13 tests: 5 passed, 6 failed, 2 skipped in 101ms`,
+	}
+	if got := report.Text(); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestTextOfAPass(t *testing.T) {
+	report, err := Parse(recording(t, "pass.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := report.Text()
+	if len(got) != 2 || got[0] != "passed   2 Command, 3 File, 2 User" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestParseKeepsWhatLaterReportsNeed(t *testing.T) {
+	report, err := Parse(recording(t, "mixed.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Duration != 100809469*time.Nanosecond {
+		t.Errorf("duration %v", report.Duration)
+	}
+	i := slices.IndexFunc(report.Tests, func(x Test) bool { return x.ID == "/etc/no-such-file" && x.Property == "exists" })
+	if i < 0 {
+		t.Fatal("the test is not in the report")
+	}
+	got := report.Tests[i]
+	if got.Title != "must exist" || got.Meta["severity"] != "high" || got.Outcome != Fail || got.Duration <= 0 ||
+		string(got.Actual) != "false" || string(got.Expected) != "true" || got.Missing != nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// What the machine sends must stay on its line and leave the terminal alone.
+func TestLineIsOneHarmlessLine(t *testing.T) {
+	hostile := "a\x1b[2J\nb\r::error::\u202e" + strings.Repeat("x", 10_000)
+	test := Test{
+		Title: hostile, Type: hostile, ID: hostile, Property: hostile, Outcome: Fail, Relation: hostile,
+		Expected: json.RawMessage(`"` + strings.Repeat("é", 10_000) + `"`), Actual: json.RawMessage(hostile),
+	}
+	line := test.Line()
+	if strings.ContainsAny(line, "\n\r\x1b\u202e") || len(line) > 4000 {
+		t.Errorf("%d bytes: %q", len(line), line)
+	}
+	test.Err = hostile
+	if line := test.Line(); strings.ContainsAny(line, "\n\r\x1b\u202e") || !strings.Contains(line, "could not be read") {
+		t.Errorf("%q", line)
+	}
+}

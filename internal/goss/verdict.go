@@ -1,0 +1,137 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package goss
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reason is why a run of goss does not count as a success.
+type Reason int
+
+// The reasons, from "goss never ran" to "goss found something".
+const (
+	NotRun     Reason = iota + 1 // goss did not get as far as testing
+	Missing                      // the result did not come back
+	Empty                        // the result has nothing in it
+	Unreadable                   // the result is not what goss prints
+	Disagree                     // results, summary and exit code contradict one another
+	NoTests                      // there was nothing to test
+	AllSkipped                   // there was, and all of it was skipped
+	TooFew                       // fewer tests than demanded were carried out
+	Failed                       // at least one test failed
+)
+
+// Error is a verdict other than success.
+type Error struct {
+	Reason   Reason
+	sentence string
+}
+
+func (e *Error) Error() string { return e.sentence }
+
+// Again reports whether the same run could turn out better a little later. A
+// service may still be starting; a gossfile that cannot be read will not heal.
+func (e *Error) Again() bool { return e.Reason == Failed }
+
+func refuse(reason Reason, format string, args ...any) *Error {
+	return &Error{Reason: reason, sentence: fmt.Sprintf(format, args...)}
+}
+
+// Run is what is known of one run of goss after it ended.
+type Run struct {
+	// ExitCode is that of goss, or of the shell where goss could not start.
+	ExitCode int
+	// Output is the standard output of goss; nil if it could not be had.
+	Output []byte
+	// Warnings is the standard error of goss. It explains and never decides.
+	Warnings []byte
+}
+
+// Rules are the demands on a run beyond "nothing failed".
+type Rules struct {
+	// MinTests is how many tests must have been carried out, skipped ones not
+	// counted. Less than 1 counts as 1.
+	MinTests int
+}
+
+// Judge says what a run came to. A nil error means that the machine passed.
+// The error is of type *Error otherwise. The report is given whenever it could
+// be read, also beside an error.
+func Judge(run Run, rules Rules) (*Report, error) {
+	if run.ExitCode != 0 && run.ExitCode != 1 {
+		return nil, refuse(NotRun, "%s", explain(run))
+	}
+	if run.Output == nil {
+		return nil, refuse(Missing, "goss ended with exit code %d but its result is missing", run.ExitCode)
+	}
+	report, err := Parse(run.Output)
+	if err != nil {
+		var refusal *Error
+		if run.ExitCode == 1 && report == nil && errors.As(err, &refusal) {
+			// Misuse of a flag ends with 1 as well, and says so in words.
+			return nil, refuse(refusal.Reason, "%v%s", err, said(run.Warnings))
+		}
+		return report, err
+	}
+	failed, carriedOut := report.Count(Fail), report.Count(Pass)+report.Count(Fail)
+	switch {
+	case (run.ExitCode == 0) != (failed == 0):
+		return report, refuse(Disagree, "goss ended with exit code %d but its result holds %s",
+			run.ExitCode, plural(failed, "failed test"))
+	case failed > 0:
+		return report, refuse(Failed, "%d of %s failed", failed, plural(len(report.Tests), "goss test"))
+	case len(report.Tests) == 0:
+		return report, refuse(NoTests, "goss ran no test at all, which proves nothing about the machine")
+	case carriedOut == 0:
+		return report, refuse(AllSkipped, "all %s were skipped, which proves nothing about the machine",
+			plural(len(report.Tests), "goss test"))
+	case carriedOut < rules.MinTests:
+		return report, refuse(TooFew, "goss carried out %s but min_tests demands %d",
+			plural(carriedOut, "test"), rules.MinTests)
+	}
+	return report, nil
+}
+
+// explain puts an exit code that stands for no result at all into words.
+func explain(run Run) string {
+	// goss prints its own errors on standard output, a shell on standard error.
+	words := said(run.Output)
+	if words == "" {
+		words = said(run.Warnings)
+	}
+	switch code := run.ExitCode; {
+	case code == 3:
+		return "goss gave up after its own retry timeout (exit code 3)" + words
+	case code == 78:
+		return "goss could not load the gossfile or its variables (exit code 78)" + words
+	case code == 126:
+		return "the goss binary could not be executed: it is for another architecture, or its folder is mounted noexec (exit code 126)" + words
+	case code == 127:
+		return "the goss binary or the shell that starts it was not found (exit code 127)" + words
+	case code == 137:
+		return "goss was killed (exit code 137), most likely because the machine ran out of memory" + words
+	case code > 128 && code < 160:
+		return fmt.Sprintf("goss was ended by signal %d (exit code %d)%s", code-128, code, words)
+	default:
+		return fmt.Sprintf("goss ended with exit code %d, which it does not use for results%s", code, words)
+	}
+}
+
+// said quotes the first line of something that was printed, as the end of a
+// sentence.
+func said(printed []byte) string {
+	if line := firstLine(printed); line != "" {
+		return ": " + line
+	}
+	return ""
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
