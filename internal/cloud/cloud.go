@@ -48,7 +48,9 @@ type Launcher interface {
 
 // Imager is a cloud as the imaging phase sees it.
 type Imager interface {
-	// StartImage asks for an image of the machine, marked as unfinished.
+	// StartImage asks for an image of the machine, marked as unfinished. A
+	// request that is under way is not cut short when ctx ends; its id is
+	// returned all the same.
 	StartImage(ctx context.Context, machine, token string) (image string, err error)
 	// FindImages returns the ids of the images asked for with token.
 	FindImages(ctx context.Context, token string) (ids []string, err error)

@@ -110,9 +110,9 @@ type MakeImage struct {
 	token string
 }
 
-// imageGrace is how long a request for an image that is under way may go on
-// after a cancel.
-const imageGrace = 30 * time.Second
+// lookupGrace is how long an image whose reply was lost is looked for after a
+// cancel.
+const lookupGrace = 20 * time.Second
 
 // Name implements Phase.
 func (p *MakeImage) Name() string { return "make an image" }
@@ -135,10 +135,10 @@ func (p *MakeImage) Run(ctx context.Context) error {
 
 // start asks for the image; a lost reply is looked up, never guessed.
 func (p *MakeImage) start(ctx context.Context) error {
-	g, cancel := wait.Grace(ctx, imageGrace)
-	defer cancel()
-	id, err := p.Cloud.StartImage(g, p.Machine.ID, p.token)
+	id, err := p.Cloud.StartImage(ctx, p.Machine.ID, p.token)
 	if err != nil && p.Cloud.Lost(err) {
+		g, cancel := wait.Grace(ctx, lookupGrace)
+		defer cancel()
 		ids, ferr := p.Cloud.FindImages(g, p.token)
 		if ferr != nil {
 			return fmt.Errorf("the reply to the request for an image was lost (%w) and the image cannot be looked up: %w", err, ferr)

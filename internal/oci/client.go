@@ -1,0 +1,119 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/oracle/oci-go-sdk/v65/common"
+	"github.com/oracle/oci-go-sdk/v65/core"
+	"github.com/oracle/oci-go-sdk/v65/identity"
+	"github.com/oracle/oci-go-sdk/v65/limits"
+	"github.com/oracle/oci-go-sdk/v65/objectstorage"
+	"github.com/oracle/oci-go-sdk/v65/workrequests"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+// Client is one user's access to one region.
+type Client struct {
+	Region  string
+	Tenancy string
+
+	compute  core.ComputeClient
+	network  core.VirtualNetworkClient
+	volumes  core.BlockstorageClient
+	identity identity.IdentityClient
+	limits   limits.LimitsClient
+	objects  objectstorage.ObjectStorageClient
+	work     workrequests.WorkRequestClient
+}
+
+// Options are what tests and user agents need.
+type Options struct {
+	// UserAgent is appended to the SDK's own, "packer-plugin-armfree/1.2.3".
+	UserAgent string
+	// HTTP replaces the SDK's HTTP client, for tests that have a network of
+	// their own.
+	HTTP *http.Client
+}
+
+// NewClient prepares the clients of all services. It makes no request.
+func NewClient(c Credentials, o Options) (*Client, error) {
+	p, err := c.provider()
+	if err != nil {
+		return nil, err
+	}
+	cl := &Client{Region: c.Region, Tenancy: c.Tenancy}
+	if cl.compute, err = core.NewComputeClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
+	if cl.network, err = core.NewVirtualNetworkClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
+	if cl.volumes, err = core.NewBlockstorageClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
+	if cl.identity, err = identity.NewIdentityClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
+	if cl.limits, err = limits.NewLimitsClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
+	if cl.objects, err = objectstorage.NewObjectStorageClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
+	if cl.work, err = workrequests.NewWorkRequestClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
+	for _, b := range []*common.BaseClient{
+		&cl.compute.BaseClient, &cl.network.BaseClient, &cl.volumes.BaseClient, &cl.identity.BaseClient,
+		&cl.limits.BaseClient, &cl.objects.BaseClient, &cl.work.BaseClient,
+	} {
+		none := common.NoRetryPolicy()
+		b.Configuration.RetryPolicy = &none
+		b.Configuration.CircuitBreaker = nil
+		if o.UserAgent != "" {
+			b.UserAgent += " " + o.UserAgent
+		}
+		if o.HTTP != nil {
+			b.HTTPClient = o.HTTP
+		}
+		b.HTTPClient = tolerant{next: b.HTTPClient, again: newLenient(o.HTTP)}
+	}
+	return cl, nil
+}
+
+// once is the request metadata of every call: exactly one attempt, whatever
+// the environment says.
+func once() common.RequestMetadata {
+	p := common.NoRetryPolicy()
+	return common.RequestMetadata{RetryPolicy: &p}
+}
+
+// repeatFor limits how long a call is repeated that the service refuses for
+// the moment.
+const repeatFor = 3 * time.Minute
+
+// repeat makes a call that may safely be made again: a read, a deletion, or a
+// creation with a retry token. op and subject name it in errors: "get image",
+// "ocid1.image...".
+func repeat(ctx context.Context, op, subject string, call func(context.Context) error) error {
+	return repeatIf(ctx, op, subject, passing, call)
+}
+
+// repeatIf is repeat with the caller's own idea of which errors will pass.
+func repeatIf(ctx context.Context, op, subject string, passing func(error) bool, call func(context.Context) error) error {
+	return wait.Loop{
+		What: fmt.Sprintf("an answer to %q", op), Timeout: repeatFor, Pace: wait.Backoff, Tolerate: passing,
+	}.Until(ctx, func(ctx context.Context) (bool, error) {
+		if err := call(ctx); err != nil {
+			return false, wrap(op, subject, err)
+		}
+		return true, nil
+	})
+}

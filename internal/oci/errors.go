@@ -1,0 +1,189 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/oracle/oci-go-sdk/v65/common"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+)
+
+// Error is a failed call, or a resource that came to nothing, in one line.
+type Error struct {
+	Op        string // "launch instance"
+	Subject   string // what it was about: an OCID, a name; may be empty
+	Status    int    // HTTP status; 0 if no reply came or none was involved
+	Code      string // OCI's error code
+	Message   string
+	RequestID string
+	cause     error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Subject != "" {
+		b.WriteString(" " + e.Subject)
+	}
+	b.WriteString(": ")
+	if e.Status != 0 || e.Code != "" {
+		b.WriteString(strings.TrimSpace(fmt.Sprintf("%s %s", statusText(e.Status), e.Code)) + ": ")
+	}
+	b.WriteString(strings.TrimSpace(e.Message))
+	if e.RequestID != "" {
+		b.WriteString(" (request " + e.RequestID + ")")
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.cause }
+
+func statusText(status int) string {
+	if status == 0 {
+		return ""
+	}
+	return fmt.Sprint(status)
+}
+
+// wrap turns an error of the SDK into an *Error.
+func wrap(op, subject string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Op: op, Subject: subject, Message: err.Error(), cause: err}
+	var se common.ServiceError
+	if errors.As(err, &se) {
+		e.Status, e.Code, e.Message, e.RequestID = se.GetHTTPStatusCode(), se.GetCode(), se.GetMessage(), se.GetOpcRequestID()
+		return e
+	}
+	// The SDK and net/http put the URL into their texts; it may be a secret.
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		e.Message = "no reply: " + ue.Err.Error()
+	}
+	return e
+}
+
+// missing says that the thing does not exist, or that we may not see it.
+func missing(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusNotFound
+}
+
+// code says whether err carries one of OCI's error codes.
+func code(err error, codes ...string) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, c := range codes {
+		if e.Code == c {
+			return true
+		}
+	}
+	return false
+}
+
+// passing says that the same call may succeed a little later.
+func passing(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return false
+	case lost(err), e.Status == http.StatusTooManyRequests, e.Status >= 500:
+		return true
+	// "Conflict with another image operation, try again later" has the code
+	// Conflict, which the SDK does not count among what passes.
+	case e.Status == http.StatusConflict:
+		return code(err, "Conflict", "IncorrectState", "LockConflict", "ExternalServerIncorrectState")
+	}
+	return false
+}
+
+// lost says that no reply came from the service itself: the request may have
+// taken effect.
+func lost(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	case 0:
+		return e.Code == "" && network(e.cause)
+	}
+	return false
+}
+
+// network says that err is about the connection and not about the request.
+func network(err error) bool {
+	var ne net.Error
+	var oe *net.OpError
+	switch {
+	case err == nil:
+		return false
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return true
+	case errors.As(err, &ne), errors.As(err, &oe):
+		return true
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return true
+	}
+	return malformed(err)
+}
+
+// Classify implements cloud.Launcher: it is the one table that turns what OCI
+// says about a launch into what the search understands. The texts are OCI's;
+// where they come from is listed in docs/architecture.md.
+func (*Client) Classify(err error) cloud.Verdict {
+	v := cloud.Verdict{Outcome: capacity.Rejected, Reason: err.Error()}
+	var e *Error
+	if !errors.As(err, &e) {
+		return v
+	}
+	msg := strings.ToLower(e.Message)
+	switch {
+	// "Out of host capacity." comes as an ordinary 500 InternalError: only the
+	// text tells it from a failure of the service.
+	case strings.Contains(msg, "out of host capacity"), strings.Contains(msg, "out of capacity"):
+		v.Outcome = capacity.NoCapacity
+	case code(err, stuckCode):
+		v.Outcome = capacity.NoCapacity
+	case code(err, "LimitExceeded", "QuotaExceeded"), strings.Contains(msg, "service limit reached"):
+		v.Outcome = capacity.LimitReached
+	case e.Status == http.StatusTooManyRequests:
+		v.Outcome = capacity.Throttled
+	// Some availability domains answer so for a shape that they do not have.
+	case e.Status == http.StatusNotFound && strings.Contains(msg, "shape"):
+		v.Outcome = capacity.Unavailable
+	case lost(err):
+		v.Outcome, v.Ambiguous = capacity.Transient, true
+	case e.Status >= 500, passing(err):
+		v.Outcome = capacity.Transient
+	// A machine that died after it was accepted, for a reason not known to be
+	// for good, may live elsewhere.
+	case e.Op == opStart:
+		v.Outcome = capacity.Transient
+	case code(err, "InvalidatedRetryToken"):
+		v.Outcome = capacity.Transient
+	}
+	return v
+}
+
+// Lost implements cloud.Imager.
+func (*Client) Lost(err error) bool { return lost(err) }

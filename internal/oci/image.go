@@ -1,0 +1,286 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oracle/oci-go-sdk/v65/core"
+	"github.com/oracle/oci-go-sdk/v65/workrequests"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+// requestGrace is how long a request that creates something may go on after a
+// cancel: cut short, it would leave open whether there is something to remove.
+const requestGrace = 20 * time.Second
+
+// StartImage implements cloud.Imager.
+func (b *Build) StartImage(ctx context.Context, machine, token string) (string, error) {
+	id, work, err := b.createImage(ctx, token, core.CreateImageDetails{
+		CompartmentId: &b.cfg.ImageCompartment,
+		InstanceId:    &machine,
+		DisplayName:   &b.cfg.ImageName,
+		FreeformTags:  unfinished(b.owner, owner.RoleImage, b.cfg.ImageTags, token),
+	})
+	b.remember(id, work)
+	return id, err
+}
+
+// createImage asks for an image. The retry token makes it safe to ask again,
+// which "Conflict with another image operation, try again later" asks for.
+func (c *Client) createImage(ctx context.Context, token string, d core.CreateImageDetails) (id string, work *string, err error) {
+	err = repeat(ctx, "create image", text(d.DisplayName), func(ctx context.Context) error {
+		g, cancel := wait.Grace(ctx, requestGrace)
+		defer cancel()
+		r, err := c.compute.CreateImage(g, core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()})
+		if err == nil {
+			id, work = *r.Id, r.OpcWorkRequestId
+		}
+		return err
+	})
+	return id, work, err
+}
+
+// unfinished are the tags of an image that is not yet what it should be.
+func unfinished(o owner.Build, role string, user map[string]string, token string) map[string]string {
+	t := o.Tags(role, user)
+	t[owner.KeyState], t[owner.KeyAttempt] = owner.Unfinished, token
+	return t
+}
+
+// finished are its tags when it is: it belongs to the user from then on and
+// has no expiry.
+func finished(o owner.Build, role string, user map[string]string) map[string]string {
+	t := o.Tags(role, user)
+	if _, theirs := user[owner.KeyExpires]; !theirs {
+		delete(t, owner.KeyExpires)
+	}
+	return t
+}
+
+// FindImages implements cloud.Imager.
+func (b *Build) FindImages(ctx context.Context, token string) ([]string, error) {
+	return b.imagesOf(ctx, b.cfg.ImageCompartment, token)
+}
+
+// imagesOf lists the images in a compartment that were asked for with token.
+func (c *Client) imagesOf(ctx context.Context, compartment, token string) ([]string, error) {
+	var ids []string
+	err := pages(func(page *string) (*string, error) {
+		var r core.ListImagesResponse
+		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
+			r, err = c.compute.ListImages(ctx, core.ListImagesRequest{CompartmentId: &compartment, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, i := range r.Items {
+			if i.FreeformTags[owner.KeyAttempt] == token && i.LifecycleState != core.ImageLifecycleStateDeleted {
+				ids = append(ids, *i.Id)
+			}
+		}
+		return r.OpcNextPage, err
+	})
+	return ids, err
+}
+
+// FinishImage implements cloud.Imager.
+func (b *Build) FinishImage(ctx context.Context, id string) error {
+	progress := func(d time.Duration) { b.say("Still waiting for image %s (%s)", id, d) }
+	if err := b.awaitImage(ctx, "make image", id, b.workOf(id), b.cfg.ImageTimeout, "image_timeout", progress); err != nil {
+		return err
+	}
+	return b.completeImage(ctx, id, b.cfg.ImageShapes, finished(b.owner, owner.RoleImage, b.cfg.ImageTags))
+}
+
+// awaitImage waits until an image is AVAILABLE. One that ends as DELETED has
+// failed; its work request says why.
+func (c *Client) awaitImage(ctx context.Context, op, id, work string, limit time.Duration, option string, progress func(time.Duration)) error {
+	return wait.Loop{
+		What: "image " + id, Timeout: limit, Option: option, Pace: wait.Slow, Tolerate: passing, Progress: progress,
+	}.Until(ctx, func(ctx context.Context) (bool, error) {
+		r, err := c.compute.GetImage(ctx, core.GetImageRequest{ImageId: &id, RequestMetadata: once()})
+		if err != nil {
+			return false, wrap("get image", id, err)
+		}
+		switch r.LifecycleState {
+		case core.ImageLifecycleStateAvailable:
+			return true, c.workFailed(ctx, op, id, work)
+		case core.ImageLifecycleStateDeleted, core.ImageLifecycleStateDisabled:
+			e := &Error{Op: op, Subject: id, Message: fmt.Sprintf("it failed: the image is %s", r.LifecycleState)}
+			if code, msg, _ := c.workError(ctx, work); msg != "" {
+				e.Code, e.Message = code, msg
+			}
+			return false, e
+		}
+		return false, nil
+	})
+}
+
+// completeImage makes an available image fit for ARM64 machines and proves it:
+// it must start by UEFI, and it must be allowed on every one of shapes. Only
+// then is it marked as finished.
+func (c *Client) completeImage(ctx context.Context, id string, shapes []string, tags map[string]string) error {
+	img, err := c.image(ctx, id)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(shapes, armShape) {
+		if f := img.firmware; f != string(core.LaunchOptionsFirmwareUefi64) {
+			return fmt.Errorf("image %s has the firmware %s; ARM64 machines start only with %s, it would never boot", id, orNone(f), core.LaunchOptionsFirmwareUefi64)
+		}
+	}
+	for _, shape := range shapes {
+		err := repeat(ctx, "add shape "+shape+" to image", id, func(ctx context.Context) error {
+			_, err := c.compute.AddImageShapeCompatibilityEntry(ctx, core.AddImageShapeCompatibilityEntryRequest{
+				ImageId: &id, ShapeName: &shape, RequestMetadata: once(),
+			})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	has, err := c.imageShapes(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, shape := range shapes {
+		if !slices.Contains(has, shape) {
+			return fmt.Errorf("image %s still cannot start on %s although that was added; it can start on: %s", id, shape, orNone(strings.Join(has, ", ")))
+		}
+	}
+	return repeat(ctx, "update image", id, func(ctx context.Context) error {
+		_, err := c.compute.UpdateImage(ctx, core.UpdateImageRequest{
+			ImageId: &id, UpdateImageDetails: core.UpdateImageDetails{FreeformTags: tags}, RequestMetadata: once(),
+		})
+		return err
+	})
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// armShape recognises the Ampere shapes: VM.Standard.A1.Flex, BM.Standard.A4.48.
+func armShape(s string) bool {
+	_, rest, ok := strings.Cut(s, ".Standard.A")
+	return ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'
+}
+
+// imageShapes lists the shapes on which an image may start.
+func (c *Client) imageShapes(ctx context.Context, id string) ([]string, error) {
+	var shapes []string
+	err := pages(func(page *string) (*string, error) {
+		var r core.ListImageShapeCompatibilityEntriesResponse
+		err := repeat(ctx, "list shapes of image", id, func(ctx context.Context) (err error) {
+			r, err = c.compute.ListImageShapeCompatibilityEntries(ctx, core.ListImageShapeCompatibilityEntriesRequest{ImageId: &id, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, s := range r.Items {
+			if s.Shape != nil {
+				shapes = append(shapes, *s.Shape)
+			}
+		}
+		return r.OpcNextPage, err
+	})
+	return shapes, err
+}
+
+// DeleteImage implements cloud.Imager.
+func (c *Client) DeleteImage(ctx context.Context, id string) error {
+	err := wait.Loop{What: "image " + id + " to be deleted", Pace: wait.Backoff, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
+		_, err := c.compute.DeleteImage(ctx, core.DeleteImageRequest{ImageId: &id, RequestMetadata: once()})
+		return err == nil, wrap("delete image", id, err)
+	})
+	if missing(err) {
+		return nil
+	}
+	return err
+}
+
+// imageInfo is what we need to know of an image.
+type imageInfo struct {
+	name, firmware, os, osVersion string
+	state                         core.ImageLifecycleStateEnum
+	sizeMB                        int64
+}
+
+func (c *Client) image(ctx context.Context, id string) (i imageInfo, err error) {
+	err = repeat(ctx, "get image", id, func(ctx context.Context) error {
+		r, err := c.compute.GetImage(ctx, core.GetImageRequest{ImageId: &id, RequestMetadata: once()})
+		if err != nil {
+			return err
+		}
+		i = imageInfo{name: text(r.DisplayName), os: text(r.OperatingSystem), osVersion: text(r.OperatingSystemVersion), state: r.LifecycleState}
+		if r.LaunchOptions != nil {
+			i.firmware = string(r.LaunchOptions.Firmware)
+		}
+		if r.SizeInMBs != nil {
+			i.sizeMB = *r.SizeInMBs
+		}
+		return nil
+	})
+	return i, err
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// workError is the first error that a work request recorded, if any.
+func (c *Client) workError(ctx context.Context, id string) (code, msg string, err error) {
+	if id == "" {
+		return "", "", nil
+	}
+	var r workrequests.ListWorkRequestErrorsResponse
+	err = repeat(ctx, "list errors of work request", id, func(ctx context.Context) (err error) {
+		r, err = c.work.ListWorkRequestErrors(ctx, workrequests.ListWorkRequestErrorsRequest{WorkRequestId: &id, RequestMetadata: once()})
+		return err
+	})
+	for _, e := range r.Items {
+		if m := text(e.Message); m != "" {
+			return text(e.Code), m, err
+		}
+	}
+	return "", "", err
+}
+
+// workFailed is an error if the work request says that the work failed, though
+// the resource looks fine: an export may end so.
+func (c *Client) workFailed(ctx context.Context, op, subject, id string) error {
+	if id == "" {
+		return nil
+	}
+	var r workrequests.GetWorkRequestResponse
+	err := repeat(ctx, "get work request", id, func(ctx context.Context) (err error) {
+		r, err = c.work.GetWorkRequest(ctx, workrequests.GetWorkRequestRequest{WorkRequestId: &id, RequestMetadata: once()})
+		return err
+	})
+	if missing(err) {
+		return nil // it is not kept for ever; the resource's own state counts
+	}
+	if err != nil {
+		return err
+	}
+	switch r.Status {
+	case workrequests.WorkRequestStatusFailed, workrequests.WorkRequestStatusCanceled:
+		e := &Error{Op: op, Subject: subject, Message: fmt.Sprintf("its work request is %s", r.Status)}
+		if code, msg, _ := c.workError(ctx, id); msg != "" {
+			e.Code, e.Message = code, msg
+		}
+		return e
+	}
+	return nil
+}

@@ -1,0 +1,353 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log"
+	"sync"
+	"time"
+
+	"github.com/oracle/oci-go-sdk/v65/core"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+// opStart is the operation of an error that says why an accepted instance
+// never ran.
+const opStart = "start instance"
+
+// stuckCode is the code of such an error when the instance was never placed.
+const stuckCode = "NeverPlaced"
+
+// BuildConfig is what a build in one region needs to know.
+type BuildConfig struct {
+	Compartment        string
+	ImageCompartment   string
+	AvailabilityDomain string // pins the search to one; empty means all
+	FirstDomain        string // is tried first; ignored if it does not exist
+	BaseImage          string
+	Shape              string
+	Sizes              []Size // in the order in which they are tried
+	DiskGB             int64  // 0 keeps the image's size
+	Subnet             string
+	AssignPublicIP     *bool // nil leaves it to the subnet
+	UsePrivateIP       bool
+	InstanceName       string
+	InstanceTags       map[string]string
+	SSHPublicKey       string
+	UserData           []byte
+	ImageName          string
+	ImageTags          map[string]string
+	ImageShapes        []string // shapes on which the image must be able to start
+	SkipImage          bool     // nothing will be imaged: no need to check its limits
+
+	InstanceTimeout time.Duration // accepted to running
+	ImageTimeout    time.Duration // requested to available
+}
+
+// Size is how much of a flexible shape is asked for. The zero value is for
+// shapes that are not flexible.
+type Size struct {
+	OCPUs    float32
+	MemoryGB float32
+}
+
+// Build is one build in one region; it implements cloud.Cloud.
+type Build struct {
+	*Client
+	cfg   BuildConfig
+	owner owner.Build
+	say   func(format string, args ...any)
+
+	mu   sync.Mutex
+	work map[string]string // work request of an instance or image
+}
+
+// NewBuild prepares a build. say is told what takes long.
+func NewBuild(c *Client, cfg BuildConfig, o owner.Build, say func(format string, args ...any)) *Build {
+	return &Build{Client: c, cfg: cfg, owner: o, say: say, work: map[string]string{}}
+}
+
+func (b *Build) remember(id string, work *string) {
+	if work == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.work[id] = *work
+}
+
+func (b *Build) workOf(id string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.work[id]
+}
+
+// Launch implements cloud.Launcher with exactly one request.
+func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
+	tags := b.owner.Tags(owner.RoleInstance, b.cfg.InstanceTags)
+	tags[owner.KeyAttempt] = token
+	d := core.LaunchInstanceDetails{
+		AvailabilityDomain: &o.Zone,
+		CompartmentId:      &b.cfg.Compartment,
+		Shape:              &o.Shape,
+		FreeformTags:       tags,
+		SourceDetails:      core.InstanceSourceViaImageDetails{ImageId: &b.cfg.BaseImage, BootVolumeSizeInGBs: positive(b.cfg.DiskGB)},
+		CreateVnicDetails:  &core.CreateVnicDetails{SubnetId: &b.cfg.Subnet, AssignPublicIp: b.cfg.AssignPublicIP},
+		Metadata:           map[string]string{},
+	}
+	if o.FaultDomain != "" {
+		d.FaultDomain = &o.FaultDomain
+	}
+	if o.OCPUs > 0 {
+		d.ShapeConfig = &core.LaunchInstanceShapeConfigDetails{Ocpus: &o.OCPUs, MemoryInGBs: &o.MemoryGB}
+	}
+	if b.cfg.InstanceName != "" {
+		d.DisplayName = &b.cfg.InstanceName
+	}
+	if b.cfg.SSHPublicKey != "" {
+		d.Metadata["ssh_authorized_keys"] = b.cfg.SSHPublicKey
+	}
+	if len(b.cfg.UserData) > 0 {
+		d.Metadata["user_data"] = base64.StdEncoding.EncodeToString(b.cfg.UserData)
+	}
+	r, err := b.compute.LaunchInstance(ctx, core.LaunchInstanceRequest{
+		LaunchInstanceDetails: d, OpcRetryToken: &token, RequestMetadata: once(),
+	})
+	if err != nil {
+		return "", wrap("launch instance", "", err)
+	}
+	b.remember(*r.Id, r.OpcWorkRequestId)
+	return *r.Id, nil
+}
+
+func positive(n int64) *int64 {
+	if n <= 0 {
+		return nil
+	}
+	return &n
+}
+
+// Find implements cloud.Launcher.
+func (b *Build) Find(ctx context.Context, token string) ([]string, error) {
+	var ids []string
+	err := b.eachInstance(ctx, func(i core.Instance) {
+		if i.FreeformTags[owner.KeyAttempt] == token && !ended(i.LifecycleState) {
+			ids = append(ids, *i.Id)
+		}
+	})
+	return ids, err
+}
+
+func ended(s core.InstanceLifecycleStateEnum) bool {
+	return s == core.InstanceLifecycleStateTerminated || s == core.InstanceLifecycleStateTerminating
+}
+
+func (b *Build) eachInstance(ctx context.Context, see func(core.Instance)) error {
+	return pages(func(page *string) (*string, error) {
+		var r core.ListInstancesResponse
+		err := repeat(ctx, "list instances", "", func(ctx context.Context) (err error) {
+			r, err = b.compute.ListInstances(ctx, core.ListInstancesRequest{CompartmentId: &b.cfg.Compartment, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, i := range r.Items {
+			see(i)
+		}
+		return r.OpcNextPage, err
+	})
+}
+
+// pages follows opc-next-page to the end.
+func pages(fetch func(page *string) (next *string, err error)) error {
+	var page *string
+	for {
+		next, err := fetch(page)
+		if err != nil || next == nil || *next == "" {
+			return err
+		}
+		page = next
+	}
+}
+
+// AwaitMachine implements cloud.Launcher.
+func (b *Build) AwaitMachine(ctx context.Context, id string) error {
+	err := wait.Loop{
+		What: "instance " + id + " to run", Timeout: b.cfg.InstanceTimeout, Option: "instance_timeout",
+		Pace: wait.Quick, Tolerate: passing,
+		Progress: func(d time.Duration) { b.say("Still waiting for %s to run (%s)", id, d) },
+	}.Until(ctx, func(ctx context.Context) (bool, error) {
+		r, err := b.compute.GetInstance(ctx, core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+		if err != nil {
+			return false, wrap("get instance", id, err)
+		}
+		switch r.LifecycleState {
+		case core.InstanceLifecycleStateRunning:
+			return true, nil
+		case core.InstanceLifecycleStateProvisioning, core.InstanceLifecycleStateStarting:
+			return false, nil
+		}
+		return false, b.whyDead(ctx, id, r.LifecycleState)
+	})
+	var late *wait.TimeoutError
+	if errors.As(err, &late) {
+		return b.whyStuck(ctx, id, late)
+	}
+	return err
+}
+
+// whyDead finds the reason why an accepted instance never ran: a launch that
+// is answered with 200 may still fail, and only its work request says why.
+func (b *Build) whyDead(ctx context.Context, id string, state core.InstanceLifecycleStateEnum) error {
+	e := &Error{Op: opStart, Subject: id, Message: fmt.Sprintf("it was accepted and then became %s", state)}
+	code, msg, err := b.workError(ctx, b.workOf(id))
+	if err != nil {
+		log.Printf("[WARN] the work request of %s cannot be read: %v", id, err)
+	}
+	if msg != "" {
+		e.Code, e.Message = code, msg
+	}
+	return e
+}
+
+// whyStuck tells an instance that was never placed from one that is slow: no
+// boot volume was ever attached to it.
+func (b *Build) whyStuck(ctx context.Context, id string, late *wait.TimeoutError) error {
+	vols, err := b.bootVolumes(ctx, id)
+	if err == nil && len(vols) == 0 {
+		return &Error{Op: opStart, Subject: id, Code: stuckCode, Message: "no host was found for it within " + late.After.String(), cause: late}
+	}
+	return &Error{Op: opStart, Subject: id, Message: late.Error(), cause: late}
+}
+
+// bootVolumes lists the boot volumes attached to an instance.
+func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
+	i, err := b.instance(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var r core.ListBootVolumeAttachmentsResponse
+	err = repeat(ctx, "list boot volume attachments", id, func(ctx context.Context) (err error) {
+		r, err = b.compute.ListBootVolumeAttachments(ctx, core.ListBootVolumeAttachmentsRequest{
+			AvailabilityDomain: i.AvailabilityDomain, CompartmentId: &b.cfg.Compartment, InstanceId: &id, RequestMetadata: once(),
+		})
+		return err
+	})
+	var ids []string
+	for _, a := range r.Items {
+		if a.BootVolumeId != nil {
+			ids = append(ids, *a.BootVolumeId)
+		}
+	}
+	return ids, err
+}
+
+func (b *Build) instance(ctx context.Context, id string) (i core.Instance, err error) {
+	err = repeat(ctx, "get instance", id, func(ctx context.Context) error {
+		r, err := b.compute.GetInstance(ctx, core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+		i = r.Instance
+		return err
+	})
+	return i, err
+}
+
+// Address implements cloud.Cloud.
+func (b *Build) Address(ctx context.Context, id string) (string, error) {
+	var addr string
+	err := wait.Loop{
+		What: "a network address of " + id, Timeout: b.cfg.InstanceTimeout, Option: "instance_timeout", Pace: wait.Quick, Tolerate: passing,
+	}.Until(ctx, func(ctx context.Context) (bool, error) {
+		l, err := b.compute.ListVnicAttachments(ctx, core.ListVnicAttachmentsRequest{CompartmentId: &b.cfg.Compartment, InstanceId: &id, RequestMetadata: once()})
+		if err != nil {
+			return false, wrap("list VNIC attachments", id, err)
+		}
+		for _, a := range l.Items {
+			if a.LifecycleState != core.VnicAttachmentLifecycleStateAttached || a.VnicId == nil {
+				continue
+			}
+			r, err := b.network.GetVnic(ctx, core.GetVnicRequest{VnicId: a.VnicId, RequestMetadata: once()})
+			if err != nil {
+				return false, wrap("get VNIC", *a.VnicId, err)
+			}
+			if r.IsPrimary != nil && !*r.IsPrimary {
+				continue
+			}
+			switch {
+			case !b.cfg.UsePrivateIP && r.PublicIp != nil && *r.PublicIp != "":
+				addr = *r.PublicIp
+			case !b.cfg.UsePrivateIP && b.cfg.AssignPublicIP != nil && *b.cfg.AssignPublicIP:
+				return false, nil // it was asked for and will come
+			case r.PrivateIp != nil && *r.PrivateIp != "":
+				addr = *r.PrivateIp
+			}
+		}
+		return addr != "", nil
+	})
+	return addr, err
+}
+
+// Terminate implements cloud.Launcher: the instance and its boot volume are
+// gone when it returns.
+func (b *Build) Terminate(ctx context.Context, id string) error {
+	vols, err := b.bootVolumes(ctx, id)
+	if err != nil && !missing(err) {
+		log.Printf("[WARN] the boot volumes of %s cannot be listed: %v", id, err)
+	}
+	drop := false
+	err = repeat(ctx, "terminate instance", id, func(ctx context.Context) error {
+		_, err := b.compute.TerminateInstance(ctx, core.TerminateInstanceRequest{InstanceId: &id, PreserveBootVolume: &drop, RequestMetadata: once()})
+		return err
+	})
+	if err != nil && !missing(err) {
+		return err
+	}
+	err = wait.Loop{What: "instance " + id + " to terminate", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
+		r, err := b.compute.GetInstance(ctx, core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+		if err = wrap("get instance", id, err); missing(err) {
+			return true, nil
+		}
+		return err == nil && r.LifecycleState == core.InstanceLifecycleStateTerminated, err
+	})
+	errs := []error{err}
+	for _, v := range vols {
+		errs = append(errs, b.removeBootVolume(ctx, v))
+	}
+	return errors.Join(errs...)
+}
+
+// removeBootVolume makes sure that the volume of a terminated instance goes
+// with it.
+func (b *Build) removeBootVolume(ctx context.Context, id string) error {
+	asked := false
+	return wait.Loop{What: "boot volume " + id + " to be deleted", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
+		r, err := b.volumes.GetBootVolume(ctx, core.GetBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
+		if err = wrap("get boot volume", id, err); missing(err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		switch r.LifecycleState {
+		case core.BootVolumeLifecycleStateTerminated:
+			return true, nil
+		case core.BootVolumeLifecycleStateTerminating:
+			return false, nil
+		}
+		if asked {
+			return false, nil
+		}
+		_, err = b.volumes.DeleteBootVolume(ctx, core.DeleteBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
+		if err = wrap("delete boot volume", id, err); err == nil || missing(err) {
+			asked = true
+			return false, nil
+		}
+		return false, err
+	})
+}
+
