@@ -6,7 +6,7 @@ require (
 	github.com/hashicorp/hcl/v2 v2.25.0
 	github.com/hashicorp/packer-plugin-sdk v0.6.10
 	github.com/oracle/oci-go-sdk/v65 v65.129.0
-	github.com/pkg/sftp v1.13.2
+	github.com/pkg/sftp v1.13.10
 	github.com/zclconf/go-cty v1.20.0
 	golang.org/x/crypto v0.58.0
 	gopkg.in/yaml.v3 v3.0.1
