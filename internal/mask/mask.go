@@ -73,6 +73,13 @@ func (m *Masker) Add(secrets ...string) {
 	m.swap = strings.NewReplacer(pairs...)
 }
 
+// AddVariables makes the values of Packer's sensitive variables known.
+func (m *Masker) AddVariables(sensitive []string, values map[string]string) {
+	for _, name := range sensitive {
+		m.Add(values[name])
+	}
+}
+
 // forms lists the shapes in which a secret may turn up.
 func forms(secret string) []string {
 	secret = strings.TrimSpace(secret)

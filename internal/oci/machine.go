@@ -350,4 +350,3 @@ func (b *Build) removeBootVolume(ctx context.Context, id string) error {
 		return false, err
 	})
 }
-

@@ -1,0 +1,71 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"log"
+	"sync/atomic"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+// Artifact is a finished custom image.
+type Artifact struct {
+	image  string // OCID
+	name   string
+	region string
+	remove func(ctx context.Context, image string) error
+	// data is what post-processors see as build.*.
+	data map[string]interface{}
+	held atomic.Bool
+}
+
+// HoldState is the key of State with which a post-processor asks the artifact
+// to survive. Packer destroys the artifact of a build when one of its
+// post-processors fails; an image that took hours to get must not go with it.
+const HoldState = "armfree.hold"
+
+// BuilderId implements packersdk.Artifact.
+func (*Artifact) BuilderId() string { return BuilderID }
+
+// Files implements packersdk.Artifact: there are none.
+func (*Artifact) Files() []string { return nil }
+
+// Id implements packersdk.Artifact: the bare OCID of the image.
+func (a *Artifact) Id() string { return a.image }
+
+// String implements packersdk.Artifact, in the words of the oracle-oci builder,
+// which scripts read.
+func (a *Artifact) String() string {
+	return "An image was created: '" + a.name + "' (OCID: " + a.image + ") in region '" + a.region + "'"
+}
+
+// State implements packersdk.Artifact.
+func (a *Artifact) State(name string) interface{} {
+	switch name {
+	case HoldState:
+		a.held.Store(true)
+		return true
+	case "region":
+		return a.region
+	case "image_name":
+		return a.name
+	case "generated_data":
+		return a.data
+	}
+	return nil
+}
+
+// Destroy implements packersdk.Artifact: it deletes the image, unless a
+// post-processor asked to hold it.
+func (a *Artifact) Destroy() error {
+	if a.held.Load() {
+		log.Printf("[INFO] image %s is kept: a post-processor asked for it", a.image)
+		return nil
+	}
+	ctx, cancel := wait.Cleanup(context.Background(), destroyTimeout)
+	defer cancel()
+	return a.remove(ctx, a.image)
+}

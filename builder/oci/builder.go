@@ -1,0 +1,109 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package oci is the builder armfree-oci: it finds an Ampere machine on Oracle
+// Cloud wherever there is one, provisions it, makes a custom image of it and
+// leaves nothing else behind.
+//
+// It is thin on purpose. What a build does is the list of phases in Run; the
+// phases are shared with the other builders (internal/phase), and what they
+// mean on OCI is in the adapter (internal/oci).
+package oci
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/hashicorp/hcl/v2/hcldec"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/phase"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+	"github.com/armfree/packer-plugin-armfree/version"
+)
+
+// BuilderID identifies artifacts of this builder.
+const BuilderID = "armfree.oci"
+
+// destroyTimeout limits the removal of an image when Packer discards it.
+const destroyTimeout = 5 * time.Minute
+
+// life is how much longer than its own limits what a build makes is valid.
+const life = 2 * time.Hour
+
+// Builder implements packersdk.Builder. Mask must be set.
+type Builder struct {
+	Mask   *mask.Masker
+	config Config
+}
+
+// ConfigSpec implements packersdk.Builder.
+func (b *Builder) ConfigSpec() hcldec.ObjectSpec { return b.config.FlatMapstructure().HCL2Spec() }
+
+// Prepare implements packersdk.Builder. It makes no request.
+func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
+	warnings, err := b.config.Prepare(raws...)
+	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
+	b.Mask.Add(b.config.credentials.Secrets()...)
+	return nil, warnings, err
+}
+
+// Run implements packersdk.Builder.
+func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
+	c := &b.config
+	ui = b.Mask.Ui(ui)
+	secret, err := sshkey.Prepare(&c.Comm)
+	if err != nil {
+		return nil, err
+	}
+	b.Mask.Add(secret)
+	client, err := oci.NewClient(c.credentials, oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version})
+	if err != nil {
+		return nil, err
+	}
+	id := owner.NewBuild(time.Now(), c.CapacityTimeout+c.InstanceTimeout+c.ImageTimeout+c.Comm.SSHTimeout+life)
+	cloud := oci.NewBuild(client, c.build(), id, ui.Sayf)
+
+	find := &phase.FindMachine{
+		UI: ui, Cloud: cloud, Token: id.Token, Plan: cloud.Plan,
+		Interval: c.CapacityInterval, Round: c.CapacityPause, Timeout: c.CapacityTimeout,
+	}
+	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find}
+	provision := &phase.Provision{UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect}
+	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
+
+	phases := []phase.Phase{find, connect, provision}
+	if !c.SkipCreateImage {
+		phases = append(phases, image)
+	}
+	runner := phase.Runner{UI: ui, Debug: c.PackerDebug, OnError: c.PackerOnError, CleanupTimeout: c.CleanupTimeout}
+	if err := runner.Run(ctx, phases...); err != nil {
+		return nil, err
+	}
+	if c.SkipCreateImage {
+		ui.Say("No image was made: skip_create_image is set")
+		return nil, nil
+	}
+	return &Artifact{
+		image: image.ID, name: c.ImageName, region: c.Region, remove: client.DeleteImage,
+		data: map[string]interface{}{"ID": find.ID},
+	}, nil
+}
+
+// build is the configuration in the adapter's terms.
+func (c *Config) build() oci.BuildConfig {
+	return oci.BuildConfig{
+		Compartment: c.CompartmentOCID, ImageCompartment: c.ImageCompartmentOCID,
+		AvailabilityDomain: c.AvailabilityDomain, FirstDomain: os.Getenv("OCI_AVAILABILITY_DOMAIN"),
+		BaseImage: c.BaseImageOCID, Shape: c.Shape, Sizes: c.sizes(), DiskGB: c.BootVolumeSizeInGBs,
+		Subnet: c.SubnetOCID, AssignPublicIP: c.AssignPublicIP.ToBoolPointer(), UsePrivateIP: c.UsePrivateIP,
+		InstanceName: c.InstanceName, InstanceTags: c.InstanceTags,
+		SSHPublicKey: string(c.Comm.SSHPublicKey), UserData: c.userData,
+		ImageName: c.ImageName, ImageTags: c.Tags, ImageShapes: c.ImageShapes, SkipImage: c.SkipCreateImage,
+		InstanceTimeout: c.InstanceTimeout, ImageTimeout: c.ImageTimeout,
+	}
+}

@@ -1,0 +1,37 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Packer-plugin-armfree builds ARM64 images on free cloud capacity. This file
+// registers its components and nothing else; Packer names each
+// "<local name>-<component>", so with armfree as the local name they are
+// armfree-oci, armfree-goss and armfree-oci-cross-tenancy-copy.
+package main
+
+import (
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/hashicorp/packer-plugin-sdk/plugin"
+
+	"github.com/armfree/packer-plugin-armfree/builder/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	ocicrosstenancycopy "github.com/armfree/packer-plugin-armfree/post-processor/oci-cross-tenancy-copy"
+	"github.com/armfree/packer-plugin-armfree/provisioner/goss"
+	"github.com/armfree/packer-plugin-armfree/version"
+)
+
+func main() {
+	secrets := new(mask.Masker)
+	log.SetOutput(secrets.Writer(os.Stderr))
+
+	set := plugin.NewSet()
+	set.RegisterBuilder("oci", &oci.Builder{Mask: secrets})
+	set.RegisterProvisioner("goss", &goss.Provisioner{Mask: secrets})
+	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{Mask: secrets})
+	set.SetVersion(version.Plugin())
+	if err := set.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
