@@ -1,0 +1,347 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package machine
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// A Fast machine's disk is a qcow2 image like any other, so that it passes
+// through capture, export, import and qemu-img unharmed. What it holds, from
+// its first byte on, is a tar archive instead of a partition table.
+
+const (
+	qcowMagic      = 0x514649fb
+	clusterBits    = 16
+	clusterSize    = 1 << clusterBits
+	qcowHeaderSize = 104
+	offsetMask     = 0x00fffffffffffe00
+	flagCopied     = 1 << 63
+	flagCompressed = 1 << 62
+	flagZero       = 1
+)
+
+// writeQCOW2 writes what r yields as a version 3 image of at least size bytes
+// to w. Clusters of zeros take no space.
+func writeQCOW2(w io.WriterAt, r io.Reader, size int64) error {
+	// Layout: header, L1 (one cluster: 512 GiB), data and L2 tables as they
+	// come, refcount table and blocks at the end.
+	const l1At = clusterSize
+	next := int64(2)
+	var l1 [clusterSize / 8]uint64
+	var l2 [clusterSize / 8]uint64
+	zero := make([]byte, clusterSize)
+	buf := make([]byte, clusterSize)
+	flush := func(group int64) error {
+		if l2 == [clusterSize / 8]uint64{} {
+			return nil
+		}
+		l1[group] = uint64(next<<clusterBits) | flagCopied
+		if err := putTable(w, l2[:], next<<clusterBits); err != nil {
+			return err
+		}
+		next++
+		clear(l2[:])
+		return nil
+	}
+	cluster := int64(0)
+	for eof := false; !eof; cluster++ {
+		n, err := io.ReadFull(r, buf)
+		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+			eof = true
+			clear(buf[n:])
+		case err != nil:
+			return err
+		}
+		size = max(size, cluster<<clusterBits+int64(n))
+		if !bytes.Equal(buf, zero) {
+			if _, err := w.WriteAt(buf, next<<clusterBits); err != nil {
+				return err
+			}
+			l2[cluster%int64(len(l2))] = uint64(next<<clusterBits) | flagCopied
+			next++
+		}
+		if (cluster+1)%int64(len(l2)) == 0 || eof {
+			if err := flush(cluster / int64(len(l2))); err != nil {
+				return err
+			}
+		}
+	}
+	size = (size + 511) &^ 511
+	if err := putTable(w, l1[:], l1At); err != nil {
+		return err
+	}
+
+	// Refcounts: 16 bits each, 32768 to a block; the blocks and the table
+	// count themselves.
+	const perBlock = clusterSize / 2
+	blocks := int64(1)
+	for (next+1+blocks+perBlock-1)/perBlock > blocks {
+		blocks++
+	}
+	tableAt, blockAt := next, next+1
+	total := next + 1 + blocks
+	var table [clusterSize / 8]uint64
+	for b := range blocks {
+		table[b] = uint64(blockAt+b) << clusterBits
+		block := make([]byte, clusterSize)
+		for i := int64(0); i < perBlock && b*perBlock+i < total; i++ {
+			binary.BigEndian.PutUint16(block[2*i:], 1)
+		}
+		if _, err := w.WriteAt(block, (blockAt+b)<<clusterBits); err != nil {
+			return err
+		}
+	}
+	if err := putTable(w, table[:], tableAt<<clusterBits); err != nil {
+		return err
+	}
+
+	h := make([]byte, qcowHeaderSize+8) // and an empty extension: the list's end
+	be := binary.BigEndian
+	be.PutUint32(h[0:], qcowMagic)
+	be.PutUint32(h[4:], 3)
+	be.PutUint32(h[20:], clusterBits)
+	be.PutUint64(h[24:], uint64(size))
+	perL1 := int64(clusterSize) * int64(len(l2))
+	be.PutUint32(h[36:], uint32((size+perL1-1)/perL1))
+	be.PutUint64(h[40:], l1At)
+	be.PutUint64(h[48:], uint64(tableAt)<<clusterBits)
+	be.PutUint32(h[56:], 1)
+	be.PutUint32(h[96:], 4) // refcounts of 16 bits
+	be.PutUint32(h[100:], qcowHeaderSize)
+	_, err := w.WriteAt(h, 0)
+	return err
+}
+
+func putTable(w io.WriterAt, t []uint64, at int64) error {
+	b := make([]byte, 0, 8*len(t))
+	for _, e := range t {
+		b = binary.BigEndian.AppendUint64(b, e)
+	}
+	_, err := w.WriteAt(b, at)
+	return err
+}
+
+// qcowReader reads the bytes a guest sees: clusters may be plain, zero,
+// compressed by zlib, or missing and thus in a backing file.
+type qcowReader struct {
+	f       *os.File
+	bits    uint
+	size    int64
+	l1      []uint64
+	backing io.ReaderAt
+	closers []io.Closer
+}
+
+// openQCOW2 opens an image with all its backing files.
+func openQCOW2(path string) (*qcowReader, error) { return openQCOW2Depth(path, 0) }
+
+func openQCOW2Depth(path string, depth int) (_ *qcowReader, err error) {
+	if depth > 16 {
+		return nil, fmt.Errorf("%s: backing files go too deep", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	q := &qcowReader{f: f, closers: []io.Closer{f}}
+	defer func() {
+		if err != nil {
+			q.close()
+			err = fmt.Errorf("qcow2 %s: %w", filepath.Base(path), err)
+		}
+	}()
+	h := make([]byte, qcowHeaderSize)
+	if _, err := f.ReadAt(h, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	be := binary.BigEndian
+	version := be.Uint32(h[4:])
+	if be.Uint32(h) != qcowMagic || version != 2 && version != 3 {
+		return nil, errors.New("not a qcow2 image")
+	}
+	q.bits = uint(be.Uint32(h[20:]))
+	q.size = int64(be.Uint64(h[24:]))
+	l1n := be.Uint32(h[36:])
+	switch {
+	case q.bits < 9 || q.bits > 21 || q.size <= 0 || l1n > 1<<22:
+		return nil, errors.New("damaged header")
+	case be.Uint32(h[32:]) != 0:
+		return nil, errors.New("encrypted")
+	case version == 3 && be.Uint64(h[72:])&^1 != 0: // bit 0 only says: not closed properly
+		return nil, fmt.Errorf("incompatible features %#x", be.Uint64(h[72:]))
+	}
+	table := make([]byte, 8*int(l1n))
+	if _, err := f.ReadAt(table, int64(be.Uint64(h[40:]))); err != nil {
+		return nil, fmt.Errorf("read the first table: %w", err)
+	}
+	for i := range int(l1n) {
+		q.l1 = append(q.l1, be.Uint64(table[8*i:]))
+	}
+	return q, q.openBacking(path, h, depth)
+}
+
+func (q *qcowReader) openBacking(path string, h []byte, depth int) error {
+	at, n := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint32(h[16:])
+	if at == 0 {
+		return nil
+	}
+	name := make([]byte, min(n, 1023))
+	if _, err := q.f.ReadAt(name, int64(at)); err != nil {
+		return fmt.Errorf("read the backing file's name: %w", err)
+	}
+	base := string(name)
+	if !filepath.IsAbs(base) {
+		base = filepath.Join(filepath.Dir(path), base)
+	}
+	b, err := openQCOW2Depth(base, depth+1)
+	if err != nil {
+		return err
+	}
+	q.backing = b
+	q.closers = append(q.closers, closerFunc(b.close))
+	return nil
+}
+
+type closerFunc func() error
+
+func (f closerFunc) Close() error { return f() }
+
+func (q *qcowReader) close() error {
+	var errs []error
+	for _, c := range q.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ReadAt implements io.ReaderAt; beyond the end there is io.EOF.
+func (q *qcowReader) ReadAt(p []byte, off int64) (int, error) {
+	done := 0
+	for done < len(p) {
+		at := off + int64(done)
+		if at >= q.size {
+			return done, io.EOF
+		}
+		in := at & (1<<q.bits - 1)
+		n := min(int64(len(p)-done), 1<<q.bits-in, q.size-at)
+		if err := q.readInCluster(p[done:done+int(n)], at>>q.bits, in); err != nil {
+			return done, err
+		}
+		done += int(n)
+	}
+	return done, nil
+}
+
+func (q *qcowReader) readInCluster(p []byte, cluster, in int64) error {
+	perL2 := int64(1) << (q.bits - 3)
+	entry := uint64(0)
+	if i := cluster / perL2; i < int64(len(q.l1)) && q.l1[i]&offsetMask != 0 {
+		var b [8]byte
+		if _, err := q.f.ReadAt(b[:], int64(q.l1[i]&offsetMask)+8*(cluster%perL2)); err != nil {
+			return fmt.Errorf("read a second table: %w", err)
+		}
+		entry = binary.BigEndian.Uint64(b[:])
+	}
+	switch {
+	case entry&flagCompressed != 0:
+		data, err := q.inflate(entry)
+		if err != nil {
+			return err
+		}
+		copy(p, data[in:])
+		return nil
+	case entry&flagZero != 0:
+		clear(p)
+		return nil
+	case entry&offsetMask != 0:
+		n, err := q.f.ReadAt(p, int64(entry&offsetMask)+in)
+		if errors.Is(err, io.EOF) { // the last cluster of a file may be cut short
+			clear(p[n:])
+			err = nil
+		}
+		return err
+	case q.backing != nil:
+		n, err := q.backing.ReadAt(p, cluster<<q.bits+in)
+		if errors.Is(err, io.EOF) { // the backing file may be shorter
+			clear(p[n:])
+			err = nil
+		}
+		return err
+	}
+	clear(p)
+	return nil
+}
+
+func (q *qcowReader) inflate(entry uint64) ([]byte, error) {
+	x := 62 - (q.bits - 8)
+	at := int64(entry & (1<<x - 1))
+	sectors := int64(entry>>x&(1<<(q.bits-8)-1)) + 1
+	src := io.NewSectionReader(q.f, at, sectors*512-at&511)
+	out := make([]byte, 1<<q.bits)
+	z := flate.NewReader(src)
+	defer z.Close()
+	if _, err := io.ReadFull(z, out); err != nil {
+		return nil, fmt.Errorf("inflate a cluster: %w", err)
+	}
+	return out, nil
+}
+
+// replaceDisk writes a new disk beside path and puts it in its place.
+func replaceDisk(path string, size int64, fill func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".disk-*")
+	if err != nil {
+		return fmt.Errorf("write the disk: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	pr, pw := io.Pipe()
+	filled := make(chan error, 1)
+	go func() {
+		err := fill(pw)
+		pw.CloseWithError(err)
+		filled <- err
+	}()
+	werr := writeQCOW2(f, pr, size)
+	pr.CloseWithError(werr)
+	if err := errors.Join(<-filled, werr, f.Close()); err != nil {
+		return fmt.Errorf("write the disk: %w", err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fmt.Errorf("write the disk: %w", err)
+	}
+	return nil
+}
+
+// diskSize is what a disk written by this package says of itself at least: the
+// size OCI gives its smallest images, 47694 MB. It is sparse.
+const diskSize = 47694 << 20
+
+// FastDisk writes a boot disk for the Fast driver to path: a minimal Debian
+// 12 for ARM64 with the given files (absolute names) laid over it. A name that
+// ends in "/" is an empty folder; a file under a bin folder is executable.
+func FastDisk(path string, files map[string]string) error {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".tree-*")
+	if err != nil {
+		return fmt.Errorf("make a fast disk: %w", err)
+	}
+	t, err := newTree(dir)
+	if err != nil {
+		os.RemoveAll(dir)
+		return err
+	}
+	err = errors.Join(populate(t, files), replaceDisk(path, diskSize, t.pack))
+	return errors.Join(err, t.close())
+}
