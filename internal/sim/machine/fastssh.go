@@ -139,18 +139,9 @@ func (s *sshServer) session(ctx context.Context, a account, ch ssh.Channel, reqs
 	defer ch.Close() // wakes a program that waits for input
 	defer cancel()
 	started := false
-	start := func(run func() int) {
-		started = true
-		running.Go(func() {
-			status := run()
-			if ctx.Err() == nil {
-				ch.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, uint32(status)))
-			}
-			ch.Close()
-		})
-	}
 	for req := range reqs {
 		ok := false
+		var program func() int
 		switch req.Type {
 		case "env":
 			var v struct{ Name, Value string }
@@ -172,17 +163,17 @@ func (s *sshServer) session(ctx context.Context, a account, ch ssh.Channel, reqs
 				p.Args = []string{"bash", "-c", v.Command}
 			}
 			ok = true
-			start(func() int { return shell(ctx, p) })
+			program = func() int { return shell(ctx, p) }
 		case "subsystem":
 			var v struct{ Name string }
 			if !started && ssh.Unmarshal(req.Payload, &v) == nil && v.Name == "sftp" {
 				ok = true
-				start(func() int {
+				program = func() int {
 					if err := serveSFTP(p, ch); err != nil {
 						return 1
 					}
 					return 0
-				})
+				}
 			}
 		case "signal":
 			cancel()
@@ -191,5 +182,18 @@ func (s *sshServer) session(ctx context.Context, a account, ch ssh.Channel, reqs
 		if req.WantReply {
 			req.Reply(ok, nil)
 		}
+		if program == nil {
+			continue
+		}
+		// Only now: a short program must not close the channel before the
+		// client knows that it was started.
+		started = true
+		running.Go(func() {
+			status := program()
+			if ctx.Err() == nil {
+				ch.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, uint32(status)))
+			}
+			ch.Close()
+		})
 	}
 }
