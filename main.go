@@ -27,7 +27,7 @@ func main() {
 
 	set := plugin.NewSet()
 	set.RegisterBuilder("oci", &oci.Builder{Mask: secrets})
-	set.RegisterProvisioner("goss", &goss.Provisioner{Mask: secrets})
+	set.RegisterProvisioner("goss", new(goss.Provisioner))
 	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{Mask: secrets})
 	set.SetVersion(version.Plugin())
 	if err := set.Run(); err != nil {

@@ -53,7 +53,8 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 }
 
 // Run implements packersdk.Builder.
-func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
+func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (_ packersdk.Artifact, err error) {
+	defer func() { err = b.Mask.Error(err) }()
 	c := &b.config
 	ui = b.Mask.Ui(ui)
 	secret, err := sshkey.Prepare(&c.Comm)

@@ -15,6 +15,7 @@ package mask
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/url"
 	"sort"
@@ -115,6 +116,19 @@ func (m *Masker) Text(s string) string {
 		return s
 	}
 	return m.swap.Replace(s)
+}
+
+// Error returns err, or an error with the same text without the secrets where
+// err has some. What a component returns is printed by Packer, which knows less
+// of them than the component does.
+func (m *Masker) Error(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := m.Text(err.Error()); text != err.Error() {
+		return errors.New(text)
+	}
+	return err
 }
 
 // Writer returns a writer that masks what is written through it to w. Each

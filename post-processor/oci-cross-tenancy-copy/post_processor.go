@@ -61,7 +61,8 @@ func (p *PostProcessor) Configure(raws ...interface{}) error {
 
 // PostProcess implements packersdk.PostProcessor. The source image is always
 // kept.
-func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a packersdk.Artifact) (packersdk.Artifact, bool, bool, error) {
+func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a packersdk.Artifact) (_ packersdk.Artifact, keep, force bool, err error) {
+	defer func() { err = p.Mask.Error(err) }()
 	ui = p.Mask.Ui(ui)
 	a.State(holdState)
 	image, err := p.image(a)

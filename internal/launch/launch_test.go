@@ -1,0 +1,242 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+)
+
+// world is a cloud with machines, in which every launch may go wrong.
+type world struct {
+	// answer decides what the nth launch comes to.
+	answer func(n int, o capacity.Offer) fate
+	n      int
+	alive  map[string]string // id -> token
+	most   int               // machines that were alive at the same time
+	tokens []string
+}
+
+// fate is what becomes of one launch.
+type fate struct {
+	verdict cloud.Verdict // of the reply; the zero value is success
+	exists  bool          // there is a machine although the reply says otherwise
+	dies    *cloud.Verdict
+	takes   time.Duration
+}
+
+type verdictError struct{ v cloud.Verdict }
+
+func (e verdictError) Error() string { return e.v.Reason }
+
+func (w *world) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
+	w.n++
+	w.tokens = append(w.tokens, token)
+	f := w.answer(w.n, o)
+	if f.takes > 0 {
+		select {
+		case <-time.After(f.takes):
+		case <-ctx.Done():
+			// The request had reached the cloud: the machine is there.
+			w.add(token)
+			return "", verdictError{cloud.Verdict{Outcome: capacity.Transient, Ambiguous: true, Reason: "cut off"}}
+		}
+	}
+	if f.verdict.Outcome != capacity.Launched {
+		if f.exists {
+			w.add(token)
+		}
+		return "", verdictError{f.verdict}
+	}
+	return w.add(token), nil
+}
+
+func (w *world) add(token string) string {
+	id := fmt.Sprintf("machine-%d", w.n)
+	if w.alive == nil {
+		w.alive = map[string]string{}
+	}
+	w.alive[id] = token
+	w.most = max(w.most, len(w.alive))
+	return id
+}
+
+func (w *world) Find(_ context.Context, token string) (ids []string, err error) {
+	for id, t := range w.alive {
+		if t == token {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+func (w *world) AwaitMachine(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if d := w.answer(w.n, capacity.Offer{}).dies; d != nil {
+		return verdictError{*d}
+	}
+	return nil
+}
+
+func (w *world) Terminate(_ context.Context, id string) error {
+	delete(w.alive, id)
+	return nil
+}
+
+func (w *world) Classify(err error) cloud.Verdict {
+	var v verdictError
+	if errors.As(err, &v) {
+		return v.v
+	}
+	return cloud.Verdict{Outcome: capacity.Rejected, Reason: err.Error()}
+}
+
+// run lets a loop look for a machine in w for at most ten hours.
+func run(ctx context.Context, w *world) (id string, said []string, made []string, err error) {
+	b := owner.NewBuild(time.Now(), time.Hour)
+	l := Loop{
+		Cloud: w,
+		Policy: capacity.Policy{
+			Interval: 16 * time.Second, Round: time.Minute, Deadline: time.Now().Add(10 * time.Hour), Retries: 2,
+		},
+		Offers: []capacity.Offer{{Zone: "AD-1", Shape: "A1", OCPUs: 2, MemoryGB: 12}, {Zone: "AD-2", Shape: "A1", OCPUs: 2, MemoryGB: 12}},
+		Token:  b.Token,
+		Say:    func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) },
+		Made:   func(id string) { made = append(made, id) },
+		Gone:   func(id string) { made = slices.DeleteFunc(made, func(m string) bool { return m == id }) },
+	}
+	id, _, err = l.Run(ctx)
+	return id, said, made, err
+}
+
+var full = cloud.Verdict{Outcome: capacity.NoCapacity, Reason: "500 InternalError: Out of host capacity."}
+
+func TestEveryAttemptIsSaidAndHasItsOwnToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(n int, _ capacity.Offer) fate {
+			if n < 4 {
+				return fate{verdict: full}
+			}
+			return fate{}
+		}}
+		id, said, made, err := run(t.Context(), w)
+		if err != nil || id != "machine-4" || !slices.Equal(made, []string{"machine-4"}) {
+			t.Fatalf("got %q, %v, made %v", id, err, made)
+		}
+		if len(said) != 4 {
+			t.Fatalf("said %d lines: %q", len(said), said)
+		}
+		for _, want := range []string{"Attempt 1", "AD-1 A1 2 OCPU/12 GB", "Out of host capacity", "Next try in 16s", "left"} {
+			if !strings.Contains(said[0], want) {
+				t.Errorf("%q does not say %q", said[0], want)
+			}
+		}
+		slices.Sort(w.tokens)
+		if len(slices.Compact(w.tokens)) != 4 {
+			t.Error("two attempts share a retry token")
+		}
+	})
+}
+
+func TestALostReplyIsLookedUp(t *testing.T) {
+	lost := cloud.Verdict{Outcome: capacity.Transient, Ambiguous: true, Reason: "502"}
+	for _, exists := range []bool{true, false} {
+		t.Run(fmt.Sprintf("machine exists: %v", exists), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{answer: func(n int, _ capacity.Offer) fate {
+					if n == 1 {
+						return fate{verdict: lost, exists: exists}
+					}
+					return fate{}
+				}}
+				id, _, made, err := run(t.Context(), w)
+				want := map[bool]string{true: "machine-1", false: "machine-2"}[exists]
+				if err != nil || id != want || len(made) != 1 || w.most != 1 {
+					t.Errorf("got %q, %v; made %v, %d at once", id, err, made, w.most)
+				}
+			})
+		})
+	}
+}
+
+func TestAMachineThatDiesCountsAsItsCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(n int, _ capacity.Offer) fate {
+			if n == 1 {
+				return fate{dies: &full}
+			}
+			return fate{}
+		}}
+		id, said, made, err := run(t.Context(), w)
+		if err != nil || id != "machine-2" || len(made) != 1 || w.most != 1 {
+			t.Errorf("got %q, %v; made %v, %d at once", id, err, made, w.most)
+		}
+		if !strings.Contains(said[0], "no capacity") {
+			t.Errorf("said %q", said[0])
+		}
+	})
+}
+
+func TestCancelEndsAWaitAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Second, cancel)
+		start := time.Now()
+		w := &world{answer: func(int, capacity.Offer) fate { return fate{verdict: full} }}
+		_, _, made, err := run(ctx, w)
+		if !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Second || len(made) != 0 {
+			t.Errorf("ended after %s with %v; made %v", time.Since(start), err, made)
+		}
+	})
+}
+
+func TestCancelDuringALaunchLosesNoMachine(t *testing.T) {
+	for _, takes := range []time.Duration{5 * time.Second, time.Hour} {
+		t.Run(takes.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, cancel)
+				w := &world{answer: func(int, capacity.Offer) fate { return fate{takes: takes} }}
+				_, _, made, err := run(ctx, w)
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("ended with %v", err)
+				}
+				if len(made) != 1 || w.alive[made[0]] == "" {
+					t.Errorf("there are the machines %v, the caller knows of %v", w.alive, made)
+				}
+			})
+		})
+	}
+}
+
+func TestGivingUpSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(int, capacity.Offer) fate {
+			return fate{verdict: cloud.Verdict{Outcome: capacity.Rejected, Reason: "401 NotAuthenticated"}}
+		}}
+		_, _, _, err := run(t.Context(), w)
+		var none *NoMachineError
+		if !errors.As(err, &none) || none.Why != "401 NotAuthenticated" || len(none.Tried) != 2 || w.n != 1 {
+			t.Errorf("after %d launches: %v", w.n, err)
+		}
+		w = &world{answer: func(int, capacity.Offer) fate { return fate{verdict: full} }}
+		start := time.Now()
+		_, _, _, err = run(t.Context(), w)
+		if !errors.As(err, &none) || time.Since(start) != 10*time.Hour {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+	})
+}
