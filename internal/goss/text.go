@@ -109,6 +109,24 @@ func span(d time.Duration) string {
 	return d.Round(100 * time.Millisecond).String()
 }
 
+// mostWarnings is how many warnings are shown; more of them say nothing new.
+const mostWarnings = 20
+
+// Warnings returns what goss printed on standard error as lines for people.
+func Warnings(printed []byte) []string {
+	var lines []string
+	for line := range strings.Lines(string(printed)) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		if len(lines) == mostWarnings {
+			return append(lines, "... and more")
+		}
+		lines = append(lines, clean(line))
+	}
+	return lines
+}
+
 // firstLine returns the first line that says something, fit to be printed.
 func firstLine(b []byte) string {
 	for line := range strings.Lines(string(b)) {
