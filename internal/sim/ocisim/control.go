@@ -1,0 +1,68 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocisim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Control is the cloud's own interface, which no client of OCI sees:
+//
+//	GET  /             the inventory
+//	GET  /requests     the log of requests
+//	GET  /faults       the faults that are set, and how often each has matched
+//	POST /faults       adds faults: a JSON object, or an array of them; see [Fault]
+//	POST /reset-faults removes all faults
+//
+// Serve it on loopback only: it asks nobody who they are.
+func (c *Cloud) Control() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Inventory()) })
+	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Requests()) })
+	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Faults()) })
+	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err == nil {
+			err = c.addFaultsJSON(body)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		writeIndented(w, c.Faults())
+	})
+	mux.HandleFunc("POST /reset-faults", func(w http.ResponseWriter, _ *http.Request) {
+		c.ResetFaults()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	return mux
+}
+
+// addFaultsJSON is as strict as the rest of the cloud: a selector with a
+// spelling mistake would otherwise match everything.
+func (c *Cloud) addFaultsJSON(body []byte) error {
+	var list struct {
+		Faults []Fault `json:"faults" oci:"required"`
+	}
+	wrapped := body
+	var one map[string]json.RawMessage
+	if json.Unmarshal(body, &one) == nil {
+		wrapped = fmt.Appendf(nil, "[%s]", body)
+	}
+	if err := decode(fmt.Appendf(nil, `{"faults":%s}`, wrapped), &list); err != nil {
+		return errors.New("not a fault, and not an array of faults")
+	}
+	return c.AddFaults(list.Faults...)
+}
+
+func writeIndented(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(value) // a client that went away is its own affair
+}

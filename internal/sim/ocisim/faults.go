@@ -1,0 +1,252 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocisim
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FaultKind names a way to fail.
+type FaultKind string
+
+// The ways in which the cloud can be told to fail.
+const (
+	// FaultCapacity answers matching launches with 500 "Out of host
+	// capacity." and says so in capacity reports.
+	FaultCapacity FaultKind = "capacity"
+	// FaultLimit answers matching launches with a LimitExceeded that own use
+	// does not explain: the phantom that follows failed launches.
+	FaultLimit FaultKind = "limit"
+	// FaultLimitValue sets the service limit named Limit to Value.
+	FaultLimitValue FaultKind = "limit-value"
+	// FaultShapeAbsent takes a shape out of an availability domain: launches
+	// get 404, ListShapes leaves it out.
+	FaultShapeAbsent FaultKind = "shape-absent"
+	// FaultStatus answers operation Op with Status, Code and Message instead
+	// of doing it. An empty Code makes it an HTML page, as gateways send.
+	FaultStatus FaultKind = "status"
+	// FaultStatusAfterEffect does what was asked and answers as FaultStatus.
+	FaultStatusAfterEffect FaultKind = "status-after-effect"
+	// FaultCutAfterEffect does what was asked and closes the connection.
+	FaultCutAfterEffect FaultKind = "cut-after-effect"
+	// FaultMalformedHeader does what was asked and adds the header line
+	// "application/json: application/json", which Go's client refuses.
+	FaultMalformedHeader FaultKind = "malformed-header"
+	// FaultLaunchFails accepts a launch, then lets the instance go from
+	// PROVISIONING to TERMINATED and its work request fail with Message
+	// (default: out of host capacity).
+	FaultLaunchFails FaultKind = "launch-fails"
+	// FaultLaunchStuck leaves an instance PROVISIONING without a boot volume
+	// attachment until it is terminated.
+	FaultLaunchStuck FaultKind = "launch-stuck"
+	// FaultImageConflict answers CreateImage with 409 Conflict.
+	FaultImageConflict FaultKind = "image-conflict"
+	// FaultExportLost lets an export end AVAILABLE without an object.
+	FaultExportLost FaultKind = "export-lost"
+	// FaultImportFails lets an import end DELETED.
+	FaultImportFails FaultKind = "import-fails"
+	// FaultNoShapes leaves a new image without any shape entry.
+	FaultNoShapes FaultKind = "no-shapes"
+	// FaultSlow adds Delay to a lifecycle state that operation Op leads to.
+	FaultSlow FaultKind = "slow"
+)
+
+// faultKinds lists every kind, for checking what is asked for.
+func faultKinds() []FaultKind {
+	return []FaultKind{FaultCapacity, FaultLimit, FaultLimitValue, FaultShapeAbsent, FaultStatus,
+		FaultStatusAfterEffect, FaultCutAfterEffect, FaultMalformedHeader, FaultLaunchFails, FaultLaunchStuck,
+		FaultImageConflict, FaultExportLost, FaultImportFails, FaultNoShapes, FaultSlow}
+}
+
+// Fault is one thing that goes wrong: what, to whom, and when. Empty selectors
+// match everything.
+type Fault struct {
+	Kind FaultKind `json:"kind"`
+
+	// Whom.
+	Op          string  `json:"op,omitempty"`      // operation, such as CreateImage
+	Tenancy     string  `json:"tenancy,omitempty"` // name of the tenancy
+	Region      string  `json:"region,omitempty"`
+	AD          string  `json:"ad,omitempty"` // availability domain, whole or its end ("AD-2")
+	FaultDomain string  `json:"faultDomain,omitempty"`
+	Shape       string  `json:"shape,omitempty"`
+	MinOCPUs    float64 `json:"minOcpus,omitempty"`
+	MaxOCPUs    float64 `json:"maxOcpus,omitempty"` // 0: no upper end
+	MinMemory   float64 `json:"minMemoryInGBs,omitempty"`
+	MaxMemory   float64 `json:"maxMemoryInGBs,omitempty"` // 0: no upper end
+	State       string  `json:"state,omitempty"`          // FaultSlow: lifecycle state, such as EXPORTING
+
+	// When.
+	Skip  int      `json:"skip,omitempty"`  // matches that pass first
+	Times int      `json:"times,omitempty"` // matches that are hit; 0: all
+	From  Duration `json:"from,omitempty"`  // counted from when the fault was added
+	Until Duration `json:"until,omitempty"` // 0: no end
+
+	// What exactly.
+	Status  int      `json:"status,omitempty"`
+	Code    string   `json:"code,omitempty"`
+	Message string   `json:"message,omitempty"`
+	Limit   string   `json:"limit,omitempty"`
+	Value   int64    `json:"value,omitempty"`
+	Delay   Duration `json:"delay,omitempty"`
+}
+
+// Duration is a time.Duration that is written as in "1m30s" in JSON.
+type Duration time.Duration
+
+// MarshalText writes the duration as time.Duration does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*d = Duration(parsed)
+	return err
+}
+
+// validate refuses a fault that could never do anything.
+func (f Fault) validate() error {
+	switch {
+	case !slices.Contains(faultKinds(), f.Kind):
+		return fmt.Errorf("unknown kind of fault %q", f.Kind)
+	case (f.Kind == FaultStatus || f.Kind == FaultStatusAfterEffect) && (f.Status < 400 || f.Status > 599):
+		return fmt.Errorf("fault %s needs a status between 400 and 599", f.Kind)
+	case (f.Kind == FaultStatus || f.Kind == FaultStatusAfterEffect || f.Kind == FaultCutAfterEffect ||
+		f.Kind == FaultMalformedHeader) && f.Op == "":
+		return fmt.Errorf("fault %s needs an operation", f.Kind)
+	case f.Kind == FaultLimitValue && f.Limit == "":
+		return fmt.Errorf("fault %s needs the name of a limit", f.Kind)
+	case f.Kind == FaultSlow && (f.State == "" || f.Delay <= 0):
+		return fmt.Errorf("fault %s needs a state and a delay", f.Kind)
+	case f.Skip < 0 || f.Times < 0 || f.From < 0 || f.Until < 0 || (f.Until > 0 && f.Until <= f.From):
+		return fmt.Errorf("fault %s is never due", f.Kind)
+	}
+	return nil
+}
+
+// target is what a fault may match.
+type target struct {
+	op, tenancy, region, ad, faultDomain, shape, state string
+	ocpus, memory                                      float64
+}
+
+func (q *call) target() target {
+	t := target{op: q.op, region: q.region().name}
+	if q.tenancy() != nil {
+		t.tenancy = q.tenancy().Name
+	}
+	return t
+}
+
+func (f Fault) matches(t target) bool {
+	is := func(want, got string) bool { return want == "" || want == got }
+	return is(f.Op, t.op) && is(f.Tenancy, t.tenancy) && is(f.Region, t.region) && is(f.Shape, t.shape) &&
+		is(f.FaultDomain, t.faultDomain) && is(f.State, t.state) && strings.HasSuffix(t.ad, f.AD) &&
+		t.ocpus >= f.MinOCPUs && (f.MaxOCPUs == 0 || t.ocpus <= f.MaxOCPUs) &&
+		t.memory >= f.MinMemory && (f.MaxMemory == 0 || t.memory <= f.MaxMemory)
+}
+
+// activeFault is a fault that was added, and how often it has matched.
+type activeFault struct {
+	Fault
+	added   time.Time
+	matched int
+}
+
+// due tells whether the next match is to be hit.
+func (f *activeFault) due() bool {
+	age := time.Since(f.added)
+	return age >= time.Duration(f.From) && (f.Until == 0 || age < time.Duration(f.Until)) &&
+		f.matched >= f.Skip && (f.Times == 0 || f.matched < f.Skip+f.Times)
+}
+
+// inTime tells whether the fault's time has come, whatever its count.
+func (f *activeFault) inTime() bool {
+	age := time.Since(f.added)
+	return age >= time.Duration(f.From) && (f.Until == 0 || age < time.Duration(f.Until))
+}
+
+// faultList is all faults that were added. The cloud's lock guards it.
+type faultList []*activeFault
+
+// hit counts a match for every fault of the given kinds and returns the first
+// that is due, or nil.
+func (l faultList) hit(t target, kinds ...FaultKind) *Fault {
+	var first *Fault
+	for _, f := range l {
+		if !slices.Contains(kinds, f.Kind) || !f.matches(t) || !f.inTime() {
+			continue
+		}
+		if f.due() && first == nil {
+			first = &f.Fault
+		}
+		f.matched++
+	}
+	return first
+}
+
+// peek is hit without counting.
+func (l faultList) peek(t target, kinds ...FaultKind) *Fault {
+	for _, f := range l {
+		if slices.Contains(kinds, f.Kind) && f.matches(t) && f.due() {
+			return &f.Fault
+		}
+	}
+	return nil
+}
+
+// freeFaultDomains tells which of the fault domains have room for a launch.
+// With count, it is an attempt: each fault that concerns any of the domains
+// counts it once.
+func (l faultList) freeFaultDomains(t target, candidates []string, count bool) []string {
+	var free []string
+	for _, fd := range candidates {
+		t.faultDomain = fd
+		if l.peek(t, FaultCapacity) == nil {
+			free = append(free, fd)
+		}
+	}
+	if count {
+		for _, f := range l {
+			concerned := slices.ContainsFunc(candidates, func(fd string) bool {
+				t.faultDomain = fd
+				return f.matches(t)
+			})
+			if f.Kind == FaultCapacity && concerned && f.inTime() {
+				f.matched++
+			}
+		}
+	}
+	return free
+}
+
+func (l faultList) beforeEffect(q *call) *Fault { return l.hit(q.target(), FaultStatus) }
+
+// afterEffect finds what is to happen to a reply. A lost reply is interesting
+// only when the request had an effect.
+func (l faultList) afterEffect(q *call, succeeded bool) *Fault {
+	if q.op == "" {
+		return nil
+	}
+	if succeeded {
+		return l.hit(q.target(), FaultStatusAfterEffect, FaultCutAfterEffect, FaultMalformedHeader)
+	}
+	return l.hit(q.target(), FaultMalformedHeader)
+}
+
+// error is the answer of a FaultStatus or FaultStatusAfterEffect.
+func (f *Fault) error() *apiError {
+	message := f.Message
+	if message == "" {
+		message = http.StatusText(f.Status)
+		if f.Code == "" {
+			message = fmt.Sprintf("<html><head><title>%d %s</title></head><body></body></html>", f.Status, message)
+		}
+	}
+	return &apiError{status: f.Status, code: f.Code, message: message}
+}

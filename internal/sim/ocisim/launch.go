@@ -1,0 +1,316 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocisim
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// launchDetails is the body of LaunchInstance, as far as the simulator goes.
+// What it does not have is in Missing… and refused by name.
+type launchDetails struct {
+	tags
+	AvailabilityDomain string              `json:"availabilityDomain" oci:"required"`
+	CompartmentID      string              `json:"compartmentId" oci:"required"`
+	CreateVnicDetails  *createVnicDetails  `json:"createVnicDetails"`
+	DisplayName        *string             `json:"displayName"`
+	ExtendedMetadata   map[string]any      `json:"extendedMetadata"`
+	FaultDomain        *string             `json:"faultDomain"`
+	HostnameLabel      *string             `json:"hostnameLabel"`
+	ImageID            *string             `json:"imageId"` // deprecated form of sourceDetails
+	LaunchOptions      *launchOptions      `json:"launchOptions"`
+	InstanceOptions    *instanceOptions    `json:"instanceOptions"`
+	AvailabilityConfig *availabilityConfig `json:"availabilityConfig"`
+	Preemptible        *struct {
+		Action struct {
+			Type               string `json:"type" oci:"required"`
+			PreserveBootVolume *bool  `json:"preserveBootVolume"`
+		} `json:"preemptionAction" oci:"required"`
+	} `json:"preemptibleInstanceConfig"`
+	Metadata      map[string]string `json:"metadata"`
+	AgentConfig   *agentConfig      `json:"agentConfig"`
+	Shape         *string           `json:"shape"`
+	ShapeConfig   *shapeConfig      `json:"shapeConfig"`
+	SourceDetails json.RawMessage   `json:"sourceDetails"`
+	SubnetID      *string           `json:"subnetId"` // deprecated form of createVnicDetails
+	PVEncryption  *bool             `json:"isPvEncryptionInTransitEnabled"`
+
+	CapacityReservationID   *string         `json:"capacityReservationId"` // "" opts out of a default one
+	MissingDedicatedHost    json.RawMessage `json:"dedicatedVmHostId"`
+	MissingSecurity         json.RawMessage `json:"securityAttributes"`
+	MissingPlacementGroup   json.RawMessage `json:"clusterPlacementGroupId"`
+	MissingComputeCluster   json.RawMessage `json:"computeClusterId"`
+	MissingIPXE             json.RawMessage `json:"ipxeScript"`
+	MissingVolumes          json.RawMessage `json:"launchVolumeAttachments"`
+	MissingPlatform         json.RawMessage `json:"platformConfig"`
+	MissingPlacement        json.RawMessage `json:"placementConstraintDetails"`
+	MissingAI               json.RawMessage `json:"isAIEnterpriseEnabled"`
+	MissingConfiguration    json.RawMessage `json:"instanceConfigurationId"`
+	MissingLicensingConfigs json.RawMessage `json:"licensingConfigs"`
+}
+
+// missing names a feature that the request asks for and the simulator lacks.
+// It must not be taken for a fault of the client.
+func (d launchDetails) missing() error {
+	for name, raw := range map[string]json.RawMessage{
+		"dedicatedVmHostId": d.MissingDedicatedHost, "securityAttributes": d.MissingSecurity,
+		"clusterPlacementGroupId": d.MissingPlacementGroup, "computeClusterId": d.MissingComputeCluster,
+		"ipxeScript": d.MissingIPXE, "launchVolumeAttachments": d.MissingVolumes, "platformConfig": d.MissingPlatform,
+		"placementConstraintDetails": d.MissingPlacement, "isAIEnterpriseEnabled": d.MissingAI,
+		"instanceConfigurationId": d.MissingConfiguration, "licensingConfigs": d.MissingLicensingConfigs,
+	} {
+		if !absent(raw) {
+			return fail(http.StatusNotImplemented, "NotImplemented", "The simulator does not have %s", name)
+		}
+	}
+	if d.CapacityReservationID != nil && *d.CapacityReservationID != "" {
+		return errNotFound() // there are no reservations
+	}
+	return nil
+}
+
+type createVnicDetails struct {
+	tags
+	AssignIPv6       *bool    `json:"assignIpv6Ip"`
+	AssignPublicIP   *bool    `json:"assignPublicIp"`
+	AssignPrivateDNS *bool    `json:"assignPrivateDnsRecord"`
+	DisplayName      *string  `json:"displayName"`
+	HostnameLabel    *string  `json:"hostnameLabel"`
+	NSGIDs           []string `json:"nsgIds"`
+	PrivateIP        *string  `json:"privateIp"`
+	SkipSourceDest   *bool    `json:"skipSourceDestCheck"`
+	SubnetID         *string  `json:"subnetId"`
+}
+
+type shapeConfig struct {
+	OCPUs    *float64 `json:"ocpus"`
+	VCPUs    *int     `json:"vcpus"`
+	Memory   *float64 `json:"memoryInGBs"`
+	Baseline *string  `json:"baselineOcpuUtilization"`
+	NVMEs    *int     `json:"nvmes"`
+}
+
+type imageSource struct {
+	SourceType          string  `json:"sourceType"`
+	ImageID             *string `json:"imageId"`
+	BootVolumeSizeInGBs *int64  `json:"bootVolumeSizeInGBs"`
+	BootVolumeVPUsPerGB *int64  `json:"bootVolumeVpusPerGB"`
+	KMSKeyID            *string `json:"kmsKeyId"`
+}
+
+// launchPlan is a launch that has passed all checks.
+type launchPlan struct {
+	details     launchDetails
+	spec        shapeSpec
+	size        size
+	image       *image
+	subnet      subnetBody
+	publicIP    bool
+	faultDomain string
+	volumeGB    int64
+	askedGB     int64 // 0 when the client left the size to the image
+	vpus        int64
+}
+
+// launchInstance checks in the order in which the real service seems to: what
+// cannot work fails before limits, limits fail before capacity.
+func (c *Cloud) launchInstance(q *call) (*reply, error) {
+	var plan launchPlan
+	if err := q.decode(&plan.details); err != nil {
+		return nil, err
+	}
+	for _, check := range []func(*call, *launchPlan) error{
+		c.planPlacement, c.planShape, c.planNetwork, c.planImage, c.planMetadata,
+	} {
+		if err := check(q, &plan); err != nil {
+			return nil, err
+		}
+	}
+	d := plan.details
+	if err := c.checkLimits(q, d.AvailabilityDomain, plan.spec, plan.size, plan.volumeGB); err != nil {
+		return nil, err
+	}
+	t := q.target()
+	t.ad, t.shape, t.ocpus, t.memory = d.AvailabilityDomain, plan.spec.name, plan.size.ocpus, plan.size.memory
+	candidates := faultDomains()
+	if d.FaultDomain != nil {
+		candidates = []string{*d.FaultDomain}
+	}
+	free := c.faults.freeFaultDomains(t, candidates, true)
+	if len(free) == 0 {
+		return nil, errCapacity()
+	}
+	plan.faultDomain = free[0]
+	return c.place(q, &plan)
+}
+
+func (c *Cloud) planPlacement(q *call, p *launchPlan) error {
+	d := p.details
+	if err := d.missing(); err != nil {
+		return err
+	}
+	if err := q.compartment(d.CompartmentID); err != nil {
+		return err
+	}
+	if !q.tenancy().hasAD(q.region(), d.AvailabilityDomain) {
+		return errNotFound()
+	}
+	if d.FaultDomain != nil && !slices.Contains(faultDomains(), *d.FaultDomain) {
+		return errInvalid("Unknown faultDomain %s", *d.FaultDomain)
+	}
+	if err := checkName(d.DisplayName); err != nil {
+		return err
+	}
+	return d.tags.check(q.tenancy())
+}
+
+func (c *Cloud) planShape(q *call, p *launchPlan) error {
+	d := p.details
+	if d.Shape == nil {
+		return errMissing("shape")
+	}
+	spec, known := lookUpShape(*d.Shape)
+	if !known || !c.shapeIn(q, d.AvailabilityDomain, *d.Shape) {
+		return fail(http.StatusNotFound, "NotAuthorizedOrNotFound",
+			"Authorization failed or requested resource not found: shape %s not found", *d.Shape)
+	}
+	p.spec = spec
+	asked := shapeConfig{}
+	if d.ShapeConfig != nil {
+		asked = *d.ShapeConfig
+	}
+	var err error
+	if p.size, err = spec.sizeFor(asked.OCPUs, asked.Memory); err != nil {
+		return err
+	}
+	switch {
+	case asked.Baseline != nil && *asked.Baseline != "BASELINE_1_1":
+		return errInvalid("Shape %s does not support baselineOcpuUtilization %s", spec.name, *asked.Baseline)
+	case asked.NVMEs != nil:
+		return errInvalid("Shape %s has no NVMe drives", spec.name)
+	case d.Preemptible != nil && !spec.preemptible:
+		return errInvalid("Shape %s does not support preemptible instances", spec.name)
+	case d.Preemptible != nil && d.Preemptible.Action.Type != "TERMINATE":
+		return errInvalid("Unknown preemptionAction %s", d.Preemptible.Action.Type)
+	}
+	return nil
+}
+
+func (c *Cloud) planNetwork(q *call, p *launchPlan) error {
+	d := &p.details
+	if d.CreateVnicDetails == nil {
+		d.CreateVnicDetails = &createVnicDetails{}
+	}
+	v := d.CreateVnicDetails
+	if v.SubnetID == nil {
+		v.SubnetID = d.SubnetID
+	}
+	if v.SubnetID == nil {
+		return errMissing("createVnicDetails.subnetId")
+	}
+	var err error
+	if p.subnet, err = q.subnet(*v.SubnetID); err != nil {
+		return err
+	}
+	p.publicIP = !p.subnet.ProhibitPublicIPOnVnic
+	if v.AssignPublicIP != nil {
+		if *v.AssignPublicIP && p.subnet.ProhibitPublicIPOnVnic {
+			return errInvalid("Subnet %s prohibits public IPs: assignPublicIp cannot be true", p.subnet.ID)
+		}
+		p.publicIP = *v.AssignPublicIP
+	}
+	switch {
+	case len(v.NSGIDs) > 0:
+		return errNotFound() // there are no network security groups
+	case v.PrivateIP != nil:
+		return errInvalid("Private IP %s is not available", *v.PrivateIP)
+	case v.AssignIPv6 != nil && *v.AssignIPv6:
+		return errInvalid("Subnet %s has no IPv6 CIDR block", p.subnet.ID)
+	}
+	if err := checkName(v.DisplayName); err != nil {
+		return err
+	}
+	return v.tags.check(q.tenancy())
+}
+
+func (c *Cloud) planImage(q *call, p *launchPlan) error {
+	d := p.details
+	source := imageSource{ImageID: d.ImageID}
+	if !absent(d.SourceDetails) {
+		if _, err := decodeUnion(d.SourceDetails, "sourceType", map[string]any{"image": &source}); err != nil {
+			return err
+		}
+	}
+	if source.ImageID == nil {
+		return errMissing("sourceDetails.imageId")
+	}
+	img, err := c.findImage(q, *source.ImageID)
+	if err != nil {
+		return err
+	}
+	p.image = img
+	// An image that is being exported can be launched all the same.
+	if img.body.LifecycleState != "AVAILABLE" && img.body.LifecycleState != "EXPORTING" {
+		return errState("Image %s is %s", img.body.ID, img.body.LifecycleState)
+	}
+	entry := img.entry(p.spec.name)
+	if entry == nil || !entry.allows(p.size) {
+		return errInvalid("Shape %s is not valid for image %s.", p.spec.name, img.body.ID)
+	}
+	if d.LaunchOptions != nil && d.LaunchOptions.Firmware != "" && d.LaunchOptions.Firmware != img.body.LaunchOptions.Firmware {
+		return errInvalid("Firmware %s cannot be overridden at launch", d.LaunchOptions.Firmware)
+	}
+	if source.KMSKeyID != nil {
+		return errNotFound() // there are no vaults
+	}
+	smallest := img.body.SizeInMBs / 1024
+	p.volumeGB = max(smallest, 47)
+	if source.BootVolumeSizeInGBs != nil {
+		asked := *source.BootVolumeSizeInGBs
+		if asked < 50 || asked > 32768 || asked < smallest {
+			return errInvalid("bootVolumeSizeInGBs must be between %d and 32768", max(smallest, 50))
+		}
+		p.volumeGB, p.askedGB = asked, asked
+	}
+	p.vpus = 10
+	if source.BootVolumeVPUsPerGB != nil {
+		if p.vpus = *source.BootVolumeVPUsPerGB; p.vpus < 10 || p.vpus > 120 || p.vpus%10 != 0 {
+			return errInvalid("bootVolumeVpusPerGB must be a multiple of 10 between 10 and 120")
+		}
+	}
+	return nil
+}
+
+// maxMetadata bounds metadata and extendedMetadata together, in bytes.
+const maxMetadata = 32000
+
+func (c *Cloud) planMetadata(_ *call, p *launchPlan) error {
+	d := p.details
+	total := len(fmt.Sprint(d.ExtendedMetadata))
+	for key, value := range d.Metadata {
+		total += len(key) + len(value)
+	}
+	if total > maxMetadata {
+		return errInvalid("Metadata is larger than %d bytes", maxMetadata)
+	}
+	if data, given := d.Metadata["user_data"]; given {
+		if _, err := base64.StdEncoding.DecodeString(strings.TrimSpace(data)); err != nil {
+			return errInvalid("Metadata user_data is not encoded in base64")
+		}
+	}
+	return nil
+}
+
+// orElse is the value that a pointer names, or a default.
+func orElse[T any](value *T, fallback T) T {
+	if value == nil {
+		return fallback
+	}
+	return *value
+}

@@ -1,0 +1,404 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocisim
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
+)
+
+// place makes the instance of a checked launch and lets it come up in the
+// background.
+func (c *Cloud) place(q *call, p *launchPlan) (*reply, error) {
+	address, err := c.nextAddress()
+	if err != nil {
+		return nil, err
+	}
+	i := newInstance(q, p)
+	i.vnic = newVnic(q, p, i.body.ID, address)
+	i.volume = newBootVolume(q, p, i)
+	c.instances.put(i.body.ID, i)
+	c.vnics.put(i.vnic.body.ID, i.vnic)
+	c.volumes.put(i.volume.body.ID, i.volume)
+	work := c.newWork(i.place, "LaunchInstance", i.body.CompartmentID, "instance", i.body.ID, "CREATED")
+
+	t := q.target()
+	t.ad, t.faultDomain, t.shape = i.body.AvailabilityDomain, i.body.FaultDomain, i.body.Shape
+	t.ocpus, t.memory = i.size.ocpus, i.size.memory
+	if broken := c.faults.hit(t, FaultLaunchFails, FaultLaunchStuck); broken != nil {
+		c.operate(i, false, func(ctx context.Context) { c.breakLaunch(ctx, i, work, broken) })
+	} else {
+		c.operate(i, false, func(ctx context.Context) { c.provision(ctx, i, p.askedGB, work) })
+	}
+
+	render := func() *reply { return withEtag(i.body, i.revision).with("Opc-Work-Request-Id", work.body.ID) }
+	result := render()
+	result.again = func() (*reply, error) {
+		if i.is("TERMINATING", "TERMINATED") {
+			return nil, errInvalidatedToken()
+		}
+		return render(), nil
+	}
+	return result, nil
+}
+
+func newInstance(q *call, p *launchPlan) *instance {
+	d := p.details
+	options := p.image.body.LaunchOptions
+	var preemptible json.RawMessage
+	if d.Preemptible != nil {
+		preemptible = mustJSON(d.Preemptible)
+	}
+	i := &instance{place: q.here(), size: p.size, image: p.image, body: instanceBody{
+		tags: d.tags.normal(), ID: newOCID("instance", q.region().ocid), AvailabilityDomain: d.AvailabilityDomain,
+		CompartmentID: d.CompartmentID, DisplayName: nameOr(d.DisplayName, "instance"),
+		ExtendedMetadata: d.ExtendedMetadata, FaultDomain: p.faultDomain, ImageID: p.image.body.ID,
+		LaunchMode: p.image.body.LaunchMode, LaunchOptions: options, LifecycleState: "PROVISIONING",
+		Metadata: d.Metadata, Preemptible: preemptible, Region: q.region().ocid, Shape: p.spec.name,
+		ShapeConfig: shapeConfigBody{p.size.ocpus, int(p.size.ocpus), p.size.memory, p.spec.processor, p.size.ocpus,
+			max(2, int(p.size.ocpus))},
+		SourceDetails:      sourceDetailsBody{"image", p.image.body.ID, p.volumeGB, p.vpus},
+		InstanceOptions:    orElse(d.InstanceOptions, instanceOptions{}),
+		AvailabilityConfig: orElse(d.AvailabilityConfig, availabilityConfig{}),
+		AgentConfig:        orElse(d.AgentConfig, agentConfig{}), TimeCreated: wireNow(),
+	}}
+	i.touch()
+	return i
+}
+
+func newVnic(q *call, p *launchPlan, instanceID, address string) *vnic {
+	d := p.details.CreateVnicDetails
+	label := d.HostnameLabel
+	if label == nil {
+		label = p.details.HostnameLabel
+	}
+	compartment, ad, now := p.details.CompartmentID, p.details.AvailabilityDomain, wireNow()
+	v := &vnic{place: q.here()}
+	v.body = vnicBody{tags: d.tags.normal(), ID: newOCID("vnic", q.region().ocid), CompartmentID: compartment,
+		AvailabilityDomain: ad, DisplayName: nameOr(d.DisplayName, "vnic"), HostnameLabel: label, IsPrimary: true,
+		LifecycleState: "PROVISIONING", MACAddress: "02:00:17:" + macTail(), NSGIDs: []string{}, PrivateIP: address,
+		SkipSourceDestCheck: orElse(d.SkipSourceDest, false), SubnetID: p.subnet.ID, TimeCreated: now}
+	if p.publicIP {
+		v.body.PublicIP = &address
+	}
+	v.attachment = vnicAttachmentBody{ID: newOCID("vnicattachment", q.region().ocid), AvailabilityDomain: ad,
+		CompartmentID: compartment, InstanceID: instanceID, LifecycleState: "ATTACHING", SubnetID: p.subnet.ID, TimeCreated: now}
+	v.privateIP = privateIPBody{tags: tags{}.normal(), ID: newOCID("privateip", q.region().ocid), AvailabilityDomain: ad,
+		CompartmentID: compartment, DisplayName: v.body.DisplayName, HostnameLabel: label, IPAddress: address, IsPrimary: true,
+		SubnetID: p.subnet.ID, VnicID: v.body.ID, TimeCreated: now}
+	v.touch()
+	return v
+}
+
+func macTail() string {
+	h := randomHex(3)
+	return fmt.Sprintf("%s:%s:%s", h[0:2], h[2:4], h[4:6])
+}
+
+func newBootVolume(q *call, p *launchPlan, i *instance) *bootVolume {
+	now := wireNow()
+	v := &bootVolume{place: q.here(), body: bootVolumeBody{
+		tags: tags{}.normal(), ID: newOCID("bootvolume", q.region().ocid), AvailabilityDomain: i.body.AvailabilityDomain,
+		CompartmentID: i.body.CompartmentID, DisplayName: i.body.DisplayName + " (Boot Volume)", ImageID: &i.body.ImageID,
+		IsHydrated: true, LifecycleState: "PROVISIONING", SizeInGBs: p.volumeGB, SizeInMBs: p.volumeGB * 1024,
+		VPUsPerGB: p.vpus, TimeCreated: now}}
+	v.attachment = bootVolumeAttachmentBody{ID: i.body.ID, AvailabilityDomain: i.body.AvailabilityDomain,
+		BootVolumeID: v.body.ID, CompartmentID: i.body.CompartmentID, InstanceID: i.body.ID, TimeCreated: now}
+	v.touch()
+	return v
+}
+
+// spend lets a lifecycle state last, longer if a fault makes it slow.
+func (c *Cloud) spend(ctx context.Context, at place, op, state string, d time.Duration) error {
+	c.mu.Lock()
+	t := target{op: op, region: at.region.name, state: state}
+	if at.tenancy != nil {
+		t.tenancy = at.tenancy.Name
+	}
+	if slow := c.faults.hit(t, FaultSlow); slow != nil {
+		d += time.Duration(slow.Delay)
+	}
+	c.mu.Unlock()
+	return pause(ctx, d)
+}
+
+// provision brings an instance up: disk, machine, network.
+func (c *Cloud) provision(ctx context.Context, i *instance, askedGB int64, work *workRequest) {
+	c.mu.Lock()
+	work.begin()
+	c.mu.Unlock()
+	if c.spend(ctx, i.place, "LaunchInstance", "PROVISIONING", c.delays.Provision) != nil {
+		c.giveUpLaunch(ctx, i, work, "", "")
+		return
+	}
+	path := filepath.Join(c.cfg.WorkDir, "disks", i.volume.body.ID+".qcow2")
+	if err := c.cfg.Disks.BootVolume(ctx, i.image.path, path, askedGB); err != nil {
+		c.cfg.Disks.Remove(path) // whatever there is of it
+		c.giveUpLaunch(ctx, i, work, "InternalError", err.Error())
+		return
+	}
+	c.mu.Lock()
+	i.volume.path = path
+	i.volume.body.LifecycleState = "AVAILABLE"
+	i.volume.attachment.LifecycleState = "ATTACHED"
+	c.mu.Unlock()
+	if err := c.powerOn(ctx, i); err != nil {
+		c.giveUpLaunch(ctx, i, work, "InternalError", err.Error())
+		return
+	}
+	c.mu.Lock()
+	work.end("SUCCEEDED")
+	attach := c.delays.Attach
+	if attach == 0 {
+		i.vnic.attach()
+	}
+	c.mu.Unlock()
+	if attach > 0 && c.spend(ctx, i.place, "LaunchInstance", "ATTACHING", attach) == nil {
+		c.mu.Lock()
+		i.vnic.attach()
+		c.mu.Unlock()
+	}
+}
+
+func (v *vnic) attach() {
+	if v.attachment.LifecycleState == "ATTACHING" {
+		v.attachment.LifecycleState, v.attachment.VnicID = "ATTACHED", &v.body.ID
+		v.body.LifecycleState = "AVAILABLE"
+	}
+}
+
+// giveUpLaunch ends an instance whose launch failed after it was accepted: it
+// goes straight from PROVISIONING to TERMINATED, and only the work request
+// says why. An instance that was terminated on its way up is left to whoever
+// terminates it.
+func (c *Cloud) giveUpLaunch(ctx context.Context, i *instance, work *workRequest, code, message string) {
+	c.mu.Lock()
+	if ctx.Err() != nil {
+		work.fail("Canceled", "The instance was terminated.")
+		c.mu.Unlock()
+		return
+	}
+	work.fail(code, message)
+	c.mu.Unlock()
+	c.dismantle(i, false)
+}
+
+// breakLaunch is a launch that a fault has doomed.
+func (c *Cloud) breakLaunch(ctx context.Context, i *instance, work *workRequest, broken *Fault) {
+	c.mu.Lock()
+	work.begin()
+	c.mu.Unlock()
+	if broken.Kind == FaultLaunchStuck {
+		<-ctx.Done()
+		c.giveUpLaunch(ctx, i, work, "", "")
+		return
+	}
+	_ = c.spend(ctx, i.place, "LaunchInstance", "PROVISIONING", c.delays.Provision) // it fails either way
+	message := broken.Message
+	if message == "" {
+		message = "Out of host capacity."
+	}
+	code := broken.Code
+	if code == "" {
+		code = "InternalError"
+	}
+	c.giveUpLaunch(ctx, i, work, code, message)
+}
+
+// powerOn starts the machine and makes the instance RUNNING.
+func (c *Cloud) powerOn(ctx context.Context, i *instance) error {
+	c.mu.Lock()
+	spec := machine.Spec{
+		ID: i.body.ID, Disk: i.volume.path, Cloud: machine.OCI,
+		Firmware: machine.Firmware(i.image.body.LaunchOptions.Firmware),
+		CPUs:     max(1, int(i.size.ocpus)), MemoryMB: int(i.size.memory * 1024),
+		Metadata: c.metadataService(i), SSH: net.JoinHostPort(i.vnic.body.PrivateIP, strconv.Itoa(c.sshPort)),
+	}
+	c.mu.Unlock()
+	m, err := c.cfg.Driver.Start(c.base, spec)
+	if err != nil {
+		return fmt.Errorf("start the machine: %w", err)
+	}
+	c.mu.Lock()
+	ended := c.closed || ctx.Err() != nil
+	if !ended {
+		i.machine = m
+		i.body.LifecycleState = "RUNNING"
+	}
+	c.mu.Unlock()
+	if ended { // the cloud or the instance, while the machine started
+		_ = m.Kill()
+		return context.Canceled
+	}
+	c.background(func(ctx context.Context) { c.watchPower(ctx, i, m) })
+	return nil
+}
+
+// watchPower notices when a guest powers itself off: the instance is STOPPED
+// then, as if the user had stopped it.
+func (c *Cloud) watchPower(ctx context.Context, i *instance, m machine.Machine) {
+	select {
+	case <-m.Done():
+	case <-ctx.Done():
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i.machine == m && i.is("RUNNING") {
+		i.machine = nil
+		i.body.LifecycleState = "STOPPED"
+	}
+}
+
+// powerOff switches the machine off, gently at first if asked to.
+func (c *Cloud) powerOff(ctx context.Context, i *instance, gently bool) {
+	c.mu.Lock()
+	m := i.machine
+	c.mu.Unlock()
+	if m == nil {
+		return
+	}
+	if gently {
+		limited, cancel := context.WithTimeout(ctx, c.delays.ShutdownLimit)
+		_ = m.Shutdown(limited) // if the guest does not obey, its power is cut
+		cancel()
+	}
+	_ = m.Kill() // after this it is off; a driver has no more to say
+	c.mu.Lock()
+	i.machine = nil
+	c.mu.Unlock()
+}
+
+// instanceAction changes the power state.
+func (c *Cloud) instanceAction(q *call) (*reply, error) {
+	if len(q.body) > 0 {
+		var none struct{}
+		if err := q.decode(&none); err != nil {
+			return nil, err
+		}
+	}
+	i, err := c.findInstance(q, q.vars["id"])
+	if err != nil {
+		return nil, err
+	}
+	if err := i.ifMatch(q); err != nil {
+		return nil, err
+	}
+	action := q.param("action")
+	var from, during string
+	gently := action == "SOFTSTOP" || action == "SOFTRESET"
+	switch action {
+	case "STOP", "SOFTSTOP":
+		from, during = "RUNNING", "STOPPING"
+	case "RESET", "SOFTRESET":
+		from, during = "RUNNING", "STOPPING"
+	case "START":
+		from, during = "STOPPED", "STARTING"
+	default:
+		return nil, errInvalid("Unknown action %s", action)
+	}
+	if !i.is(from) {
+		return nil, errState("Instance %s is %s", i.body.ID, i.body.LifecycleState)
+	}
+	if i.body.Preemptible != nil {
+		return nil, errState("A preemptible instance cannot be stopped, started or reset")
+	}
+	i.body.LifecycleState = during
+	i.touch()
+	c.operate(i, false, func(ctx context.Context) {
+		if during == "STOPPING" {
+			c.powerOff(ctx, i, gently)
+			if c.spend(ctx, i.place, "InstanceAction", "STOPPING", c.delays.Stop) != nil {
+				return
+			}
+			c.setState(i, "STOPPING", "STOPPED")
+		}
+		if action == "START" || action == "RESET" || action == "SOFTRESET" {
+			c.restart(ctx, i)
+		}
+	})
+	return withEtag(i.body, i.revision), nil
+}
+
+// setState moves an instance on unless something else has happened to it.
+func (c *Cloud) setState(i *instance, from, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i.is(from) {
+		i.body.LifecycleState = to
+	}
+}
+
+// restart takes a stopped instance through STARTING to RUNNING.
+func (c *Cloud) restart(ctx context.Context, i *instance) {
+	c.setState(i, "STOPPED", "STARTING")
+	if c.spend(ctx, i.place, "InstanceAction", "STARTING", c.delays.Start) != nil {
+		return
+	}
+	if c.powerOn(ctx, i) != nil {
+		c.setState(i, "STARTING", "STOPPED")
+	}
+}
+
+// terminateInstance ends an instance in whatever state it is.
+func (c *Cloud) terminateInstance(q *call) (*reply, error) {
+	i, err := c.findInstance(q, q.vars["id"])
+	if err != nil {
+		return nil, err
+	}
+	if err := i.ifMatch(q); err != nil {
+		return nil, err
+	}
+	if i.is("TERMINATED") {
+		return nil, errNotFound()
+	}
+	preserve := q.param("preserveBootVolume")
+	if preserve != "" && preserve != "true" && preserve != "false" {
+		return nil, errInvalid("preserveBootVolume must be true or false")
+	}
+	if i.is("TERMINATING") {
+		return noContent(), nil
+	}
+	i.body.LifecycleState = "TERMINATING"
+	i.touch()
+	work := c.newWork(i.place, "TerminateInstance", i.body.CompartmentID, "instance", i.body.ID, "DELETED")
+	if i.current != nil && !i.current.finishes {
+		i.current.cancel()
+	}
+	c.operate(i, false, func(ctx context.Context) {
+		c.powerOff(ctx, i, false)
+		_ = c.spend(ctx, i.place, "TerminateInstance", "TERMINATING", c.delays.Terminate) // it ends either way
+		c.dismantle(i, preserve == "true")
+		c.mu.Lock()
+		work.end("SUCCEEDED")
+		c.mu.Unlock()
+	})
+	return (&reply{status: http.StatusNoContent}).with("Opc-Work-Request-Id", work.body.ID), nil
+}
+
+// dismantle takes an instance apart. It stays visible as TERMINATED.
+func (c *Cloud) dismantle(i *instance, preserve bool) {
+	c.powerOff(c.base, i, false)
+	c.mu.Lock()
+	i.body.LifecycleState = "TERMINATED"
+	i.vnic.body.LifecycleState = "TERMINATED"
+	i.vnic.attachment.LifecycleState = "DETACHED"
+	if i.volume.attachment.LifecycleState != "" {
+		i.volume.attachment.LifecycleState = "DETACHED"
+	}
+	gone := i.volume.body.LifecycleState == "TERMINATED"
+	preserve = preserve && i.volume.path != ""
+	c.mu.Unlock()
+	if !preserve && !gone {
+		c.dropVolume(i.volume)
+	}
+}

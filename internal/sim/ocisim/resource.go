@@ -1,0 +1,181 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocisim
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// place is where a resource exists: in one tenancy and one region. Nobody else
+// can see it.
+type place struct {
+	tenancy *Tenancy // nil for what Oracle provides to all, such as platform images
+	region  region
+}
+
+// seenBy tells whether the caller of a request can see what is at the place.
+func (p place) seenBy(q *call) bool {
+	return (p.tenancy == nil || p.tenancy == q.tenancy()) && p.region.name == q.region().name
+}
+
+// ownedBy is seenBy without what belongs to everybody.
+func (p place) ownedBy(q *call) bool { return p.tenancy != nil && p.seenBy(q) }
+
+// here is the place that a request is about.
+func (q *call) here() place { return place{q.tenancy(), q.region()} }
+
+// revision is a resource's etag. It changes with every change that a client
+// asks for.
+type revision struct{ etag string }
+
+func (v *revision) touch() { v.etag = randomHex(16) }
+
+// ifMatch refuses a change to a resource that is no longer what the client
+// thinks it is.
+func (v *revision) ifMatch(q *call) error {
+	if want := q.Header.Get("If-Match"); want != "" && want != v.etag && want != "*" {
+		return errTagMismatch()
+	}
+	return nil
+}
+
+// tags are the two kinds of tags that most resources carry.
+type tags struct {
+	FreeformTags map[string]string         `json:"freeformTags"`
+	DefinedTags  map[string]map[string]any `json:"definedTags"`
+}
+
+// normal replaces nil maps, since replies show empty objects.
+func (t tags) normal() tags {
+	if t.FreeformTags == nil {
+		t.FreeformTags = map[string]string{}
+	}
+	if t.DefinedTags == nil {
+		t.DefinedTags = map[string]map[string]any{}
+	}
+	return t
+}
+
+// check applies the limits of OCI's tagging documentation: at most 10 freeform
+// tags with keys up to 100 and values up to 256 characters, and defined tags
+// only in namespaces that exist.
+func (t tags) check(owner *Tenancy) error {
+	if len(t.FreeformTags) > 10 {
+		return errInvalid("A resource can have at most 10 freeform tags")
+	}
+	for key, value := range t.FreeformTags {
+		if n := utf8.RuneCountInString(key); n < 1 || n > 100 || utf8.RuneCountInString(value) > 256 {
+			return errInvalid("Freeform tag %q is too long", key)
+		}
+	}
+	known := map[string]bool{}
+	for _, namespace := range owner.TagNamespaces {
+		known[namespace] = true
+	}
+	for namespace := range t.DefinedTags {
+		if !known[namespace] {
+			return errInvalid("TagNamespace %s does not exist", namespace)
+		}
+	}
+	return nil
+}
+
+// checkName applies OCI's bound on display names.
+func checkName(name *string) error {
+	if name != nil && (*name == "" || utf8.RuneCountInString(*name) > 255) {
+		return errInvalid("displayName must be between 1 and 255 characters long")
+	}
+	return nil
+}
+
+// nameOr is the display name that was asked for, or else one of the form that
+// OCI makes up, such as instance20260102030405.
+func nameOr(name *string, kind string) string {
+	if name != nil {
+		return *name
+	}
+	return kind + time.Now().UTC().Format("20060102150405")
+}
+
+// compartment checks that a compartment is the caller's own.
+func (q *call) compartment(id string) error {
+	if !q.tenancy().owns(id) {
+		return errNotFound()
+	}
+	return nil
+}
+
+// sorting applies sortBy and sortOrder to "less" functions by name. Without
+// sortBy lists are sorted by time, newest first.
+func (q *call) sorting() (by string, descending bool, err error) {
+	by, order := q.param("sortBy"), q.param("sortOrder")
+	if by == "" {
+		by = "TIMECREATED"
+	}
+	if by != "TIMECREATED" && by != "DISPLAYNAME" {
+		return "", false, errInvalid("Unknown sortBy %s", by)
+	}
+	switch order {
+	case "":
+		return by, by == "TIMECREATED", nil
+	case "ASC", "DESC":
+		return by, order == "DESC", nil
+	default:
+		return "", false, errInvalid("Unknown sortOrder %s", order)
+	}
+}
+
+// accepted is the 204 of deletions that take effect later.
+func accepted(work *workRequest) *reply {
+	return noContent().with("Opc-Work-Request-Id", work.body.ID)
+}
+
+// withEtag is a 200 with the resource's etag.
+func withEtag(body any, v revision) *reply {
+	return (&reply{status: http.StatusOK, body: body}).with("Etag", v.etag)
+}
+
+// updated replaces each kind of tags that a change names, whole.
+func (t tags) updated(change tags) tags {
+	if change.FreeformTags != nil {
+		t.FreeformTags = change.FreeformTags
+	}
+	if change.DefinedTags != nil {
+		t.DefinedTags = change.DefinedTags
+	}
+	return t
+}
+
+// plainText is a reply of text.
+func plainText(text []byte) *reply {
+	return &reply{stream: io.NopCloser(bytes.NewReader(text)), length: int64(len(text)), contentType: "text/plain"}
+}
+
+// sortResources sorts a list as sortBy and sortOrder say, in place. key gives a
+// resource's name and age.
+func sortResources[T any](q *call, items []T, key func(T) (string, wireTime)) error {
+	by, descending, err := q.sorting()
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(items, func(a, b T) int {
+		aName, aTime := key(a)
+		bName, bTime := key(b)
+		order := aTime.Compare(bTime.Time)
+		if by == "DISPLAYNAME" {
+			order = strings.Compare(strings.ToLower(aName), strings.ToLower(bName))
+		}
+		if descending {
+			return -order
+		}
+		return order
+	})
+	return nil
+}

@@ -1,0 +1,158 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocisim
+
+import (
+	"crypto/md5" //nolint:gosec // OCI defines key fingerprints as MD5
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"strings"
+)
+
+// Tenancy is a customer's account: one user with an API key, one compartment,
+// and in every subscribed region a network with a public and a private subnet.
+// Make it with [NewTenancy]; the exported fields may be changed until it is
+// given to [New].
+type Tenancy struct {
+	Name          string
+	ID            string // OCID of the tenancy, which is also its root compartment
+	UserID        string
+	CompartmentID string // a compartment directly below the root
+	Namespace     string // the tenancy's Object Storage namespace
+	HomeRegion    string
+	Regions       []string // subscribed regions, the home region first
+
+	// AlwaysFree makes it an account without a credit card: 2 OCPUs and 12 GB
+	// of A1, one region. It changes the default limits.
+	AlwaysFree bool
+
+	// Limits overrides service limits by name, such as
+	// "standard-a1-core-count" or "custom-image-count".
+	Limits map[string]int64
+
+	// Quotas are compartment quotas by limit name; exceeding one is a 400
+	// QuotaExceeded. None by default.
+	Quotas map[string]int64
+
+	// TagNamespaces are the defined-tag namespaces that exist.
+	TagNamespaces []string
+
+	// NoCapacityReports takes the permission away that
+	// CreateComputeCapacityReport needs: the answer is then a 404.
+	NoCapacityReports bool
+
+	key      *rsa.PrivateKey
+	adPrefix string
+	networks map[string]*network // by region name
+}
+
+// NewTenancy makes an account with fresh identifiers and a fresh RSA key. The
+// home region comes first; more are subscribed regions. It fails when a region
+// is unknown.
+func NewTenancy(name, homeRegion string, more ...string) (*Tenancy, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("make the API key of tenancy %s: %w", name, err)
+	}
+	t := &Tenancy{
+		Name:          name,
+		ID:            newOCID("tenancy", ""),
+		UserID:        newOCID("user", ""),
+		CompartmentID: newOCID("compartment", ""),
+		Namespace:     "ns" + strings.ToLower(randomHex(5)),
+		HomeRegion:    homeRegion,
+		Regions:       append([]string{homeRegion}, more...),
+		Limits:        map[string]int64{},
+		Quotas:        map[string]int64{},
+		key:           key,
+		adPrefix:      randomHex(2),
+		networks:      map[string]*network{},
+	}
+	for _, regionName := range t.Regions {
+		r, err := lookUpRegion(regionName)
+		if err != nil {
+			return nil, fmt.Errorf("tenancy %s: %w", name, err)
+		}
+		t.networks[regionName] = newNetwork(t, r)
+	}
+	return t, nil
+}
+
+// Fingerprint is the MD5 of the user's public key, as the console shows it.
+func (t *Tenancy) Fingerprint() string { return fingerprint(&t.key.PublicKey) }
+
+// PrivateKeyPEM is the user's API key in PKCS #8.
+func (t *Tenancy) PrivateKeyPEM() string {
+	der, err := x509.MarshalPKCS8PrivateKey(t.key)
+	if err != nil {
+		panic(fmt.Sprintf("an RSA key that was just made does not marshal: %v", err))
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// AvailabilityDomains are the names that this tenancy knows a region's
+// availability domains by. The result is empty for an unknown region.
+func (t *Tenancy) AvailabilityDomains(regionName string) []string {
+	r, err := lookUpRegion(regionName)
+	if err != nil {
+		return nil
+	}
+	return r.availabilityDomains(t.adPrefix)
+}
+
+// SubnetID is the public subnet in a region, or "" where the tenancy is not
+// subscribed.
+func (t *Tenancy) SubnetID(regionName string) string {
+	if n := t.networks[regionName]; n != nil {
+		return n.public.ID
+	}
+	return ""
+}
+
+// PrivateSubnetID is the subnet in a region in which public addresses are
+// prohibited, or "" where the tenancy is not subscribed.
+func (t *Tenancy) PrivateSubnetID(regionName string) string {
+	if n := t.networks[regionName]; n != nil {
+		return n.private.ID
+	}
+	return ""
+}
+
+// subscribed tells whether the tenancy may use a region.
+func (t *Tenancy) subscribed(regionName string) bool {
+	_, ok := t.networks[regionName]
+	return ok
+}
+
+// owns tells whether a compartment OCID is one of the tenancy's own.
+func (t *Tenancy) owns(compartment string) bool {
+	return compartment == t.ID || compartment == t.CompartmentID
+}
+
+// hasAD tells whether a name is one of the tenancy's availability domains in
+// a region.
+func (t *Tenancy) hasAD(r region, name string) bool {
+	for _, ad := range r.availabilityDomains(t.adPrefix) {
+		if ad == name {
+			return true
+		}
+	}
+	return false
+}
+
+func fingerprint(key *rsa.PublicKey) string {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		panic(fmt.Sprintf("an RSA public key does not marshal: %v", err))
+	}
+	sum := md5.Sum(der) //nolint:gosec // OCI defines key fingerprints as MD5
+	parts := make([]string, len(sum))
+	for i, b := range sum {
+		parts[i] = fmt.Sprintf("%02x", b)
+	}
+	return strings.Join(parts, ":")
+}
