@@ -22,6 +22,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // ShapeConfig is how much of a flexible shape a machine gets.
@@ -119,6 +120,7 @@ type Config struct {
 // Prepare decodes the template and checks all that can be checked without a
 // request. Every problem is reported, in the words of the template.
 func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
+	*c = Config{} // Packer may prepare a component more than once
 	err = config.Decode(c, &config.DecodeOpts{
 		PluginType:         BuilderID,
 		Interpolate:        true,
@@ -141,7 +143,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		switch {
 		case o.value == "":
 			note(fmt.Errorf("%s must be set (or the environment variable %s)", o.name, o.env))
-		case !strings.HasPrefix(o.value, "ocid1."+o.kind+"."):
+		case !tmpl.Unknown(o.value) && !strings.HasPrefix(o.value, "ocid1."+o.kind+"."):
 			note(fmt.Errorf("%s must be the OCID of a %s (ocid1.%s...), it is %q", o.name, o.kind, o.kind, o.value))
 		}
 	}

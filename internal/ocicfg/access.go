@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/pathing"
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // Access says who signs in, and to which region.
@@ -85,6 +86,11 @@ func (a *Access) Prepare(prefix, block string) (oci.Credentials, []error) {
 	}
 	if len(errs) > 0 {
 		return c, errs
+	}
+	for _, v := range []string{c.Tenancy, c.User, c.Fingerprint, c.KeyPEM, c.Passphrase, c.Region} {
+		if tmpl.Unknown(v) {
+			return c, nil // a build will tell
+		}
 	}
 	return c, c.Problems(func(field string) string { return block + field })
 }

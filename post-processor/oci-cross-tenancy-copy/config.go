@@ -20,6 +20,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // Source is the tenancy that has the image, and the bucket in it through which
@@ -98,6 +99,7 @@ const defaultShape = "VM.Standard.A1.Flex"
 // Prepare decodes the template and checks all that can be checked without a
 // request. Every problem is reported, in the words of the template.
 func (c *Config) Prepare(raws ...interface{}) error {
+	*c = Config{} // Packer may prepare a component more than once
 	err := config.Decode(c, &config.DecodeOpts{
 		PluginType: BuilderID, Interpolate: true, InterpolateContext: &c.ctx,
 	}, raws...)
@@ -126,7 +128,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 			d.CompartmentOCID = d.TenancyOCID
 		}
 	}
-	if id := c.SourceImageOCID; id != "" && !strings.HasPrefix(id, "ocid1.image.") {
+	if id := c.SourceImageOCID; id != "" && !tmpl.Unknown(id) && !strings.HasPrefix(id, "ocid1.image.") {
 		note(fmt.Errorf("source_image_ocid must be the OCID of an image (ocid1.image...), it is %q", id))
 	}
 	if len(c.DestImageName) > 255 {

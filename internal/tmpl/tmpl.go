@@ -1,0 +1,18 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package tmpl knows what values of a template look like to a plugin.
+package tmpl
+
+import "strings"
+
+// unknownValue is how Packer's SDK writes a value that is not known yet
+// (hcl2shim.UnknownVariableValue).
+const unknownValue = "74D93920-ED26-11E3-AC10-0800200C9A66"
+
+// Unknown says whether s is a value that Packer does not know yet: `packer
+// validate` does not run data sources, and hands their results over in one of
+// two placeholder forms. Such a value cannot be checked.
+func Unknown(s string) bool {
+	return strings.Contains(s, "<unknown>") || strings.Contains(s, unknownValue)
+}
