@@ -259,7 +259,7 @@ func TestProvisionRunsAsRoot(t *testing.T) {
 	// machine of its own proves it for real in the acceptance tests.
 	c := newCheck(t, "env BECAME "+`"root"`, "print checks/pass.json")
 	delete(c.options, "use_sudo") // the default
-	c.host.program("id", "echo 1000")
+	c.host.program("id", `[ "$BECAME" = root ] && echo 0 || echo 1000`)
 	c.host.program("sudo", `[ "$1" = -n ] || exit 9; shift; BECAME=root; export BECAME; exec "$@"`)
 	if err := c.run(t.Context()); err != nil {
 		t.Error(err)

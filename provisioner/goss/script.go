@@ -42,11 +42,8 @@ printf 'armfree:home=%s\n' "${HOME:-}"
 	if askSudo {
 		script += `
 if [ "$uid" != 0 ]; then
-	if answer=$(sudo -n true 2>&1 </dev/null); then
-		printf 'armfree:sudo=yes\n'
-	else
-		printf 'armfree:nosudo=%s\n' "$(printf '%s' "$answer" | tr '\r\n' '  ')"
-	fi
+	answer=$(sudo -n id -u 2>&1 </dev/null)
+	printf 'armfree:sudo=%s\n' "$(printf '%s\n' "$answer" | head -n 1)"
 fi
 `
 	}

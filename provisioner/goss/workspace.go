@@ -49,9 +49,9 @@ func look(ctx context.Context, g *guest, wantSudo bool) (facts, error) {
 		return facts{}, fmt.Errorf("the machine is of the architecture %q, for which there is no goss", machine)
 	}
 	if wantSudo && f.uid != "0" {
-		if said.one("sudo") != "yes" {
+		if said.one("sudo") != "0" {
 			return facts{}, fmt.Errorf("sudo does not work without a password on the machine (it says %.200q): "+
-				"allow it, or set use_sudo = false to run goss without root's rights", said.one("nosudo"))
+				"allow it, or set use_sudo = false to run goss without root's rights", said.one("sudo"))
 		}
 		f.sudo = true
 	}
