@@ -131,7 +131,13 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	}
 	c.defaults()
 	errs := new(packersdk.MultiError)
-	note := func(more ...error) { errs = packersdk.MultiErrorAppend(errs, more...) }
+	note := func(more ...error) {
+		for _, err := range more {
+			if err != nil {
+				errs = packersdk.MultiErrorAppend(errs, err)
+			}
+		}
+	}
 
 	var bad []error
 	c.credentials, bad = c.Access.Prepare("", "")
@@ -144,7 +150,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		case o.value == "":
 			note(fmt.Errorf("%s must be set (or the environment variable %s)", o.name, o.env))
 		case !tmpl.Unknown(o.value) && !strings.HasPrefix(o.value, "ocid1."+o.kind+"."):
-			note(fmt.Errorf("%s must be the OCID of a %s (ocid1.%s...), it is %q", o.name, o.kind, o.kind, o.value))
+			note(fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", o.name, o.kind, o.value))
 		}
 	}
 	flex := strings.HasSuffix(c.Shape, ".Flex")

@@ -58,7 +58,7 @@ func (c Credentials) Problems(name func(field string) string) []error {
 		case value == "":
 			errs = append(errs, fmt.Errorf("%s must be set", name(field)))
 		case kind != "" && !strings.HasPrefix(value, "ocid1."+kind+"."):
-			errs = append(errs, fmt.Errorf("%s must be the OCID of a %s (ocid1.%s...), it is %q", name(field), kind, kind, value))
+			errs = append(errs, fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", name(field), kind, value))
 		}
 	}
 	need(c.Tenancy, "tenancy_ocid", "tenancy")

@@ -108,7 +108,13 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	}
 	c.defaults()
 	errs := new(packersdk.MultiError)
-	note := func(more ...error) { errs = packersdk.MultiErrorAppend(errs, more...) }
+	note := func(more ...error) {
+		for _, err := range more {
+			if err != nil {
+				errs = packersdk.MultiErrorAppend(errs, err)
+			}
+		}
+	}
 
 	var bad []error
 	c.Source.credentials, bad = c.Source.Access.Prepare("BUILD_", "source.")
@@ -129,7 +135,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		}
 	}
 	if id := c.SourceImageOCID; id != "" && !tmpl.Unknown(id) && !strings.HasPrefix(id, "ocid1.image.") {
-		note(fmt.Errorf("source_image_ocid must be the OCID of an image (ocid1.image...), it is %q", id))
+		note(fmt.Errorf("source_image_ocid must be an OCID that begins with ocid1.image, it is %q", id))
 	}
 	if len(c.DestImageName) > 255 {
 		note(errors.New("dest_image_name must not be longer than 255 characters"))

@@ -1,0 +1,197 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+)
+
+// keyPair is an API key and its fingerprint, made once.
+var keyPair = func() func(t *testing.T) (string, string) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	return func(t *testing.T) (string, string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+		bad := oci.Credentials{Tenancy: "ocid1.tenancy.x", User: "ocid1.user.x", Fingerprint: "?", Region: "r", KeyPEM: text}
+		_, print, ok := strings.Cut(bad.Problems(func(s string) string { return s })[0].Error(), "has the fingerprint ")
+		if !ok {
+			t.Fatal("the message about a wrong fingerprint does not name the right one")
+		}
+		return text, print
+	}
+}()
+
+// good is a complete configuration.
+func good(t *testing.T) map[string]interface{} {
+	for _, e := range os.Environ() {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "OCI_") {
+			t.Setenv(name, "")
+		}
+	}
+	key, print := keyPair(t)
+	return map[string]interface{}{
+		"tenancy_ocid": "ocid1.tenancy.oc1..t", "user_ocid": "ocid1.user.oc1..u", "fingerprint": print, "key": key,
+		"region": "eu-frankfurt-1", "base_image_ocid": "ocid1.image.oc1..i", "subnet_ocid": "ocid1.subnet.oc1..s",
+		"ssh_username": "debian",
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	var c Config
+	if _, err := c.Prepare(good(t)); err != nil {
+		t.Fatal(err)
+	}
+	if c.Shape != "VM.Standard.A1.Flex" || c.CompartmentOCID != c.TenancyOCID || c.ImageCompartmentOCID != c.TenancyOCID ||
+		!strings.HasPrefix(c.ImageName, "packer-") || c.CapacityTimeout != 6*time.Hour || c.CapacityInterval != 16*time.Second ||
+		!slices.Equal(c.ImageShapes, []string{c.Shape}) {
+		t.Errorf("defaults: %+v", c)
+	}
+	if want := []oci.Size{{OCPUs: 2, MemoryGB: 12}, {OCPUs: 1, MemoryGB: 6}}; !slices.Equal(c.sizes(), want) {
+		t.Errorf("sizes %v", c.sizes())
+	}
+	if c.build().AssignPublicIP != nil {
+		t.Error("assign_public_ip is not left to the subnet")
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	in := good(t)
+	for env, option := range map[string]string{
+		"OCI_TENANCY_OCID": "tenancy_ocid", "OCI_USER_OCID": "user_ocid", "OCI_FINGERPRINT": "fingerprint",
+		"OCI_API_PRIVATE_KEY": "key", "OCI_REGION": "region", "OCI_BASE_IMAGE_OCID": "base_image_ocid",
+		"OCI_SUBNET_OCID": "subnet_ocid", "OCI_SSH_USERNAME": "ssh_username",
+	} {
+		v := in[option].(string)
+		if option == "key" { // a CI system that flattens line ends
+			v = strings.ReplaceAll(v, "\n", `\n`)
+		}
+		t.Setenv(env, v)
+		delete(in, option)
+	}
+	t.Setenv("OCI_COMPARTMENT_OCID", "ocid1.compartment.oc1..c")
+	t.Setenv("OCI_AVAILABILITY_DOMAIN", "Uocm:PHX-AD-2")
+	var c Config
+	if _, err := c.Prepare(in); err != nil {
+		t.Fatal(err)
+	}
+	if b := c.build(); b.FirstDomain != "Uocm:PHX-AD-2" || b.AvailabilityDomain != "" {
+		t.Errorf("OCI_AVAILABILITY_DOMAIN gives first %q, pinned %q", b.FirstDomain, b.AvailabilityDomain)
+	}
+	if c.CompartmentOCID != "ocid1.compartment.oc1..c" || c.Comm.SSHUsername != "debian" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	garbage := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(garbage, []byte("-----BEGIN PRIVATE KEY-----\nc2VjcmV0c2VjcmV0\n-----END PRIVATE KEY-----\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	big := filepath.Join(dir, "user-data")
+	if err := os.WriteFile(big, make([]byte, 40000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		set  map[string]interface{}
+		drop []string
+		want string
+	}{
+		{drop: []string{"tenancy_ocid", "compartment_ocid"}, want: "tenancy_ocid must be set"},
+		{drop: []string{"user_ocid"}, want: "user_ocid must be set"},
+		{drop: []string{"region"}, want: "region must be set"},
+		{drop: []string{"key"}, want: "key must be set (or key_file)"},
+		{drop: []string{"base_image_ocid"}, want: "base_image_ocid must be set (or the environment variable OCI_BASE_IMAGE_OCID)"},
+		{drop: []string{"subnet_ocid"}, want: "subnet_ocid must be set"},
+		{drop: []string{"ssh_username"}, want: "ssh_username"},
+		{set: map[string]interface{}{"fingerprint": "aa:bb"}, want: "has the fingerprint"},
+		{set: map[string]interface{}{"user_ocid": "ocid1.tenancy.oc1..u"}, want: "user_ocid must be an OCID that begins with ocid1.user"},
+		{set: map[string]interface{}{"base_image_ocid": "debian"}, want: "base_image_ocid must be an OCID that begins with ocid1.image"},
+		{set: map[string]interface{}{"key": "", "key_file": filepath.Join(dir, "none")}, want: "key_file cannot be read"},
+		{set: map[string]interface{}{"key": "", "key_file": garbage}, want: "key cannot be read"},
+		{set: map[string]interface{}{"disk_size": 10}, want: "disk_size must be from 50"},
+		{set: map[string]interface{}{"shape_config": map[string]interface{}{"memory_in_gbs": 6}}, want: "memory_in_gbs needs ocpus"},
+		{set: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": -1}}, want: "must be positive"},
+		{set: map[string]interface{}{"shape": "VM.Standard.A2.Flex"}, want: "ocpus must be set for VM.Standard.A2.Flex"},
+		{set: map[string]interface{}{"shape": "BM.Standard.A1.160", "shape_config": map[string]interface{}{"ocpus": 1}}, want: "is not one"},
+		{set: map[string]interface{}{"image_name": strings.Repeat("x", 256)}, want: "image_name"},
+		{set: map[string]interface{}{"user_data": "a", "user_data_file": big}, want: "exclude each other"},
+		{set: map[string]interface{}{"user_data_file": filepath.Join(dir, "none")}, want: "user_data_file cannot be read"},
+		{set: map[string]interface{}{"user_data_file": big}, want: "OCI takes at most"},
+		{set: map[string]interface{}{"capacity_timeout": "-1s"}, want: "capacity_timeout must not be negative"},
+		{set: map[string]interface{}{"capacity_timeuot": "1s"}, want: "capacity_timeuot"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.want, func(t *testing.T) {
+			in := good(t)
+			maps.Copy(in, tt.set)
+			for _, d := range tt.drop {
+				delete(in, d)
+			}
+			var c Config
+			_, err := c.Prepare(in)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v", err)
+			}
+			if strings.Contains(err.Error(), "c2VjcmV0") {
+				t.Error("the message quotes the key")
+			}
+		})
+	}
+}
+
+func TestAllMistakesAtOnce(t *testing.T) {
+	in := good(t)
+	in["disk_size"], in["fingerprint"], in["subnet_ocid"], in["image_timeout"] = 3, "aa", "x", "-2m"
+	var c Config
+	_, err := c.Prepare(in)
+	for _, want := range []string{"disk_size", "fingerprint", "subnet_ocid", "image_timeout"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named in: %v", want, err)
+		}
+	}
+}
+
+func TestUnknownValuesPassValidation(t *testing.T) {
+	in := good(t)
+	in["base_image_ocid"], in["fingerprint"] = "<unknown>", "74D93920-ED26-11E3-AC10-0800200C9A66"
+	var c Config
+	if _, err := c.Prepare(in); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPreparedTwice(t *testing.T) {
+	in := good(t)
+	in["instance_tags"] = map[string]string{"a": ""}
+	var c Config
+	for range 2 {
+		if _, err := c.Prepare(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	delete(in, "instance_tags")
+	if _, err := c.Prepare(in); err != nil || len(c.InstanceTags) != 0 {
+		t.Errorf("tags of an earlier preparation stay: %v, %v", c.InstanceTags, err)
+	}
+}
