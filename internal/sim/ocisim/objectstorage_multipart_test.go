@@ -73,7 +73,7 @@ func TestMultipart(t *testing.T) {
 		t.Errorf("parts %v, %v", listed, err)
 	}
 	_, err = s.client.DeleteBucket(ctx, objectstorage.DeleteBucketRequest{NamespaceName: &ns, BucketName: new("b")})
-	wantError(t, "delete a bucket with an upload", err, 409, "BucketNotEmpty")
+	wantRefusal(t, "delete a bucket with an upload", err, 409, "BucketNotEmpty")
 
 	for _, test := range []struct {
 		name    string
@@ -90,17 +90,17 @@ func TestMultipart(t *testing.T) {
 		{"stale etag", []int{2}, append(named(1, 3), objectstorage.CommitMultipartUploadPartDetails{PartNum: new(7), Etag: new(etags[1])})},
 	} {
 		_, err := s.commit(id, object, test.exclude, test.parts...)
-		wantError(t, test.name, err, 400, "InvalidUploadPart")
+		wantRefusal(t, test.name, err, 400, "InvalidUploadPart")
 	}
 	_, err = s.commit(id, "other", nil, named(1)...)
-	wantError(t, "another object's upload", err, 404, "NoSuchUpload")
+	wantRefusal(t, "another object's upload", err, 404, "NoSuchUpload")
 	for _, number := range []int{0, 10001} {
 		_, err = s.part(id, object, number, "x")
-		wantError(t, "part number", err, 400, "InvalidParameter")
+		wantRefusal(t, "part number", err, 400, "InvalidParameter")
 	}
 	_, err = s.part("nope", object, 1, "x")
-	wantError(t, "unknown upload", err, 404, "NoSuchUpload")
-	if inventory := s.cloud.objects.inventory(ns, homeRegion); len(inventory) != 1 || inventory[0].Uploads[0].Size != 27 || len(inventory[0].Objects) != 0 {
+	wantRefusal(t, "unknown upload", err, 404, "NoSuchUpload")
+	if inventory := s.cloud.objects.inventory(ns, nearRegion); len(inventory) != 1 || inventory[0].Uploads[0].Size != 27 || len(inventory[0].Objects) != 0 {
 		t.Errorf("inventory %+v", inventory)
 	}
 
@@ -130,7 +130,7 @@ func TestMultipart(t *testing.T) {
 		t.Errorf("%d files for one object", s.files())
 	}
 	_, err = s.commit(id, object, []int{2}, named(1, 3, 7)...)
-	wantError(t, "commit twice", err, 404, "NoSuchUpload")
+	wantRefusal(t, "commit twice", err, 404, "NoSuchUpload")
 
 	// Abort.
 	id = s.begin("other")
@@ -142,7 +142,7 @@ func TestMultipart(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = s.client.AbortMultipartUpload(ctx, abort)
-	wantError(t, "abort twice", err, 404, "NoSuchUpload")
+	wantRefusal(t, "abort twice", err, 404, "NoSuchUpload")
 	uploads, err := s.client.ListMultipartUploads(ctx, objectstorage.ListMultipartUploadsRequest{NamespaceName: &ns, BucketName: new("b")})
 	if err != nil || len(uploads.Items) != 0 || s.files() != 1 {
 		t.Errorf("uploads %v, %v, %d files", uploads.Items, err, s.files())
@@ -151,12 +151,12 @@ func TestMultipart(t *testing.T) {
 	// Conditions hold at the beginning and at the end.
 	_, err = s.client.CreateMultipartUpload(ctx, objectstorage.CreateMultipartUploadRequest{NamespaceName: &ns, BucketName: new("b"), IfNoneMatch: new("*"),
 		CreateMultipartUploadDetails: objectstorage.CreateMultipartUploadDetails{Object: new(object)}})
-	wantError(t, "create only", err, 412, "IfNoneMatchFailed")
+	wantRefusal(t, "create only", err, 412, "IfNoneMatchFailed")
 	_, err = s.client.CreateMultipartUpload(ctx, objectstorage.CreateMultipartUploadRequest{NamespaceName: &ns, BucketName: new("b"),
 		CreateMultipartUploadDetails: objectstorage.CreateMultipartUploadDetails{Object: new("x"), Metadata: map[string]string{"build": "7"}}})
-	wantError(t, "metadata without its prefix", err, 400, "InvalidParameter")
+	wantRefusal(t, "metadata without its prefix", err, 400, "InvalidParameter")
 	_, err = s.stranger.ListMultipartUploads(ctx, objectstorage.ListMultipartUploadsRequest{NamespaceName: &ns, BucketName: new("b")})
-	wantError(t, "foreign", err, 404, "NamespaceNotFound")
+	wantRefusal(t, "foreign", err, 404, "NamespaceNotFound")
 }
 
 // The SDK's own upload manager, which runs several parts at a time.
@@ -174,7 +174,7 @@ func TestUploadManager(t *testing.T) {
 	if err != nil || r.Type != transfer.MultipartUpload {
 		t.Fatal(r, err)
 	}
-	o, err := s.cloud.objects.openObject(objectRef{bucketRef{homeRegion, s.mine.Namespace, "b"}, "big"})
+	o, err := s.cloud.objects.openObject(objectRef{bucketRef{nearRegion, s.mine.Namespace, "b"}, "big"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestUploadManager(t *testing.T) {
 
 func (s *storage) copyTo(edit func(*objectstorage.CopyObjectDetails)) (string, error) {
 	d := objectstorage.CopyObjectDetails{
-		SourceObjectName: new("image.oci"), DestinationRegion: new(otherRegion), DestinationNamespace: &s.mine.Namespace,
+		SourceObjectName: new("image.oci"), DestinationRegion: new(farRegion), DestinationNamespace: &s.mine.Namespace,
 		DestinationBucket: new("far"), DestinationObjectName: new("copy.oci"),
 	}
 	if edit != nil {
@@ -239,11 +239,11 @@ func TestCopyObject(t *testing.T) {
 		}
 		// The work request is known to its owner, in its region.
 		_, err = s.away.GetWorkRequest(ctx, objectstorage.GetWorkRequestRequest{WorkRequestId: &id})
-		wantError(t, "another region", err, 404, "NotAuthorizedOrNotFound")
+		wantRefusal(t, "another region", err, 404, "NotAuthorizedOrNotFound")
 		_, err = s.stranger.GetWorkRequest(ctx, objectstorage.GetWorkRequestRequest{WorkRequestId: &id})
-		wantError(t, "another tenancy", err, 404, "NotAuthorizedOrNotFound")
+		wantRefusal(t, "another tenancy", err, 404, "NotAuthorizedOrNotFound")
 		_, err = s.client.CancelWorkRequest(ctx, objectstorage.CancelWorkRequestRequest{WorkRequestId: &id})
-		wantError(t, "cancel too late", err, 409, "IncorrectState")
+		wantRefusal(t, "cancel too late", err, 409, "IncorrectState")
 
 		for _, test := range []struct {
 			name   string
@@ -260,7 +260,7 @@ func TestCopyObject(t *testing.T) {
 			{"metadata", func(d *objectstorage.CopyObjectDetails) { d.DestinationObjectMetadata = map[string]string{"x": "y"} }, 400, "InvalidParameter"},
 		} {
 			_, err := s.copyTo(test.edit)
-			wantError(t, test.name, err, test.status, test.code)
+			wantRefusal(t, test.name, err, test.status, test.code)
 		}
 
 		// A copy whose source goes away on the way fails, and says why.
@@ -289,7 +289,7 @@ func TestCopyObject(t *testing.T) {
 		}
 		time.Sleep(11 * time.Minute)
 		_, err = s.away.HeadObject(ctx, objectstorage.HeadObjectRequest{NamespaceName: &s.mine.Namespace, BucketName: new("far"), ObjectName: new("cancelled.oci")})
-		wantError(t, "cancelled copy", err, 404, "")
+		wantRefusal(t, "cancelled copy", err, 404, "")
 		if status(id) != "CANCELED" {
 			t.Errorf("status %s", status(id))
 		}

@@ -45,16 +45,16 @@ type storage struct {
 	away         objectstorage.ObjectStorageClient // of mine, in another region
 }
 
-const homeRegion, otherRegion = "us-phoenix-1", "eu-frankfurt-1"
+const nearRegion, farRegion = "us-phoenix-1", "eu-frankfurt-1"
 
 func newStorage(t *testing.T, edits ...func(*Config)) *storage {
 	t.Helper()
 	s := &storage{T: t}
 	var err error
-	if s.mine, err = NewTenancy("mine", homeRegion, otherRegion); err != nil {
+	if s.mine, err = NewTenancy("mine", nearRegion, farRegion); err != nil {
 		t.Fatal(err)
 	}
-	if s.theirs, err = NewTenancy("theirs", homeRegion); err != nil {
+	if s.theirs, err = NewTenancy("theirs", nearRegion); err != nil {
 		t.Fatal(err)
 	}
 	cfg := Config{Tenancies: []*Tenancy{s.mine, s.theirs}, Driver: noMachines{}, WorkDir: t.TempDir(), MinPartSize: 10}
@@ -75,9 +75,9 @@ func newStorage(t *testing.T, edits ...func(*Config)) *storage {
 			t.Errorf("left behind: %v", left)
 		}
 	})
-	s.client = s.sdk(s.mine, homeRegion)
-	s.away = s.sdk(s.mine, otherRegion)
-	s.stranger = s.sdk(s.theirs, homeRegion)
+	s.client = s.sdk(s.mine, nearRegion)
+	s.away = s.sdk(s.mine, farRegion)
+	s.stranger = s.sdk(s.theirs, nearRegion)
 	return s
 }
 
@@ -126,9 +126,9 @@ func (s *storage) put(name, content string) objectstorage.PutObjectResponse {
 	return r
 }
 
-// wantError checks the status and code of an SDK error. Without a code only
+// wantRefusal checks the status and code of an SDK error. Without a code only
 // the status counts, as in replies to HEAD.
-func wantError(t *testing.T, what string, err error, status int, code string) {
+func wantRefusal(t *testing.T, what string, err error, status int, code string) {
 	t.Helper()
 	var se common.ServiceError
 	if !errors.As(err, &se) {
@@ -196,21 +196,21 @@ func TestBuckets(t *testing.T) {
 		return err
 	}
 	details := objectstorage.CreateBucketDetails{Name: new("b"), CompartmentId: &s.mine.CompartmentID}
-	wantError(t, "same name twice", create(s.client, ns, details), 409, "BucketAlreadyExists")
-	wantError(t, "bad name", create(s.client, ns, objectstorage.CreateBucketDetails{Name: new("x/y"), CompartmentId: &s.mine.CompartmentID}), 400, "InvalidBucketName")
-	wantError(t, "foreign compartment", create(s.client, ns, objectstorage.CreateBucketDetails{Name: new("x"), CompartmentId: &s.theirs.CompartmentID}), 404, "NotAuthorizedOrNotFound")
+	wantRefusal(t, "same name twice", create(s.client, ns, details), 409, "BucketAlreadyExists")
+	wantRefusal(t, "bad name", create(s.client, ns, objectstorage.CreateBucketDetails{Name: new("x/y"), CompartmentId: &s.mine.CompartmentID}), 400, "InvalidBucketName")
+	wantRefusal(t, "foreign compartment", create(s.client, ns, objectstorage.CreateBucketDetails{Name: new("x"), CompartmentId: &s.theirs.CompartmentID}), 404, "NotAuthorizedOrNotFound")
 	details.PublicAccessType = objectstorage.CreateBucketDetailsPublicAccessTypeObjectread
-	wantError(t, "public", create(s.client, ns, details), 400, "InvalidParameter")
-	wantError(t, "foreign namespace", create(s.stranger, ns, objectstorage.CreateBucketDetails{Name: new("x"), CompartmentId: &s.theirs.CompartmentID}), 404, "NamespaceNotFound")
-	wantError(t, "foreign bucket", getBucket(s.stranger, ns, "b"), 404, "NamespaceNotFound")
-	wantError(t, "foreign name in the own namespace", getBucket(s.stranger, s.theirs.Namespace, "b"), 404, "BucketNotFound")
-	wantError(t, "unknown bucket", getBucket(s.client, ns, "nope"), 404, "BucketNotFound")
-	wantError(t, "bucket of another region", getBucket(s.away, ns, "b"), 404, "BucketNotFound")
-	wantError(t, "head has no code", head(s.client, ns, "nope"), 404, "")
+	wantRefusal(t, "public", create(s.client, ns, details), 400, "InvalidParameter")
+	wantRefusal(t, "foreign namespace", create(s.stranger, ns, objectstorage.CreateBucketDetails{Name: new("x"), CompartmentId: &s.theirs.CompartmentID}), 404, "NamespaceNotFound")
+	wantRefusal(t, "foreign bucket", getBucket(s.stranger, ns, "b"), 404, "NamespaceNotFound")
+	wantRefusal(t, "foreign name in the own namespace", getBucket(s.stranger, s.theirs.Namespace, "b"), 404, "BucketNotFound")
+	wantRefusal(t, "unknown bucket", getBucket(s.client, ns, "nope"), 404, "BucketNotFound")
+	wantRefusal(t, "bucket of another region", getBucket(s.away, ns, "b"), 404, "BucketNotFound")
+	wantRefusal(t, "head has no code", head(s.client, ns, "nope"), 404, "")
 	_, err = s.client.GetNamespace(ctx, objectstorage.GetNamespaceRequest{CompartmentId: &s.theirs.CompartmentID})
-	wantError(t, "namespace of a foreign compartment", err, 404, "NotAuthorizedOrNotFound")
+	wantRefusal(t, "namespace of a foreign compartment", err, 404, "NotAuthorizedOrNotFound")
 	_, err = s.client.DeleteBucket(ctx, objectstorage.DeleteBucketRequest{NamespaceName: &ns, BucketName: new("b"), IfMatch: new("other")})
-	wantError(t, "delete with a stale etag", err, 412, "IfMatchFailed")
+	wantRefusal(t, "delete with a stale etag", err, 412, "IfMatchFailed")
 
 	// The compartment that is asked about counts.
 	r, err := s.client.ListBuckets(ctx, objectstorage.ListBucketsRequest{NamespaceName: &ns, CompartmentId: &s.mine.ID})
@@ -258,22 +258,22 @@ func TestObjects(t *testing.T) {
 	}
 	for _, header := range []string{"bytes=10-", "bytes=4-2", "bytes=x-", "2-4", "bytes=-0", "bytes=0-1,3-4"} {
 		_, _, err := get(func(r *objectstorage.GetObjectRequest) { r.Range = &header })
-		wantError(t, header, err, 416, "InvalidRange")
+		wantRefusal(t, header, err, 416, "InvalidRange")
 	}
 	_, _, err = get(func(r *objectstorage.GetObjectRequest) { r.IfMatch = new("other") })
-	wantError(t, "if-match", err, 412, "IfMatchFailed")
+	wantRefusal(t, "if-match", err, 412, "IfMatchFailed")
 	body, got, err = get(func(r *objectstorage.GetObjectRequest) { r.IfNoneMatch = put.ETag })
 	if err != nil || got.RawResponse.StatusCode != 304 || body != "" {
 		t.Errorf("not modified: %q, %v, %v", body, got, err)
 	}
 	_, _, err = get(func(r *objectstorage.GetObjectRequest) { r.ObjectName = new("nope") })
-	wantError(t, "no object", err, 404, "ObjectNotFound")
+	wantRefusal(t, "no object", err, 404, "ObjectNotFound")
 	_, _, err = get(func(r *objectstorage.GetObjectRequest) { r.BucketName = new("nope") })
-	wantError(t, "no bucket", err, 404, "BucketNotFound")
+	wantRefusal(t, "no bucket", err, 404, "BucketNotFound")
 	_, err = s.stranger.GetObject(ctx, objectstorage.GetObjectRequest{NamespaceName: &ns, BucketName: new("b"), ObjectName: new("dir/plain.oci")})
-	wantError(t, "foreign", err, 404, "NamespaceNotFound")
+	wantRefusal(t, "foreign", err, 404, "NamespaceNotFound")
 	_, err = s.client.HeadObject(ctx, objectstorage.HeadObjectRequest{NamespaceName: &ns, BucketName: new("b"), ObjectName: new("nope")})
-	wantError(t, "head", err, 404, "")
+	wantRefusal(t, "head", err, 404, "")
 
 	type edit = func(*objectstorage.PutObjectRequest)
 	wrong, right := md5.Sum([]byte("other")), sha256.Sum256([]byte(content))
@@ -309,14 +309,14 @@ func TestObjects(t *testing.T) {
 		if test.status == 0 && err == nil {
 			continue
 		}
-		wantError(t, test.name, err, test.status, test.code)
+		wantRefusal(t, test.name, err, test.status, test.code)
 		if s.files() != before {
 			t.Errorf("%s: %d files, %d before", test.name, s.files(), before)
 		}
 	}
 	// Overwriting keeps one copy; a reader that is at it reads on.
 	before := s.files()
-	reading, err := s.cloud.objects.openObject(objectRef{bucketRef{homeRegion, ns, "b"}, "dir/plain.oci"})
+	reading, err := s.cloud.objects.openObject(objectRef{bucketRef{nearRegion, ns, "b"}, "dir/plain.oci"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,26 +328,26 @@ func TestObjects(t *testing.T) {
 	}
 	// Names with everything that a path can get wrong: escaped by hand,
 	// because the SDK does not escape.
-	path := "https://objectstorage." + homeRegion + ".oraclecloud.com/n/" + ns + "/b/b/o/dir%2Fa%20b%2Bc%3D%25.oci"
+	path := "https://objectstorage." + nearRegion + ".oraclecloud.com/n/" + ns + "/b/b/o/dir%2Fa%20b%2Bc%3D%25.oci"
 	if status, reply := s.signed(http.MethodPut, path, "odd"); status != 200 {
 		t.Errorf("put: %d %s", status, reply)
 	}
-	if o, err := s.cloud.objects.openObject(objectRef{bucketRef{homeRegion, ns, "b"}, name}); err != nil {
+	if o, err := s.cloud.objects.openObject(objectRef{bucketRef{nearRegion, ns, "b"}, name}); err != nil {
 		t.Error(err)
 	} else {
 		o.Close()
 	}
 	_, err = s.client.DeleteBucket(ctx, objectstorage.DeleteBucketRequest{NamespaceName: &ns, BucketName: new("b")})
-	wantError(t, "delete a full bucket", err, 409, "BucketNotEmpty")
+	wantRefusal(t, "delete a full bucket", err, 409, "BucketNotEmpty")
 	_, err = s.client.DeleteObject(ctx, objectstorage.DeleteObjectRequest{NamespaceName: &ns, BucketName: new("b"), ObjectName: new("new"), IfMatch: new("stale")})
-	wantError(t, "delete with a stale etag", err, 412, "IfMatchFailed")
+	wantRefusal(t, "delete with a stale etag", err, 412, "IfMatchFailed")
 	for _, name := range []string{"new", "sha", "dir/plain.oci"} {
 		if _, err := s.client.DeleteObject(ctx, objectstorage.DeleteObjectRequest{NamespaceName: &ns, BucketName: new("b"), ObjectName: &name}); err != nil {
 			t.Error(err)
 		}
 	}
 	_, err = s.client.DeleteObject(ctx, objectstorage.DeleteObjectRequest{NamespaceName: &ns, BucketName: new("b"), ObjectName: new("new")})
-	wantError(t, "delete twice", err, 404, "ObjectNotFound")
+	wantRefusal(t, "delete twice", err, 404, "ObjectNotFound")
 	if s.files() != 1 {
 		t.Errorf("%d files left, one object", s.files())
 	}
@@ -358,7 +358,7 @@ func TestObjects(t *testing.T) {
 func TestUnsignedBodies(t *testing.T) {
 	s := newStorage(t)
 	s.bucket(s.client, s.mine, "b")
-	base := "https://objectstorage." + homeRegion + ".oraclecloud.com/n/" + s.mine.Namespace + "/b"
+	base := "https://objectstorage." + nearRegion + ".oraclecloud.com/n/" + s.mine.Namespace + "/b"
 	request := func(method, url, body string, hashBody bool) *http.Request {
 		r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 		if err != nil {
@@ -403,7 +403,7 @@ func TestTruncatedUpload(t *testing.T) {
 	s := newStorage(t)
 	s.bucket(s.client, s.mine, "b")
 	for _, length := range []int64{100, -1} {
-		path := "https://objectstorage." + homeRegion + ".oraclecloud.com/n/" + s.mine.Namespace + "/b/b/o/x"
+		path := "https://objectstorage." + nearRegion + ".oraclecloud.com/n/" + s.mine.Namespace + "/b/b/o/x"
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, path, io.MultiReader(strings.NewReader("short"), brokenReader{}))
 		if err != nil {
 			t.Fatal(err)
@@ -418,7 +418,7 @@ func TestTruncatedUpload(t *testing.T) {
 		}
 	}
 	_, err := s.client.HeadObject(t.Context(), objectstorage.HeadObjectRequest{NamespaceName: &s.mine.Namespace, BucketName: new("b"), ObjectName: new("x")})
-	wantError(t, "head", err, 404, "")
+	wantRefusal(t, "head", err, 404, "")
 }
 
 type brokenReader struct{}
@@ -429,7 +429,7 @@ func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("the disk i
 func (s *storage) sign(r *http.Request, hashBody bool) {
 	s.Helper()
 	r.Header.Set("Date", httpTime(time.Now()))
-	provider := common.NewRawConfigurationProvider(s.mine.ID, s.mine.UserID, homeRegion, s.mine.Fingerprint(), s.mine.PrivateKeyPEM(), nil)
+	provider := common.NewRawConfigurationProvider(s.mine.ID, s.mine.UserID, nearRegion, s.mine.Fingerprint(), s.mine.PrivateKeyPEM(), nil)
 	signer := common.RequestSignerWithBodyHashingPredicate(provider, common.DefaultGenericHeaders(), common.DefaultBodyHeaders(),
 		func(*http.Request) bool { return hashBody })
 	if err := signer.Sign(r); err != nil {
@@ -534,6 +534,6 @@ func TestListObjects(t *testing.T) {
 		r := objectstorage.ListObjectsRequest{NamespaceName: &s.mine.Namespace, BucketName: new("b")}
 		edit(&r)
 		_, err := s.client.ListObjects(t.Context(), r)
-		wantError(t, name, err, 400, "InvalidParameter")
+		wantRefusal(t, name, err, 400, "InvalidParameter")
 	}
 }

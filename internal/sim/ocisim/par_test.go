@@ -15,7 +15,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 )
 
-const parHost = "https://objectstorage." + homeRegion + ".oraclecloud.com"
+const parHost = "https://objectstorage." + nearRegion + ".oraclecloud.com"
 
 func (s *storage) par(access, object string, edits ...func(*objectstorage.CreatePreauthenticatedRequestDetails)) (objectstorage.PreauthenticatedRequest, error) {
 	d := objectstorage.CreatePreauthenticatedRequestDetails{
@@ -126,7 +126,7 @@ func TestPARAccess(t *testing.T) {
 		parHost + *p.AccessUri: fine,
 		*p.FullPath:            fine,
 		strings.Replace(*p.FullPath, "https://"+s.mine.Namespace, "https://"+s.theirs.Namespace, 1): gone,
-		strings.Replace(parHost+*p.AccessUri, homeRegion, otherRegion, 1):                           gone,
+		strings.Replace(parHost+*p.AccessUri, nearRegion, farRegion, 1):                           gone,
 		strings.Replace(parHost+*p.AccessUri, "/b/b/", "/b/b2/", 1):                                 gone,
 		strings.Replace(parHost+*p.AccessUri, s.mine.Namespace, s.theirs.Namespace, 1):              gone,
 		parHost + *p.AccessUri + "x": gone,
@@ -190,7 +190,7 @@ func TestPARLife(t *testing.T) {
 			if status := use(); status != gone {
 				t.Errorf("expired: %d", status)
 			}
-			if inventory := s.cloud.objects.inventory(ns, homeRegion); !inventory[0].PARs[0].Expired {
+			if inventory := s.cloud.objects.inventory(ns, nearRegion); !inventory[0].PARs[0].Expired {
 				t.Errorf("inventory %+v", inventory)
 			}
 			// Also an expired one keeps the bucket.
@@ -198,15 +198,15 @@ func TestPARLife(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = s.client.DeleteBucket(ctx, objectstorage.DeleteBucketRequest{NamespaceName: &ns, BucketName: new("b")})
-			wantError(t, "delete the bucket", err, 409, "BucketNotEmpty")
+			wantRefusal(t, "delete the bucket", err, 409, "BucketNotEmpty")
 			remove := objectstorage.DeletePreauthenticatedRequestRequest{NamespaceName: &ns, BucketName: new("b"), ParId: p.Id}
 			_, err = s.stranger.DeletePreauthenticatedRequest(ctx, remove)
-			wantError(t, "foreign", err, 404, "NamespaceNotFound")
+			wantRefusal(t, "foreign", err, 404, "NamespaceNotFound")
 			if _, err := s.client.DeletePreauthenticatedRequest(ctx, remove); err != nil {
 				t.Error(err)
 			}
 			_, err = s.client.DeletePreauthenticatedRequest(ctx, remove)
-			wantError(t, "delete twice", err, 404, "NotAuthorizedOrNotFound")
+			wantRefusal(t, "delete twice", err, 404, "NotAuthorizedOrNotFound")
 			// Deleted before it expires.
 			s.put("dir/o", "bytes")
 			p = s.mustPAR("ObjectRead", "dir/o")
@@ -246,7 +246,7 @@ func TestPARRefused(t *testing.T) {
 				test.edit(d)
 			}
 		})
-		wantError(t, test.name, err, 400, test.code)
+		wantRefusal(t, test.name, err, 400, test.code)
 	}
 	// What the SDK would not send.
 	base := parHost + "/n/" + s.mine.Namespace + "/b/b/p"
@@ -264,8 +264,8 @@ func TestPARRefused(t *testing.T) {
 	_, err := s.stranger.CreatePreauthenticatedRequest(t.Context(), objectstorage.CreatePreauthenticatedRequestRequest{
 		NamespaceName: &s.mine.Namespace, BucketName: new("b"), CreatePreauthenticatedRequestDetails: details{
 			Name: new("n"), AccessType: "ObjectRead", ObjectName: new("o"), TimeExpires: &common.SDKTime{Time: time.Now().Add(time.Hour)}}})
-	wantError(t, "foreign bucket", err, 404, "NamespaceNotFound")
-	if rows := s.cloud.objects.inventory(s.mine.Namespace, homeRegion); len(rows[0].PARs) != 0 {
+	wantRefusal(t, "foreign bucket", err, 404, "NamespaceNotFound")
+	if rows := s.cloud.objects.inventory(s.mine.Namespace, nearRegion); len(rows[0].PARs) != 0 {
 		t.Errorf("left %+v", rows)
 	}
 }
