@@ -126,7 +126,7 @@ func TestPARAccess(t *testing.T) {
 		parHost + *p.AccessUri: fine,
 		*p.FullPath:            fine,
 		strings.Replace(*p.FullPath, "https://"+s.mine.Namespace, "https://"+s.theirs.Namespace, 1): gone,
-		strings.Replace(parHost+*p.AccessUri, nearRegion, farRegion, 1):                           gone,
+		strings.Replace(parHost+*p.AccessUri, nearRegion, farRegion, 1):                             gone,
 		strings.Replace(parHost+*p.AccessUri, "/b/b/", "/b/b2/", 1):                                 gone,
 		strings.Replace(parHost+*p.AccessUri, s.mine.Namespace, s.theirs.Namespace, 1):              gone,
 		parHost + *p.AccessUri + "x": gone,
