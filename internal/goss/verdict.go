@@ -86,8 +86,8 @@ func Judge(run Run, rules Rules) (*Report, error) {
 	case len(report.Tests) == 0:
 		return report, refuse(NoTests, "goss ran no test at all, which proves nothing about the machine")
 	case carriedOut == 0:
-		return report, refuse(AllSkipped, "all %s were skipped, which proves nothing about the machine",
-			plural(len(report.Tests), "goss test"))
+		return report, refuse(AllSkipped, "every goss test was skipped (%d of %[1]d), which proves nothing about the machine",
+			len(report.Tests))
 	case carriedOut < rules.MinTests:
 		return report, refuse(TooFew, "goss carried out %s but min_tests demands %d",
 			plural(carriedOut, "test"), rules.MinTests)

@@ -49,7 +49,7 @@ func TestJudge(t *testing.T) {
 		{name: "failed and too few", exit: 1, output: mixed, rules: Rules{MinTests: 50}, want: Failed, says: "6 of 13"},
 
 		{name: "too few", output: pass, rules: Rules{MinTests: 8}, want: TooFew, says: "goss carried out 7 tests but min_tests demands 8"},
-		{name: "all skipped", output: skipped, want: AllSkipped, says: "all 2 goss tests were skipped"},
+		{name: "all skipped", output: skipped, want: AllSkipped, says: "every goss test was skipped (2 of 2)"},
 		{name: "no workers", output: string(recording(t, "no-workers.json")), want: NoTests, says: "no test at all"},
 		{name: "nothing printed", output: "", want: Empty, says: "printed no result"},
 		{name: "only blanks printed", output: " \n", want: Empty, says: "printed no result"},

@@ -42,7 +42,7 @@ func TestProvision(t *testing.T) {
 			name: "warnings are shown", orders: []string{"warn [WARN] Duplicate key detected: 'x'", "print checks/pass.json"},
 			shows: []string{"goss warns: [WARN] Duplicate key detected: 'x'"},
 		},
-		{name: "all skipped", orders: []string{"print checks/skipped.json"}, says: "all 2 goss tests were skipped"},
+		{name: "all skipped", orders: []string{"print checks/skipped.json"}, says: "every goss test was skipped (2 of 2)"},
 		{name: "no workers", orders: []string{"print checks/no-workers.json"}, says: "no test at all"},
 		{name: "nothing printed", says: "goss printed no result"},
 		{name: "not JSON", orders: []string{"say Count: 7, Failed: 0"}, says: "not the JSON that goss prints"},

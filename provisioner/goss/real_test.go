@@ -1,0 +1,110 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package goss
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// realGoss builds the pinned goss for this host, from modules that are already
+// here: a test does not download.
+func realGoss(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("building goss takes a while")
+	}
+	bin := filepath.Join(t.TempDir(), "goss")
+	cmd := exec.Command("go", "build", "-mod=readonly", "-trimpath", "-o", bin, "github.com/goss-org/goss/cmd/goss")
+	cmd.Dir = filepath.Join("..", "..", "tools", "goss")
+	cmd.Env = append(os.Environ(), "GOPROXY=off", "GOFLAGS=", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("goss cannot be built here; \"make goss\" fetches its modules: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// The real goss on this host, brought and judged as on any machine.
+func TestProvisionWithRealGoss(t *testing.T) {
+	bin := realGoss(t)
+	vars := tree(t, map[string]string{"vars.yaml": "name: from-file\nkept: from-file\n"})
+	tests := []struct {
+		name     string
+		gossfile string
+		options  map[string]any
+		says     string
+		shows    []string
+	}{
+		{
+			name: "pass", options: map[string]any{"min_tests": 4},
+			gossfile: `
+gossfile: { included.yaml: {} }
+file:
+  /proc/self: { exists: true }
+  /no/such/file: { exists: false }
+`,
+			shows: []string{"4 passed, 0 failed"},
+		},
+		{
+			name: "fail",
+			gossfile: `
+file: { /no/such/file: { title: must exist, exists: true, mode: "0644" } }
+command: { "echo \"it's\"; exit 3": { exit-status: 0, stdout: { have-patterns: [that] } } }
+`,
+			says:  "3 of 4 goss tests failed",
+			shows: []string{"FAILED   must exist: File /no/such/file: exists: expected to equal true, got false", "got 3", `got "it's\n"`, "skipped  1 File"},
+		},
+		{
+			name: "variables",
+			options: map[string]any{
+				"vars_file":   filepath.Join(vars, "vars.yaml"),
+				"vars_inline": map[string]string{"name": `it's "inline" $HOME`},
+				"vars_env":    map[string]string{"FROM_ENV": "a'b\nc"},
+				"min_tests":   3,
+			},
+			gossfile: `
+matching:
+  inline: { content: {{ .Vars.name | toJson }}, matches: "it's \"inline\" $HOME" }
+  file: { content: {{ .Vars.kept | toJson }}, matches: from-file }
+  env: { content: {{ .Env.FROM_ENV | toJson }}, matches: "a'b\nc" }
+`,
+		},
+		{name: "a missing variable", gossfile: "file: { '{{ .Vars.none }}': { exists: true } }", says: "exit code 78"},
+		{name: "an unknown attribute", gossfile: "file: { /proc: { exist: true } }", says: "invalid Attribute"},
+		{name: "no tests", gossfile: "file: {}", says: "found 0 tests"},
+		{name: "all skipped", gossfile: "file: { /proc: { exists: true, skip: true } }", says: "every goss test was skipped (1 of 1)"},
+		{
+			name:     "a key given twice",
+			gossfile: "gossfile: { included.yaml: {} }\nfile: { /: { exists: true } }\n",
+			shows:    []string{"goss warns: ", "Duplicate key detected"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCheck(t)
+			c.file("goss.yaml", tt.gossfile)
+			c.file("included.yaml", "file: { /: { exists: true, filetype: directory } }\n")
+			c.options["goss_binary"] = bin
+			for name, value := range tt.options {
+				c.options[name] = value
+			}
+			err := c.run(t.Context())
+			switch {
+			case tt.says == "" && err != nil:
+				t.Errorf("failed: %v\n%s", err, c.ui.text())
+			case tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)):
+				t.Errorf("got error %v\nwant the words %q", err, tt.says)
+			}
+			for _, words := range tt.shows {
+				if !strings.Contains(c.ui.text(), words) {
+					t.Errorf("the screen does not show %q but\n%s", words, c.ui.text())
+				}
+			}
+			c.mustBeClean()
+		})
+	}
+}
