@@ -1,0 +1,300 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package machine
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// guest is the cached image, or a reason to skip.
+func guest(t *testing.T) (image, pool string) {
+	t.Helper()
+	if os.Getenv("PACKER_ACC") == "" {
+		t.Skip("an acceptance test: set PACKER_ACC=1")
+	}
+	dir := os.Getenv("ACC_GUEST")
+	image, pool = filepath.Join(dir, "debian-12-arm64.qcow2"), filepath.Join(dir, "pool")
+	if _, err := os.Stat(image); err != nil {
+		t.Skip("no guest image: run internal/sim/guest/build.sh and set ACC_GUEST to its folder")
+	}
+	if err := (&QEMU{}).Check(); err != nil {
+		t.Fatal(err)
+	}
+	return image, pool
+}
+
+// overlay is a writable disk on top of an image.
+func overlay(t *testing.T, image string) string {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk.qcow2")
+	qemuImg(t, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, disk)
+	return disk
+}
+
+func qemuImg(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
+		t.Fatalf("qemu-img %v: %v\n%s", args, err, out)
+	}
+}
+
+// connect tries until the guest lets s in, or has refused it by its sshd.
+func connect(ctx context.Context, addr string, s ssh.Signer) (*ssh.Client, error) {
+	for {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			var c ssh.Conn
+			var chans <-chan ssh.NewChannel
+			var reqs <-chan *ssh.Request
+			if c, chans, reqs, err = ssh.NewClientConn(conn, addr, clientConfig("debian", s)); err == nil {
+				conn.SetDeadline(time.Time{})
+				return ssh.NewClient(c, chans, reqs), nil
+			}
+			conn.Close()
+			if strings.Contains(err.Error(), "unable to authenticate") {
+				return nil, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+type accGuest struct {
+	t     *testing.T
+	m     Machine
+	c     *ssh.Client
+	began time.Time
+}
+
+// stage reports how long a stage took.
+func (g *accGuest) stage(name string) {
+	g.t.Logf("%-32s %6.1f s", name, time.Since(g.began).Seconds())
+	g.began = time.Now()
+}
+
+func bootGuest(t *testing.T, d *QEMU, disk, id, authorized string, s ssh.Signer) *accGuest {
+	t.Helper()
+	userData := base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho ran >/run/user-data\n"))
+	spec := Spec{ID: id, Disk: disk, Cloud: OCI, Firmware: UEFI64, CPUs: 1, MemoryMB: 1024, SSH: freeAddr(t),
+		Metadata: OCIMetadata(InstanceInfo{ID: id, DisplayName: "acc-" + id, Hostname: "acc-" + id, Region: "eu-frankfurt-1",
+			Shape: "VM.Standard.A1.Flex", Metadata: map[string]string{"ssh_authorized_keys": authorized, "user_data": userData}})}
+	g := &accGuest{t: t, began: time.Now()}
+	m, err := d.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.m = m
+	t.Cleanup(func() {
+		m.Kill()
+		if t.Failed() {
+			console := string(m.Console())
+			t.Logf("console of %s, its end:\n%s", id, console[max(0, len(console)-6000):])
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	if g.c, err = connect(ctx, spec.SSH, s); err != nil {
+		t.Fatalf("log in to %s: %v", id, err)
+	}
+	g.stage("boot to SSH login, " + id)
+	t.Cleanup(func() { g.c.Close() })
+	return g
+}
+
+// do runs a command that must end well.
+func (g *accGuest) do(command, stdin string) string {
+	g.t.Helper()
+	status, stdout, stderr := run(g.t, g.c, command, stdin)
+	if status != 0 {
+		g.t.Fatalf("%s: status %d\n%s\n%s", command, status, stdout, stderr)
+	}
+	return stdout
+}
+
+// script uploads one of the example's scripts and runs it as Packer does.
+func (g *accGuest) script(name, env string) {
+	g.t.Helper()
+	data, err := os.ReadFile(filepath.Join(examples, "scripts", name))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.do("cat >/tmp/"+name+" && chmod +x /tmp/"+name, string(data))
+	out := g.do("sudo env "+env+" /tmp/"+name, "")
+	if !strings.Contains(out, "done\n") {
+		g.t.Fatalf("%s did not come to its end:\n%s", name, out)
+	}
+	g.stage(name)
+}
+
+const examples = "../../../example/pipeline"
+
+var gossCount = regexp.MustCompile(`Count: (\d+), Failed: 0, Skipped: 0`)
+
+func (g *accGuest) goss(binary []byte) {
+	g.t.Helper()
+	file, err := os.ReadFile(filepath.Join(examples, "goss", "base.goss.yaml"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.do("cat >/dev/shm/goss && chmod 755 /dev/shm/goss", string(binary))
+	g.do("cat >/dev/shm/base.goss.yaml", string(file))
+	g.stage("goss upload")
+	status, out, stderr := run(g.t, g.c, "sudo /dev/shm/goss -g /dev/shm/base.goss.yaml validate --no-color", "")
+	if m := gossCount.FindStringSubmatch(out); status != 0 || m == nil || len(m[1]) < 2 {
+		g.t.Errorf("goss: status %d\n%s\n%s", status, out, stderr)
+	} else {
+		g.t.Log(m[0])
+	}
+	g.do("rm /dev/shm/goss /dev/shm/base.goss.yaml", "")
+	g.stage("goss")
+}
+
+// gossBinary builds the pinned goss for the guest.
+func gossBinary(t *testing.T) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "goss")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "github.com/goss-org/goss/cmd/goss")
+	cmd.Dir = "../../../tools/goss"
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build goss: %v\n%s", err, text)
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestAccPipelineGuest takes the distribution-real guest through what the
+// example does to it: boot by UEFI with a key from the metadata service, harden
+// with packages from the host, check, forget, power off; then the captured disk
+// boots as another machine, which keeps what was promised and lets in only its
+// own key.
+func TestAccPipelineGuest(t *testing.T) {
+	image, pool := guest(t)
+	goss := gossBinary(t)
+	packages := httptest.NewServer(http.FileServer(http.Dir(pool)))
+	defer packages.Close()
+	d := &QEMU{Services: map[string]string{"169.254.169.253:80": packages.Listener.Addr().String()}}
+	disk := overlay(t, image)
+	first, firstLine := key(t)
+	second, secondLine := key(t)
+
+	g := bootGuest(t, d, disk, "one", firstLine, first)
+	if got := g.do("uname -m; cat /sys/class/dmi/id/chassis_asset_tag; ls /sys/bus/scsi/drivers/sd | grep -c :", ""); got != "aarch64\nOracleCloud.com\n1\n" {
+		t.Errorf("hardware: %q", got)
+	}
+	t.Run("the guest reaches its cloud and nothing else", func(t *testing.T) {
+		g := &accGuest{t: t, c: g.c}
+		if got := g.do("curl -sS -H 'Authorization: Bearer Oracle' http://169.254.169.254/opc/v2/instance/id", ""); got != "one" {
+			t.Errorf("metadata: %q", got)
+		}
+		outside := httptest.NewServer(http.NotFoundHandler())
+		defer outside.Close()
+		_, port, _ := net.SplitHostPort(outside.Listener.Addr().String())
+		for _, to := range []string{"169.254.0.2:" + port, "169.254.0.2:22", "127.0.0.2:" + port, "192.0.2.1:80"} {
+			if status, _, _ := run(t, g.c, "curl -sS -o /dev/null --connect-timeout 2 http://"+to+"/", ""); status == 0 {
+				t.Errorf("the guest reached %s", to)
+			}
+		}
+	})
+	g.began = time.Now()
+	g.script("harden.sh", "APT_SOURCE='deb [trusted=yes] http://169.254.169.253/ ./'")
+	if got := g.do("cat /run/user-data; hostname", ""); got != "ran\nacc-one\n" {
+		t.Errorf("cloud-init: %q", got)
+	}
+	g.began = time.Now()
+	g.goss(goss)
+	g.script("forget.sh", "")
+	if err := g.m.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	g.stage("power off")
+
+	captured := filepath.Join(t.TempDir(), "captured.qcow2")
+	qemuImg(t, "convert", "-O", "qcow2", disk, captured)
+	g.stage("capture")
+	if info, err := os.Stat(captured); err == nil {
+		t.Logf("captured disk: %d MB", info.Size()>>20)
+	}
+
+	g2 := bootGuest(t, d, captured, "two", secondLine, second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if c, err := connect(ctx, g2.c.RemoteAddr().String(), first); err == nil {
+		c.Close()
+		t.Error("the first machine's key opens the second")
+	}
+	g2.do("timeout 600 systemctl is-system-running --wait || true", "")
+	if got := g2.do("systemctl --failed --no-legend --plain; hostname; test -s /etc/machine-id", ""); got != "acc-two\n" {
+		t.Errorf("after the boot: %q", got)
+	}
+	g2.stage("rest of the boot")
+	g2.goss(goss)
+	if err := g2.m.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	qemuImg(t, "check", "-q", captured)
+	if _, err := io.Copy(io.Discard, bytes.NewReader(g2.m.Console())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAccNoFirmware: an image that says BIOS never comes up, as on a real A1.
+func TestAccNoFirmware(t *testing.T) {
+	image, _ := guest(t)
+	_, line := key(t)
+	addr := freeAddr(t)
+	m, err := (&QEMU{}).Start(t.Context(), Spec{ID: "bios", Disk: overlay(t, image), Cloud: OCI, Firmware: BIOS, CPUs: 1,
+		SSH: addr, Metadata: metadata("bios", line, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Kill()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	if n, err := conn.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Error("something answered")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := m.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := m.Kill(); err != nil {
+		t.Error(err)
+	}
+	if err := m.Kill(); err != nil {
+		t.Error("second Kill: ", err)
+	}
+	if _, err := net.Dial("tcp", addr); err == nil {
+		t.Error("still listening after Kill")
+	}
+}
