@@ -12,6 +12,7 @@ package oci
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"time"
 
@@ -37,7 +38,10 @@ const life = 2 * time.Hour
 
 // Builder implements packersdk.Builder. Mask must be set.
 type Builder struct {
-	Mask   *mask.Masker
+	Mask *mask.Masker
+	// HTTP replaces the client that the environment describes (proxy,
+	// certificates); tests set it.
+	HTTP   *http.Client
 	config Config
 }
 
@@ -62,7 +66,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	b.Mask.Add(secret)
-	client, err := oci.NewClient(c.credentials, oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version})
+	client, err := oci.NewClient(c.credentials, oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP})
 	if err != nil {
 		return nil, err
 	}

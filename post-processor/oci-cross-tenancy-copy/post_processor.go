@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -41,7 +42,10 @@ const holdState = "armfree.hold"
 
 // PostProcessor implements packersdk.PostProcessor. Mask must be set.
 type PostProcessor struct {
-	Mask   *mask.Masker
+	Mask *mask.Masker
+	// HTTP replaces the client that the environment describes (proxy,
+	// certificates); tests set it.
+	HTTP   *http.Client
 	config Config
 }
 
@@ -104,7 +108,7 @@ func (p *PostProcessor) image(a packersdk.Artifact) (string, error) {
 // plan is the copy that the configuration describes.
 func (p *PostProcessor) plan(image string, ui packersdk.Ui) (*imagecopy.Copy, error) {
 	c := &p.config
-	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version}
+	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: p.HTTP}
 	life := time.Duration(c.ExpiresInHours) * time.Hour
 	id := owner.NewBuild(time.Now(), life)
 	src, err := oci.NewClient(c.Source.credentials, o)

@@ -1,0 +1,315 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+)
+
+// hook stands for the template's provisioners.
+type hook func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error
+
+func (h hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packersdk.Communicator, _ interface{}) error {
+	if name != packersdk.HookProvision {
+		return nil
+	}
+	return h(ctx, ui, comm)
+}
+
+// output collects what the user sees; it is safe for concurrent use.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// settings is a template for a stage.
+func settings(s *stage.Stage) map[string]interface{} {
+	return map[string]interface{}{
+		"tenancy_ocid": s.Build.ID, "user_ocid": s.Build.UserID, "fingerprint": s.Build.Fingerprint(), "key": s.Build.PrivateKeyPEM(),
+		"region": stage.BuildRegion, "compartment_ocid": s.Build.CompartmentID,
+		"base_image_ocid": s.BaseImage, "subnet_ocid": s.Build.SubnetID(stage.BuildRegion),
+		"ssh_username": "debian", "ssh_port": s.Cloud.SSHPort(), "assign_public_ip": true,
+		"image_name": "built", "capacity_interval": "20ms", "capacity_pause": "20ms", "capacity_timeout": "30s", "ssh_timeout": "30s",
+	}
+}
+
+// build runs the builder as Packer would.
+func build(ctx context.Context, t *testing.T, s *stage.Stage, change map[string]interface{}, h hook) (packersdk.Artifact, string, error) {
+	t.Helper()
+	in := settings(s)
+	maps.Copy(in, change)
+	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client()}
+	if _, _, err := b.Prepare(in); err != nil {
+		t.Fatal(err)
+	}
+	var out output
+	ui := &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}
+	if h == nil {
+		h = touch
+	}
+	a, err := b.Run(ctx, ui, h)
+	if err != nil {
+		a = nil
+	}
+	return a, out.String(), err
+}
+
+// touch is a provisioner that changes the disk.
+func touch(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
+	return comm.Upload("/home/debian/built", strings.NewReader("by armfree"), nil)
+}
+
+func TestBuild(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	a, said, err := build(t.Context(), t, s, map[string]interface{}{
+		"tags": map[string]string{"team": "infra", "empty": ""}, "instance_tags": map[string]string{"a": "b"}, "instance_name": "builder-1",
+	}, func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error {
+		i := s.Cloud.Inventory().Tenancies[0].Regions[0].Instances
+		if len(i) != 1 || i[0].Name != "builder-1" || i[0].FreeformTags["a"] != "b" || i[0].FreeformTags["armfree-build"] == "" {
+			t.Errorf("instances: %+v", i)
+		}
+		return touch(ctx, ui, comm)
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if want := "An image was created: 'built' (OCID: " + a.Id() + ") in region '" + stage.BuildRegion + "'"; a.String() != want {
+		t.Errorf("artifact says %q", a)
+	}
+	if left := s.Left(a.Id()); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	for _, i := range s.Cloud.Inventory().Tenancies[0].Regions[0].Images {
+		if i.ID != a.Id() {
+			continue
+		}
+		tags := i.FreeformTags
+		if _, ok := tags["empty"]; i.Name != "built" || !ok || tags["team"] != "infra" || tags["armfree-state"] != "" || tags["armfree-expires"] != "" || tags["armfree-build"] == "" {
+			t.Errorf("image: %+v", i)
+		}
+	}
+
+	// The image holds what the provisioner wrote, and starts again.
+	var got bytes.Buffer
+	b, said, err := build(t.Context(), t, s, map[string]interface{}{"base_image_ocid": a.Id(), "skip_create_image": true},
+		func(_ context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
+			return comm.Download("/home/debian/built", &got)
+		})
+	if err != nil || b != nil || got.String() != "by armfree" {
+		t.Errorf("the image holds %q; %v, %v\n%s", &got, b, err, said)
+	}
+	if left := s.Left(a.Id()); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	if err := a.Destroy(); err != nil {
+		t.Error(err)
+	}
+	if left := s.Left(); len(left) > 0 {
+		t.Errorf("left behind by Destroy: %q", left)
+	}
+}
+
+func TestBadDays(t *testing.T) {
+	const launch, image = "LaunchInstance", "CreateImage"
+	tests := []struct {
+		name   string
+		faults []ocisim.Fault
+		change map[string]interface{}
+		says   []string // on the screen or in the error
+		fails  bool
+		checks func(t *testing.T, s *stage.Stage)
+	}{
+		{
+			name:   "the first places are full",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Times: 3}},
+			says:   []string{"Attempt 1: ", "Attempt 4: ", "500 InternalError: Out of host capacity.", "launched"},
+		},
+		{
+			name:   "only the smaller size fits, in one fault domain",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, MinOCPUs: 2}, {Kind: ocisim.FaultCapacity, AD: "AD-1"}, {Kind: ocisim.FaultCapacity, AD: "AD-2"}},
+			says:   []string{"1 OCPU/6 GB: launched"},
+		},
+		{
+			name:   "no capacity for the whole time allowed",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity}},
+			change: map[string]interface{}{"capacity_timeout": "300ms"},
+			says:   []string{"no machine could be had: the time allowed for the search is over"}, fails: true,
+		},
+		{
+			name:   "a real limit",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultLimitValue, Limit: "standard-a1-core-count", Value: 1}},
+			says:   []string{"limit reached", "standard-a1-core-count", "1 OCPU/6 GB: launched"},
+		},
+		{
+			name:   "a limit below every size",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultLimitValue, Limit: "standard-a1-core-count", Value: 0}},
+			says:   []string{"the account's limits allow none of the sizes"}, fails: true,
+		},
+		{
+			name:   "one domain does not have the shape",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultShapeAbsent, AD: "AD-1"}, {Kind: ocisim.FaultCapacity, Times: 5}},
+			says:   []string{"AD-2", "launched"},
+			checks: func(t *testing.T, s *stage.Stage) {
+				for _, r := range s.Cloud.Requests() {
+					if r.Op == launch && r.Status == 404 {
+						t.Error("asked a domain that does not have the shape")
+					}
+				}
+			},
+		},
+		{name: "throttled", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: launch, Status: 429, Code: "TooManyRequests", Message: "Too many requests for the user", Times: 1}}, says: []string{"throttled"}},
+		{name: "a failure of the service", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: launch, Status: 500, Code: "InternalError", Message: "An internal error occurred.", Times: 2}}, says: []string{"failed for the moment"}},
+		{name: "502 after the launch took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultStatusAfterEffect, Op: launch, Status: 502, Times: 1}}, says: []string{"the machine is there"}},
+		{name: "the connection breaks after the launch took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultCutAfterEffect, Op: launch, Times: 1}}, says: []string{"the machine is there"}},
+		{name: "502 before the launch took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: launch, Status: 502, Times: 1}}, says: []string{"launched"}},
+		{name: "accepted, then out of capacity", faults: []ocisim.Fault{{Kind: ocisim.FaultLaunchFails, Times: 1}}, says: []string{"no capacity", "Out of host capacity", "launched"}},
+		{
+			name: "stuck without a host", faults: []ocisim.Fault{{Kind: ocisim.FaultLaunchStuck, Times: 1}},
+			change: map[string]interface{}{"instance_timeout": "1s"}, says: []string{"no capacity", "no host was found", "launched"},
+		},
+		{name: "image conflict", faults: []ocisim.Fault{{Kind: ocisim.FaultImageConflict, Times: 1}}},
+		{name: "502 after the image took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultStatusAfterEffect, Op: image, Status: 502, Times: 1}}},
+		{name: "the connection breaks after the image took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultCutAfterEffect, Op: image, Times: 1}}},
+		{name: "a malformed header on every image request", faults: []ocisim.Fault{{Kind: ocisim.FaultMalformedHeader, Op: image}}},
+		{name: "a malformed header on everything that is read", faults: []ocisim.Fault{{Kind: ocisim.FaultMalformedHeader, Op: "GetImage"}, {Kind: ocisim.FaultMalformedHeader, Op: "GetInstance"}}},
+		{name: "a malformed header on a launch", faults: []ocisim.Fault{{Kind: ocisim.FaultMalformedHeader, Op: launch}}},
+		{name: "an image without shapes", faults: []ocisim.Fault{{Kind: ocisim.FaultNoShapes}}},
+		{
+			name: "no image may be made", faults: []ocisim.Fault{{Kind: ocisim.FaultLimitValue, Limit: "custom-image-count", Value: 0}},
+			says: []string{"custom-image-count", "nothing was started"}, fails: true,
+			checks: func(t *testing.T, s *stage.Stage) {
+				if n := s.Cloud.CountRequests(launch); n > 0 {
+					t.Errorf("%d launches all the same", n)
+				}
+			},
+		},
+		{name: "terminating is refused for a while", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: "TerminateInstance", Status: 409, Code: "IncorrectState", Message: "being modified", Times: 2}}},
+		{
+			name: "foreign image", change: map[string]interface{}{"base_image_ocid": "FOREIGN"},
+			says: []string{"base_image_ocid: there is no image", "NotAuthorizedOrNotFound"}, fails: true,
+		},
+		{name: "private subnet", change: map[string]interface{}{"subnet_ocid": "PRIVATE"}, says: []string{"assign_public_ip", "private"}, fails: true},
+		{name: "private address", change: map[string]interface{}{"subnet_ocid": "PRIVATE", "assign_public_ip": false, "use_private_ip": true}},
+		{name: "no such domain", change: map[string]interface{}{"availability_domain": "Uocm:NOWHERE-AD-9"}, says: []string{"availability_domain", "there are:"}, fails: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := stage.ForTest(t, stage.Options{})
+			if err := s.Cloud.AddFaults(tt.faults...); err != nil {
+				t.Fatal(err)
+			}
+			change := maps.Clone(tt.change)
+			for k, v := range change {
+				switch v {
+				case "PRIVATE":
+					change[k] = s.Build.PrivateSubnetID(stage.BuildRegion)
+				case "FOREIGN":
+					change[k] = s.Foreign
+				}
+			}
+			a, said, err := build(t.Context(), t, s, change, nil)
+			if (err != nil) != tt.fails {
+				t.Fatalf("error: %v\n%s", err, said)
+			}
+			keep := ""
+			if err != nil {
+				said += err.Error()
+			} else {
+				keep = a.Id()
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(said, want) {
+					t.Errorf("%q is not said:\n%s", want, said)
+				}
+			}
+			if left := s.Left(keep); len(left) > 0 {
+				t.Errorf("left behind: %q\n%s", left, said)
+			}
+			if tt.checks != nil {
+				tt.checks(t, s)
+			}
+		})
+	}
+}
+
+func TestProvisionerFailureLeavesNothing(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	_, said, err := build(t.Context(), t, s, nil, func(context.Context, packersdk.Ui, packersdk.Communicator) error { return io.ErrUnexpectedEOF })
+	if err == nil || s.Cloud.CountRequests("CreateImage") != 0 {
+		t.Fatalf("error %v\n%s", err, said)
+	}
+	if left := s.Left(); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// A build that is cancelled at any request ends soon, with nothing left.
+func TestCancelAnywhere(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	_, said, err := build(t.Context(), t, s, nil, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	var ops []string
+	seen := map[string]int{}
+	for _, r := range s.Cloud.Requests() {
+		if seen[r.Op]++; seen[r.Op] <= 2 {
+			ops = append(ops, r.Op)
+		}
+	}
+	seen = map[string]int{}
+	for _, op := range ops {
+		seen[op]++
+		nth := seen[op]
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w := &tripwire{op: op, nth: nth, pull: cancel}
+			s := stage.ForTest(t, stage.Options{Wrap: w.wrap})
+			w.cloud.Store(s.Cloud)
+			begun := time.Now()
+			a, said, err := build(ctx, t, s, nil, nil)
+			keep := ""
+			if err == nil {
+				keep = a.Id() // cancelled while it tidied up: too late to matter
+			}
+			if left := s.Left(keep); len(left) > 0 {
+				t.Errorf("left behind after %s: %q\n%s", time.Since(begun), left, said)
+			}
+			if w.pulled.IsZero() {
+				t.Fatalf("%s was not asked for %d times", op, nth)
+			}
+			if d := time.Since(w.pulled); d > 30*time.Second {
+				t.Errorf("went on for %s", d)
+			}
+		})
+	}
+}

@@ -1,0 +1,238 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package stage sets up the setting that this product was asked for: a build
+// tenancy that has the machines, a production tenancy that needs the images,
+// each in a region of its own, with a Debian image to start from and a bucket
+// to send images through. In the build tenancy's region lives a neighbour,
+// whose things nobody here may see or touch. The demo, the acceptance tests and cloudsim all play
+// on it, so that what one of them shows is what the others prove.
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/oracle/oci-go-sdk/v65/common"
+	"github.com/oracle/oci-go-sdk/v65/objectstorage"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/simnet"
+)
+
+// The regions of the two tenancies, and the names of what is in them.
+const (
+	BuildRegion      = "eu-frankfurt-1" // three availability domains
+	ProductionRegion = "sa-saopaulo-1"  // one
+	BaseImage        = "debian-12-arm64"
+	BucketName       = "images"
+)
+
+// Options say what the stage is built from.
+type Options struct {
+	Driver  machine.Driver
+	Image   string // qcow2 of the base image
+	Dir     string // an existing directory; nothing is left in it after Close
+	Disks   ocisim.Disks
+	Delays  *ocisim.Delays
+	SSHPort int
+	// Adjust, if set, may change the tenancies before the cloud opens.
+	Adjust func(build, production *ocisim.Tenancy)
+	// Switches of the simulator.
+	Switches ocisim.Switches
+	// Wrap, if set, is put around the cloud, between it and its clients.
+	Wrap func(http.Handler) http.Handler
+}
+
+// Stage is the running setting.
+type Stage struct {
+	Cloud      *ocisim.Cloud
+	Net        *simnet.Net
+	Build      *ocisim.Tenancy
+	Production *ocisim.Tenancy
+	Neighbour  *ocisim.Tenancy
+	BaseImage  string // OCID in the build tenancy
+	Foreign    string // OCID of the neighbour's image, in the same region
+	CAFile     string
+
+	dir string
+}
+
+// New builds the stage. Close it when done.
+func New(ctx context.Context, o Options) (s *Stage, err error) {
+	s = &Stage{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.dir, err = os.MkdirTemp(o.Dir, "stage-*"); err != nil {
+		return s, err
+	}
+	if s.Build, err = ocisim.NewTenancy("build", BuildRegion); err != nil {
+		return s, err
+	}
+	if s.Production, err = ocisim.NewTenancy("production", ProductionRegion); err != nil {
+		return s, err
+	}
+	if s.Neighbour, err = ocisim.NewTenancy("neighbour", BuildRegion); err != nil {
+		return s, err
+	}
+	if o.Adjust != nil {
+		o.Adjust(s.Build, s.Production)
+	}
+	// The network serves the cloud, and the cloud fetches through the network.
+	var front http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.Cloud.ServeHTTP(w, r) })
+	if o.Wrap != nil {
+		front = o.Wrap(front)
+	}
+	if s.Net, err = simnet.Start(front, simnet.Options{}); err != nil {
+		return s, err
+	}
+	s.Cloud, err = ocisim.New(ocisim.Config{
+		Tenancies: []*ocisim.Tenancy{s.Build, s.Production, s.Neighbour},
+		Images: []ocisim.BaseImage{
+			{Name: BaseImage, OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "build"},
+			{Name: "theirs", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "neighbour"},
+		},
+		Driver: o.Driver, WorkDir: s.dir, Disks: o.Disks, SSHPort: o.SSHPort, Delays: o.Delays,
+		Fetch: s.Net.Client(), Switches: o.Switches,
+	})
+	if err != nil {
+		return s, err
+	}
+	if s.CAFile, err = s.Net.CAFile(s.dir); err != nil {
+		return s, err
+	}
+	s.BaseImage = s.Cloud.ImageID(s.Build, BuildRegion, BaseImage)
+	s.Foreign = s.Cloud.ImageID(s.Neighbour, BuildRegion, "theirs")
+	return s, s.makeBucket(ctx)
+}
+
+// makeBucket creates the bucket as the owner of the build tenancy would.
+func (s *Stage) makeBucket(ctx context.Context) error {
+	t := s.Build
+	client, err := objectstorage.NewObjectStorageClientWithConfigurationProvider(
+		common.NewRawConfigurationProvider(t.ID, t.UserID, BuildRegion, t.Fingerprint(), t.PrivateKeyPEM(), nil))
+	if err != nil {
+		return err
+	}
+	client.HTTPClient = s.Net.Client()
+	name := BucketName
+	_, err = client.CreateBucket(ctx, objectstorage.CreateBucketRequest{
+		NamespaceName:       &t.Namespace,
+		CreateBucketDetails: objectstorage.CreateBucketDetails{Name: &name, CompartmentId: &t.CompartmentID},
+	})
+	if err != nil {
+		return fmt.Errorf("make the bucket of the build tenancy: %w", err)
+	}
+	return nil
+}
+
+// Close ends every machine and every connection and removes all bytes.
+func (s *Stage) Close() error {
+	var errs []error
+	if s.Net != nil {
+		errs = append(errs, s.Net.Close())
+	}
+	if s.Cloud != nil {
+		errs = append(errs, s.Cloud.Close())
+	}
+	if s.dir != "" {
+		errs = append(errs, os.RemoveAll(s.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// Env is the environment with which Packer and the plugin reach the stage: the
+// network, and the credentials under the names that the pipeline reads.
+func (s *Stage) Env() []string {
+	env := s.Net.Env(s.CAFile)
+	set := func(k, v string) { env = append(env, k+"="+v) }
+	for prefix, t := range map[string]*ocisim.Tenancy{"": s.Build, "BUILD_": s.Build, "PROD_": s.Production} {
+		set(prefix+"OCI_TENANCY_OCID", t.ID)
+		set(prefix+"OCI_USER_OCID", t.UserID)
+		set(prefix+"OCI_FINGERPRINT", t.Fingerprint())
+		set(prefix+"OCI_API_PRIVATE_KEY", t.PrivateKeyPEM())
+		set(prefix+"OCI_REGION", t.HomeRegion)
+		set(prefix+"OCI_COMPARTMENT_OCID", t.CompartmentID)
+	}
+	set("OCI_SUBNET_OCID", s.Build.SubnetID(BuildRegion))
+	set("OCI_BASE_IMAGE_OCID", s.BaseImage)
+	set("OCI_SSH_USERNAME", "debian")
+	set("BUILD_OCI_BUCKET", BucketName)
+	set("BUILD_OCI_NAMESPACE", s.Build.Namespace)
+	return env
+}
+
+// ProductionEnv is Env with the production tenancy as the one that builds, to
+// start the copied image there.
+func (s *Stage) ProductionEnv(image string) []string {
+	env := s.Env()
+	for _, kv := range s.Env() {
+		if own, ok := strings.CutPrefix(kv, "PROD_"); ok {
+			env = append(env, own) // of two with the same name the later counts
+		}
+	}
+	return append(env,
+		"OCI_SUBNET_OCID="+s.Production.SubnetID(ProductionRegion),
+		"OCI_BASE_IMAGE_OCID="+image,
+	)
+}
+
+// Left lists what exists beyond what the stage began with and the images of
+// keep, one line each; empty means that nothing was left behind.
+func (s *Stage) Left(keep ...string) []string {
+	kept := map[string]bool{s.BaseImage: true, s.Foreign: true}
+	for _, id := range keep {
+		kept[id] = true
+	}
+	var left []string
+	for _, t := range s.Cloud.Inventory().Tenancies {
+		for _, r := range t.Regions {
+			note := func(kind, id, state string) {
+				if !kept[id] {
+					left = append(left, fmt.Sprintf("%s %s in %s of tenancy %s (%s)", kind, id, r.Region, t.Name, state))
+				}
+			}
+			for _, x := range r.Instances {
+				note("instance", x.ID, x.State)
+			}
+			for _, id := range r.Machines {
+				note("running machine", id, "powered")
+			}
+			for _, x := range r.BootVolumes {
+				note("boot volume", x.ID, x.State)
+			}
+			for _, x := range r.Images {
+				note("image", x.ID, x.State)
+			}
+			for _, x := range r.CapabilitySchemas {
+				note("image capability schema", x.ID, x.State)
+			}
+			for _, x := range r.ConsoleHistories {
+				note("console history", x.ID, x.State)
+			}
+			for _, b := range r.Buckets {
+				if b.Name != BucketName {
+					note("bucket", b.Name, "exists")
+				}
+				for _, x := range b.Objects {
+					note("object", b.Name+"/"+x.Name, fmt.Sprintf("%d bytes", x.Size))
+				}
+				for _, x := range b.Uploads {
+					note("upload", b.Name+"/"+x.Object, x.ID)
+				}
+				for _, x := range b.PARs {
+					note("pre-authenticated request", x.Name, x.AccessType)
+				}
+			}
+		}
+	}
+	return left
+}

@@ -1,0 +1,41 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package stage
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
+)
+
+// ForTest builds a stage with fast machines for one test. At the end of the
+// test it closes it, and fails the test if anybody asked for something outside
+// the simulated clouds.
+func ForTest(t testing.TB, o Options) *Stage {
+	t.Helper()
+	o.Dir = t.TempDir()
+	if o.Driver == nil {
+		o.Driver = &machine.Fast{}
+	}
+	if o.Image == "" {
+		o.Image = filepath.Join(o.Dir, "base.qcow2")
+		if err := machine.FastDisk(o.Image, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, r := range s.Net.Refused() {
+			t.Errorf("asked for something outside the clouds: %s", r)
+		}
+	})
+	return s
+}
