@@ -9,10 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 )
 
 // exportDestination is where an export goes and in what form.
@@ -21,6 +20,9 @@ type exportDestination struct {
 	ref    *objectRef // or an object of the caller's own
 	format string
 }
+
+// bucketURL matches the URL of a bucket's objects that names none of them.
+var bucketURL = regexp.MustCompile(`/b/[^/]+/o/?$`)
 
 func (c *Cloud) parseExportDestination(q *call) (exportDestination, error) {
 	var byURI struct {
@@ -48,7 +50,7 @@ func (c *Cloud) parseExportDestination(q *call) (exportDestination, error) {
 		}
 		// A pre-authenticated request for a bucket ends in "/o/", to which
 		// the object's name must be appended.
-		if u, err := url.Parse(d.uri); err != nil || strings.HasSuffix(u.Path, "/o/") || strings.HasSuffix(u.Path, "/o") {
+		if bucketURL.MatchString(d.uri) {
 			return exportDestination{}, errInvalid("Invalid destinationUri: it names no object")
 		}
 	} else {
@@ -73,11 +75,14 @@ func (c *Cloud) parseExportDestination(q *call) (exportDestination, error) {
 // is AVAILABLE afterwards: only the work request and the object tell whether
 // the export worked.
 func (c *Cloud) exportImage(q *call) (*reply, error) {
-	destination, err := c.parseExportDestination(q)
+	img, err := c.findImage(q, q.vars["id"])
 	if err != nil {
 		return nil, err
 	}
-	img, err := c.findImage(q, q.vars["id"])
+	if img.tenancy == nil {
+		return nil, errInvalid("Platform image %s cannot be exported", img.body.ID)
+	}
+	destination, err := c.parseExportDestination(q)
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +90,6 @@ func (c *Cloud) exportImage(q *call) (*reply, error) {
 		return nil, err
 	}
 	switch {
-	case img.tenancy == nil:
-		return nil, errInvalid("Platform image %s cannot be exported", img.body.ID)
 	case img.body.LifecycleState == "EXPORTING":
 		return nil, errImageConflict()
 	case img.body.LifecycleState != "AVAILABLE":

@@ -140,8 +140,11 @@ func (c *Cloud) provision(ctx context.Context, i *instance, askedGB int64, work 
 		c.giveUpLaunch(ctx, i, work, "", "")
 		return
 	}
+	c.mu.Lock()
+	source := i.image.path // "" if the image was deleted meanwhile: the launch fails then
+	c.mu.Unlock()
 	path := filepath.Join(c.cfg.WorkDir, "disks", i.volume.body.ID+".qcow2")
-	if err := c.cfg.Disks.BootVolume(ctx, i.image.path, path, askedGB); err != nil {
+	if err := c.cfg.Disks.BootVolume(ctx, source, path, askedGB); err != nil {
 		c.cfg.Disks.Remove(path) // whatever there is of it
 		c.giveUpLaunch(ctx, i, work, "InternalError", err.Error())
 		return
