@@ -6,6 +6,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
 
 // hook stands for the template's provisioners.
@@ -277,37 +279,27 @@ func TestCancelAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	var ops []string
-	seen := map[string]int{}
-	for _, r := range s.Cloud.Requests() {
-		if seen[r.Op]++; seen[r.Op] <= 2 {
-			ops = append(ops, r.Op)
-		}
-	}
-	seen = map[string]int{}
-	for _, op := range ops {
-		seen[op]++
-		nth := seen[op]
-		t.Run(op, func(t *testing.T) {
+	for _, m := range tripwire.Moments(s.Cloud) {
+		t.Run(fmt.Sprintf("%s-%d", m.Op, m.Nth), func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			w := &tripwire{op: op, nth: nth, pull: cancel}
-			s := stage.ForTest(t, stage.Options{Wrap: w.wrap})
-			w.cloud.Store(s.Cloud)
-			begun := time.Now()
+			w := &tripwire.Wire{Op: m.Op, Nth: m.Nth, Pull: cancel}
+			s := stage.ForTest(t, stage.Options{Wrap: w.Wrap})
+			w.Watch(s.Cloud)
 			a, said, err := build(ctx, t, s, nil, nil)
 			keep := ""
 			if err == nil {
 				keep = a.Id() // cancelled while it tidied up: too late to matter
 			}
 			if left := s.Left(keep); len(left) > 0 {
-				t.Errorf("left behind after %s: %q\n%s", time.Since(begun), left, said)
+				t.Errorf("left behind: %q\n%s", left, said)
 			}
-			if w.pulled.IsZero() {
-				t.Fatalf("%s was not asked for %d times", op, nth)
+			at, ok := w.Pulled()
+			if !ok {
+				t.Fatal("the build did not come so far")
 			}
-			if d := time.Since(w.pulled); d > 30*time.Second {
+			if d := time.Since(at); d > 30*time.Second {
 				t.Errorf("went on for %s", d)
 			}
 		})

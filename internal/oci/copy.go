@@ -196,9 +196,11 @@ func (b *Bucket) Share(ctx context.Context, object, name string, a cloud.Access,
 			RequestMetadata: once(),
 		})
 		if err == nil {
-			// Composed from the endpoint in use: FullPath names another host,
-			// with which no import is known to have worked.
-			l = cloud.Link{ID: text(r.Id), URL: b.objects.Endpoint() + text(r.AccessUri)}
+			// Composed from the host that answered: FullPath names another one,
+			// with which no import is known to have worked, and the client's
+			// Endpoint still has placeholders in it.
+			u := r.RawResponse.Request.URL
+			l = cloud.Link{ID: text(r.Id), URL: u.Scheme + "://" + u.Host + text(r.AccessUri)}
 		}
 		return err
 	})
