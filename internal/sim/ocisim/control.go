@@ -28,7 +28,7 @@ func (c *Cloud) Control() http.Handler {
 	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err == nil {
-			err = c.addFaultsJSON(body)
+			err = c.AddFaultsJSON(body)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -43,9 +43,10 @@ func (c *Cloud) Control() http.Handler {
 	return mux
 }
 
-// addFaultsJSON is as strict as the rest of the cloud: a selector with a
-// spelling mistake would otherwise match everything.
-func (c *Cloud) addFaultsJSON(body []byte) error {
+// AddFaultsJSON adds a fault, or an array of faults, written in JSON. It is as
+// strict as the rest of the cloud: a selector with a spelling mistake would
+// otherwise match everything.
+func (c *Cloud) AddFaultsJSON(body []byte) error {
 	var list struct {
 		Faults []Fault `json:"faults" oci:"required"`
 	}
