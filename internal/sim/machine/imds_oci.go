@@ -142,7 +142,9 @@ func (i InstanceInfo) instance() map[string]any {
 			doc[name] = value
 		}
 	}
-	if _, ad, ok := strings.Cut(i.AvailabilityDomain, ":"); ok {
+	if i.AvailabilityDomain != "" {
+		// Without the tenancy's prefix; cloud-init does not start without it.
+		ad := i.AvailabilityDomain[strings.IndexByte(i.AvailabilityDomain, ':')+1:]
 		doc["ociAdName"] = strings.ToLower(ad)
 	}
 	if i.Region != "" {

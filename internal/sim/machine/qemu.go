@@ -202,5 +202,6 @@ func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 // uuidOf derives a machine's UUID from its id, so that a restart keeps it.
 func uuidOf(id string) string {
 	s := sha256.Sum256([]byte("uuid " + id))
-	return fmt.Sprintf("%x-%x-4%x-8%x-%x", s[0:4], s[4:6], s[6:8], s[8:10], s[10:16])[:36]
+	s[6], s[8] = s[6]&0x0f|0x40, s[8]&0x3f|0x80 // version 4, as the clouds' own
+	return fmt.Sprintf("%x-%x-%x-%x-%x", s[0:4], s[4:6], s[6:8], s[8:10], s[10:16])
 }

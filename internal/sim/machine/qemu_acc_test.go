@@ -99,7 +99,8 @@ func bootGuest(t *testing.T, d *QEMU, disk, id, authorized string, s ssh.Signer)
 	userData := base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho ran >/run/user-data\n"))
 	spec := Spec{ID: id, Disk: disk, Cloud: OCI, Firmware: UEFI64, CPUs: 1, MemoryMB: 1024, SSH: freeAddr(t),
 		Metadata: OCIMetadata(InstanceInfo{ID: id, DisplayName: "acc-" + id, Hostname: "acc-" + id, Region: "eu-frankfurt-1",
-			Shape: "VM.Standard.A1.Flex", Metadata: map[string]string{"ssh_authorized_keys": authorized, "user_data": userData}})}
+			AvailabilityDomain: "aBcD:EU-FRANKFURT-1-AD-1",
+			Shape:              "VM.Standard.A1.Flex", Metadata: map[string]string{"ssh_authorized_keys": authorized, "user_data": userData}})}
 	g := &accGuest{t: t, began: time.Now()}
 	m, err := d.Start(t.Context(), spec)
 	if err != nil {
