@@ -132,11 +132,6 @@ func (q *call) sorting() (by string, descending bool, err error) {
 	}
 }
 
-// accepted is the 204 of deletions that take effect later.
-func accepted(work *workRequest) *reply {
-	return noContent().with("Opc-Work-Request-Id", work.body.ID)
-}
-
 // withEtag is a 200 with the resource's etag.
 func withEtag(body any, v revision) *reply {
 	return (&reply{status: http.StatusOK, body: body}).with("Etag", v.etag)
