@@ -19,7 +19,7 @@ func realGoss(t *testing.T) string {
 		t.Skip("building goss takes a while")
 	}
 	bin := filepath.Join(t.TempDir(), "goss")
-	cmd := exec.Command("go", "build", "-mod=readonly", "-trimpath", "-o", bin, "github.com/goss-org/goss/cmd/goss")
+	cmd := exec.Command("go", "build", "-mod=readonly", "-trimpath", "-ldflags", "-s -w", "-o", bin, "github.com/goss-org/goss/cmd/goss")
 	cmd.Dir = filepath.Join("..", "..", "tools", "goss")
 	cmd.Env = append(os.Environ(), "GOPROXY=off", "GOFLAGS=", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
