@@ -131,7 +131,7 @@ func TestLaunchFaults(t *testing.T) {
 			t.Errorf("the counters say %+v, %v", a.ResourceAvailability, err)
 		}
 		_, err = launch()
-		wantServiceError(t, err, 400, "LimitExceeded", "standard-a1-core-count, standard-a1-memory-count, standard-a1-core-regional-count, standard-a1-memory-regional-count")
+		wantServiceError(t, err, 400, "LimitExceeded", "standard-a1-memory-count, standard-a1-memory-regional-count, standard-a1-core-count, standard-a1-core-regional-count")
 	})
 	t.Run("shape absent", func(t *testing.T) {
 		k.faults(ocisim.Fault{Kind: ocisim.FaultShapeAbsent, AD: "AD-1", Shape: a1})

@@ -16,13 +16,14 @@ type limitSpec struct {
 	paid, free    int64  // default values by kind of account
 }
 
-// limitSpecs lists the limits that the simulator keeps.
+// limitSpecs lists the limits that the simulator keeps, in the order in which
+// an error message names them.
 func limitSpecs() []limitSpec {
 	return []limitSpec{
-		{"compute", "standard-a1-core-count", "AD", 80, 2},
 		{"compute", "standard-a1-memory-count", "AD", 512, 12},
-		{"compute", "standard-a1-core-regional-count", "REGION", 80, 2},
 		{"compute", "standard-a1-memory-regional-count", "REGION", 512, 12},
+		{"compute", "standard-a1-core-count", "AD", 80, 2},
+		{"compute", "standard-a1-core-regional-count", "REGION", 80, 2},
 		{"compute", "standard-a2-core-count", "AD", 16, 0},
 		{"compute", "standard-a2-memory-count", "AD", 128, 0},
 		{"compute", "standard-a4-core-count", "AD", 16, 0},

@@ -115,3 +115,20 @@ func (s *services) Set(text string) error {
 	(*s)[guest] = host
 	return nil
 }
+
+// turn sets one of the simulator's switches by the name of its field.
+func (o *options) turn(name string) error {
+	known := map[string]*bool{
+		"ImportRegistersShapes": &o.switches.ImportRegistersShapes,
+		"CountAvailable":        &o.switches.CountAvailable,
+		"WorkRequestsLate":      &o.switches.WorkRequestsLate,
+		"RemembersFailedTokens": &o.switches.RemembersFailedTokens,
+		"GonePARIsNotFound":     &o.switches.GonePARIsNotFound,
+	}
+	s, exists := known[name]
+	if !exists {
+		return fmt.Errorf("there is no switch %q", name)
+	}
+	*s = true
+	return nil
+}

@@ -50,6 +50,7 @@ type options struct {
 	guest, image, envFile, control, delays, faults string
 	sshPort                                        int
 	services                                       services
+	switches                                       ocisim.Switches
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -64,6 +65,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.faults, "faults", "", "JSON `file` of faults that are set from the start")
 	flags.IntVar(&o.sshPort, "ssh-port", 0, "`port` on which instances listen for SSH; 0: one that is free")
 	flags.Var(&o.services, "service", "a server on this host that qemu guests may reach, as 169.254.x.y:port=`host:port`; may be repeated")
+	flags.Func("switch", "turn a `switch` of docs/simulator.md; may be repeated", o.turn)
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -140,7 +142,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 
 // open builds the stage on which everything plays.
 func open(ctx context.Context, o options, dir string) (*stage.Stage, error) {
-	set := stage.Options{Dir: dir, Image: o.image, SSHPort: o.sshPort, Delays: ocisim.RealisticDelays()}
+	set := stage.Options{Dir: dir, Image: o.image, SSHPort: o.sshPort, Delays: ocisim.RealisticDelays(), Switches: o.switches}
 	if o.delays == "quick" {
 		set.Delays = ocisim.QuickDelays()
 	}

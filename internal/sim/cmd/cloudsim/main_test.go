@@ -54,7 +54,7 @@ func TestCloudsim(t *testing.T) {
 	}
 	var stderr bytes.Buffer
 	go func() {
-		ended <- run(ctx, []string{"-env", envFile, "-delays", "quick", "-faults", faults}, io.Discard, &stderr)
+		ended <- run(ctx, []string{"-env", envFile, "-delays", "quick", "-faults", faults, "-switch", "WorkRequestsLate"}, io.Discard, &stderr)
 	}()
 	until(t, "the environment is there", func() bool {
 		select {
@@ -206,7 +206,7 @@ func get(t *testing.T, address string) (string, error) {
 func TestArguments(t *testing.T) {
 	for _, args := range [][]string{
 		{"extra"}, {"-guest", "docker"}, {"-guest", "qemu"}, {"-delays", "none"}, {"-control", "0.0.0.0:80"}, {"-control", ":80"},
-		{"-service", "169.254.1.1:80=127.0.0.1:80"}, {"-service", "nonsense"}, {"-nonsense"},
+		{"-service", "169.254.1.1:80=127.0.0.1:80"}, {"-service", "nonsense"}, {"-switch", "Gravity"}, {"-nonsense"},
 	} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
