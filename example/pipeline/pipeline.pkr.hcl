@@ -55,13 +55,13 @@ variable "apt_source" {
 
 variable "install_tailscale" {
   type        = bool
-  description = "Whether tailscale is installed and enabled. Debian has no package of it: tailscale_source must say where it comes from."
-  default     = false
+  description = "Whether tailscale is installed and enabled. It joins no network: that takes a key, which has no place in an image."
+  default     = true
 }
 
 variable "tailscale_source" {
   type        = string
-  description = "A one-line apt source that has the package tailscale."
+  description = "A one-line apt source that has the package tailscale, which Debian does not have. Empty means tailscale's own."
   default     = ""
 }
 

@@ -1,0 +1,123 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+)
+
+type demo struct {
+	packer, plugin, guest, cache, example string
+	out                                   io.Writer
+}
+
+// errLeft says that something was left behind.
+var errLeft = errors.New("something was left behind")
+
+// full is how many launches find no capacity before one succeeds.
+const full = 3
+
+func (d *demo) say(format string, args ...any) {
+	fmt.Fprintf(d.out, "\n### "+format+"\n", args...)
+}
+
+func (d *demo) run(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp(d.cache, "demo-*")
+	if err != nil {
+		return err
+	}
+	// The plugin and the guests get absolute paths.
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	guests, err := stage.OpenGuests(d.guest)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, guests.Close(context.WithoutCancel(ctx))) }()
+	s, err := stage.New(ctx, stage.Options{
+		Driver: guests.Driver, Disks: guests.Disks, Image: guests.Image, Dir: dir, Delays: ocisim.RealisticDelays(),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+
+	d.say("Two simulated tenancies of Oracle Cloud are open: \"build\" in %s and \"production\" in %s.", stage.BuildRegion, stage.ProductionRegion)
+	fmt.Fprintf(d.out, "The base image is a real Debian 12 for ARM64. The first %d launches will find no capacity.\n", full)
+	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Tenancy: "build", Times: full}); err != nil {
+		return err
+	}
+	p, err := runpacker.Install(ctx, d.packer, d.plugin, runpacker.Source, mkdir(dir, "home"))
+	if err != nil {
+		return err
+	}
+	work := filepath.Join(dir, "example")
+	if err := os.CopyFS(work, os.DirFS(d.example)); err != nil {
+		return err
+	}
+
+	start := time.Now()
+	d.say("packer build example/pipeline")
+	err = p.Run(ctx, filepath.Join(work, "pipeline"), s.Env(), d.out, "build",
+		"-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()), "-var", "capacity_interval=2s",
+		"-var", "apt_source="+stage.APTSource, "-var", "install_tailscale=false", ".")
+	if err != nil {
+		return err
+	}
+	built := time.Now()
+	image, err := copied(filepath.Join(work, "pipeline", "manifest.json"))
+	if err != nil {
+		return err
+	}
+
+	d.say("The copy is %s. Starting it in the production tenancy, from its own bytes, to check it again:\n### packer build example/verify", image)
+	err = p.Run(ctx, filepath.Join(work, "verify"), s.ProductionEnv(image), d.out, "build",
+		"-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()), "-var", "base_image_ocid="+image, ".")
+	if err != nil {
+		return err
+	}
+	return d.summary(s, image, start, built)
+}
+
+// mkdir makes a folder below dir, which nobody else uses.
+func mkdir(dir, name string) string {
+	path := filepath.Join(dir, name)
+	_ = os.Mkdir(path, 0o700) // whoever uses it will tell
+	return path
+}
+
+// copied is the id of the copied image, as Packer's manifest has it.
+func copied(manifest string) (string, error) {
+	b, err := os.ReadFile(manifest)
+	if err != nil {
+		return "", err
+	}
+	var m struct {
+		Builds []struct {
+			ArtifactID string `json:"artifact_id"`
+		} `json:"builds"`
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return "", fmt.Errorf("read the manifest: %w", err)
+	}
+	if len(m.Builds) != 1 || !strings.HasPrefix(m.Builds[0].ArtifactID, "ocid1.image.") {
+		return "", fmt.Errorf("the manifest does not name one image: %s", b)
+	}
+	return m.Builds[0].ArtifactID, nil
+}
