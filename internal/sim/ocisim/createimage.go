@@ -159,9 +159,13 @@ func (c *Cloud) capture(q *call, d createImageDetails) (*reply, error) {
 		i.body.LifecycleState = "CREATING_IMAGE"
 	}
 	i.touch()
-	c.operate(i, true, func(ctx context.Context) {
+	var capture *operation
+	capture = c.operate(i, true, func(ctx context.Context) {
 		err := c.captureDisk(ctx, i, img, work)
 		c.finishImage(img, work, err)
+		c.mu.Lock()
+		capture.finishes = false // from here on the end of the instance may stop it
+		c.mu.Unlock()
 		c.setState(i, "CREATING_IMAGE", "STOPPED")
 		if wasRunning {
 			c.restart(ctx, i)

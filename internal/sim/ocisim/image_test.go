@@ -260,6 +260,9 @@ func TestTerminateWhileImaging(t *testing.T) {
 	}
 	k.terminate(c, i.Id)
 	k.imageReaches(c, *img.Id, core.ImageLifecycleStateAvailable)
+	if n := k.driver.started(); n != 1 {
+		t.Errorf("%d machines were started, want no second one for an instance that ends", n)
+	}
 	if left := k.home(); len(left.Instances)+len(left.BootVolumes)+len(left.Machines) != 0 {
 		t.Errorf("left: %+v", left)
 	}

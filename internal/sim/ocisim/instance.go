@@ -107,7 +107,7 @@ type operation struct {
 
 // operate starts the next operation of an instance. It begins when the one
 // before has ended. The cloud's lock is held.
-func (c *Cloud) operate(i *instance, finishes bool, work func(ctx context.Context)) {
+func (c *Cloud) operate(i *instance, finishes bool, work func(ctx context.Context)) *operation {
 	ctx, cancel := context.WithCancel(c.base)
 	before := i.current
 	now := &operation{cancel: cancel, done: make(chan struct{}), finishes: finishes}
@@ -120,6 +120,7 @@ func (c *Cloud) operate(i *instance, finishes bool, work func(ctx context.Contex
 		}
 		work(ctx)
 	})
+	return now
 }
 
 func (c *Cloud) instanceRoutes() []route {

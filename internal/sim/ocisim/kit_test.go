@@ -168,6 +168,12 @@ func (d *stillDriver) running() (n int) {
 	return n
 }
 
+func (d *stillDriver) started() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.machines)
+}
+
 func (d *stillDriver) last() *stillMachine {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -145,6 +145,14 @@ func TestPower(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.reaches(c, *i.Id, core.InstanceLifecycleStateRunning)
+	if err := act(core.InstanceActionActionReset); err != nil {
+		t.Fatal(err)
+	}
+	k.reaches(c, *i.Id, core.InstanceLifecycleStateStarting)
+	k.reaches(c, *i.Id, core.InstanceLifecycleStateRunning)
+	if n := k.driver.started(); n != 3 {
+		t.Errorf("%d machines were started, want 3", n)
+	}
 	// A guest that powers itself off stops its instance.
 	if err := k.driver.last().Kill(); err != nil {
 		t.Fatal(err)

@@ -237,6 +237,10 @@ func (c *Cloud) terminateInstance(q *call) (*reply, error) {
 	work := c.newWork(i.place, "TerminateInstance", i.body.CompartmentID, "instance", i.body.ID, "DELETED")
 	if i.current != nil && !i.current.finishes {
 		i.current.cancel()
+	} else if m := i.machine; m != nil {
+		// The image that is being made must not wait for a guest that takes
+		// its time to shut down.
+		c.background(func(context.Context) { _ = m.Kill() })
 	}
 	c.operate(i, false, func(ctx context.Context) {
 		c.powerOff(ctx, i, false)

@@ -27,7 +27,7 @@ func (c *Cloud) powerOn(ctx context.Context, i *instance) error {
 		return fmt.Errorf("start the machine: %w", err)
 	}
 	c.mu.Lock()
-	ended := c.closed || ctx.Err() != nil
+	ended := c.closed || ctx.Err() != nil || !i.is("PROVISIONING", "STARTING")
 	if !ended {
 		i.machine = m
 		i.body.LifecycleState = "RUNNING"
@@ -95,9 +95,7 @@ func (c *Cloud) instanceAction(q *call) (*reply, error) {
 	var from, during string
 	gently := action == "SOFTSTOP" || action == "SOFTRESET"
 	switch action {
-	case "STOP", "SOFTSTOP":
-		from, during = "RUNNING", "STOPPING"
-	case "RESET", "SOFTRESET":
+	case "STOP", "SOFTSTOP", "RESET", "SOFTRESET":
 		from, during = "RUNNING", "STOPPING"
 	case "START":
 		from, during = "STOPPED", "STARTING"
@@ -120,25 +118,37 @@ func (c *Cloud) instanceAction(q *call) (*reply, error) {
 			}
 			c.setState(i, "STOPPING", "STOPPED")
 		}
-		if action == "START" || action == "RESET" || action == "SOFTRESET" {
+		switch action {
+		case "START":
+			c.comeUp(ctx, i)
+		case "RESET", "SOFTRESET":
 			c.restart(ctx, i)
 		}
 	})
 	return withEtag(i.body, i.revision), nil
 }
 
-// setState moves an instance on unless something else has happened to it.
-func (c *Cloud) setState(i *instance, from, to string) {
+// setState moves an instance on unless something else has happened to it, and
+// tells whether it did.
+func (c *Cloud) setState(i *instance, from, to string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i.is(from) {
-		i.body.LifecycleState = to
+	if !i.is(from) {
+		return false
 	}
+	i.body.LifecycleState = to
+	return true
 }
 
 // restart takes a stopped instance through STARTING to RUNNING.
 func (c *Cloud) restart(ctx context.Context, i *instance) {
-	c.setState(i, "STOPPED", "STARTING")
+	if c.setState(i, "STOPPED", "STARTING") {
+		c.comeUp(ctx, i)
+	}
+}
+
+// comeUp takes an instance from STARTING to RUNNING.
+func (c *Cloud) comeUp(ctx context.Context, i *instance) {
 	if c.spend(ctx, i.place, "InstanceAction", "STARTING", c.delays.Start) != nil {
 		return
 	}
