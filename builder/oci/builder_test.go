@@ -150,7 +150,7 @@ func TestBadDays(t *testing.T) {
 		{
 			name:   "the first places are full",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Times: 3}},
-			says:   []string{"Attempt 1: ", "Attempt 4: ", "500 InternalError: Out of host capacity.", "launched"},
+			says:   []string{"Attempt 1: ", "Attempt 4: ", "no capacity: Out of host capacity. (500 InternalError, request ", "launched"},
 		},
 		{
 			name:   "only the smaller size fits, in one fault domain",

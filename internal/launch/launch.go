@@ -82,7 +82,7 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 				l.Say("Attempt %d: %s: launched (%s)", attempt, *move.Try, id)
 				return id, *move.Try, nil
 			}
-			l.Say("Attempt %d: %s: %s. %s. %s", attempt, *move.Try, verdict.Outcome, verdict.Reason, l.outlook(search.Next(time.Now())))
+			l.Say("Attempt %d: %s: %s: %s. %s", attempt, *move.Try, verdict.Outcome, verdict.Reason, l.outlook(search.Next(time.Now())))
 			attempt++
 		}
 	}

@@ -30,21 +30,26 @@ type Error struct {
 	cause     error
 }
 
+// Error is what was done to what, and then Reason.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Op)
-	if e.Subject != "" {
-		b.WriteString(" " + e.Subject)
-	}
-	b.WriteString(": ")
+	return strings.TrimSpace(e.Op+" "+e.Subject) + ": " + e.Reason()
+}
+
+// Reason is the service's message, with its code and the request's id behind
+// it: "Out of host capacity. (500 InternalError, request ...)".
+func (e *Error) Reason() string {
+	var raw []string
 	if e.Status != 0 || e.Code != "" {
-		b.WriteString(strings.TrimSpace(fmt.Sprintf("%s %s", statusText(e.Status), e.Code)) + ": ")
+		raw = append(raw, strings.TrimSpace(statusText(e.Status)+" "+e.Code))
 	}
-	b.WriteString(strings.TrimSpace(e.Message))
 	if e.RequestID != "" {
-		b.WriteString(" (request " + e.RequestID + ")")
+		raw = append(raw, "request "+e.RequestID)
 	}
-	return b.String()
+	s := strings.TrimSpace(e.Message)
+	if len(raw) > 0 {
+		s += " (" + strings.Join(raw, ", ") + ")"
+	}
+	return s
 }
 
 func (e *Error) Unwrap() error { return e.cause }
@@ -156,6 +161,7 @@ func (*Client) Classify(err error) cloud.Verdict {
 	if !errors.As(err, &e) {
 		return v
 	}
+	v.Reason = e.Reason()
 	msg := strings.ToLower(e.Message)
 	switch {
 	// "Out of host capacity." comes as an ordinary 500 InternalError: only the

@@ -1,0 +1,61 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package e2e plays whole builds, from template to copied image.
+//
+// The tests named TestAcc run the real Packer and are part of "make testacc";
+// the others run the components in this process and are part of "make test".
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
+)
+
+// acceptance skips t unless the acceptance tests are wanted.
+func acceptance(t *testing.T) {
+	t.Helper()
+	if os.Getenv("PACKER_ACC") == "" {
+		t.Skip("an acceptance test: run it by \"make testacc\"")
+	}
+}
+
+// packer installs a plugin for the real Packer.
+func packer(t *testing.T, plugin, source string) *runpacker.Packer {
+	t.Helper()
+	p, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), plugin, source, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// output collects what Packer prints; it is safe for concurrent use.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// packerBuild runs "packer build" on a template in testdata.
+func packerBuild(ctx context.Context, p *runpacker.Packer, env []string, template string, args ...string) (string, error) {
+	var out output
+	err := p.Run(ctx, "testdata", env, &out, append(append([]string{"build"}, args...), template)...)
+	return out.String(), err
+}
