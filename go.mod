@@ -9,7 +9,6 @@ require (
 	github.com/pkg/sftp v1.13.10
 	github.com/zclconf/go-cty v1.20.0
 	golang.org/x/crypto v0.58.0
-	gopkg.in/yaml.v3 v3.0.1
 	mvdan.cc/sh/v3 v3.14.1
 )
 
