@@ -24,7 +24,7 @@ const recording = "testdata/oracle-oci.jsonl"
 func names(s *stage.Stage) map[string]string {
 	return map[string]string{
 		"tenancy": s.Build.ID, "user": s.Build.UserID, "compartment": s.Build.CompartmentID, "namespace": s.Build.Namespace,
-		"region": stage.BuildRegion, "subnet": s.Build.SubnetID(stage.BuildRegion), "base image": s.BaseImage,
+		"region": stage.BuildRegion, "subnet": s.Build.SubnetID(stage.BuildRegion), "base-image": s.BaseImage,
 		"fingerprint": s.Build.Fingerprint(), "domain": s.Build.AvailabilityDomains(stage.BuildRegion)[0],
 	}
 }
@@ -78,5 +78,36 @@ func TestAccPeerOracle(t *testing.T) {
 		if err := errors.Join(record.Write(f, session), f.Close()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What the peer was seen to send gets the answers that it got, so that the
+// simulator stays true where no peer is present.
+func TestReplayPeerOracle(t *testing.T) {
+	f, err := os.Open(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	session, err := record.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(session) < 10 {
+		t.Fatalf("the recording has only %d exchanges", len(session))
+	}
+	s := stage.ForTest(t, stage.Options{})
+	b := s.Build
+	signer, err := record.NewSigner(b.ID+"/"+b.UserID+"/"+b.Fingerprint(), b.PrivateKeyPEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record.Replayer{Client: s.Net.Client(), Known: names(s), Signers: map[string]record.Signer{"tenancy": signer}}
+	if err := r.Replay(t.Context(), session); err != nil {
+		t.Fatal(err)
+	}
+	images := s.Cloud.Inventory().Tenancies[0].Regions[0].Images
+	if len(images) != 2 || images[1].Name != "by-oracle-oci" || images[1].State != "AVAILABLE" {
+		t.Errorf("images: %+v", images)
 	}
 }
