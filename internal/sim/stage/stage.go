@@ -35,12 +35,14 @@ const (
 
 // Options say what the stage is built from.
 type Options struct {
-	Driver  machine.Driver
-	Image   string // qcow2 of the base image
-	Dir     string // an existing directory; nothing is left in it after Close
-	Disks   ocisim.Disks
-	Delays  *ocisim.Delays
-	SSHPort int
+	Driver machine.Driver
+	Image  string // qcow2 of the base image
+	// Firmware of the base image; UEFI_64 if empty.
+	Firmware machine.Firmware
+	Dir      string // an existing directory; nothing is left in it after Close
+	Disks    ocisim.Disks
+	Delays   *ocisim.Delays
+	SSHPort  int
 	// Adjust, if set, may change the tenancies before the cloud opens.
 	Adjust func(build, production *ocisim.Tenancy)
 	// Switches of the simulator.
@@ -97,7 +99,7 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	s.Cloud, err = ocisim.New(ocisim.Config{
 		Tenancies: []*ocisim.Tenancy{s.Build, s.Production, s.Neighbour},
 		Images: []ocisim.BaseImage{
-			{Name: BaseImage, OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "build"},
+			{Name: BaseImage, OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "build", Firmware: o.Firmware},
 			{Name: "theirs", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "neighbour"},
 		},
 		Driver: o.Driver, WorkDir: s.dir, Disks: o.Disks, SSHPort: o.SSHPort, Delays: o.Delays,
