@@ -221,7 +221,7 @@ func TestWrongKey(t *testing.T) {
 	stranger := access(s.Neighbour)
 	_, err := p.build(t, s.Build, s.BaseImage, map[string]interface{}{"key": stranger["key"], "fingerprint": stranger["fingerprint"]},
 		func(context.Context, packersdk.Ui, packersdk.Communicator) error { return nil })
-	if err == nil || !strings.Contains(err.Error(), "NotAuthenticated") {
+	if err == nil || !strings.Contains(err.Error(), "the key is not registered for this user") {
 		t.Errorf("error: %v", err)
 	}
 	if !slices.ContainsFunc(s.Cloud.Requests(), func(r ocisim.Request) bool { return r.Status == 401 }) {

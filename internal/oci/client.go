@@ -5,6 +5,7 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -24,6 +25,7 @@ type Client struct {
 	Region  string
 	Tenancy string
 
+	who      string // user and fingerprint, for messages
 	compute  core.ComputeClient
 	network  core.VirtualNetworkClient
 	volumes  core.BlockstorageClient
@@ -48,7 +50,7 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl := &Client{Region: c.Region, Tenancy: c.Tenancy}
+	cl := &Client{Region: c.Region, Tenancy: c.Tenancy, who: fmt.Sprintf("user %s with the key %s", c.User, c.Fingerprint)}
 	if cl.compute, err = core.NewComputeClientWithConfigurationProvider(p); err != nil {
 		return nil, err
 	}
@@ -86,6 +88,25 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 		b.HTTPClient = tolerant{next: b.HTTPClient, again: newLenient(o.HTTP)}
 	}
 	return cl, nil
+}
+
+// signIn makes the cheapest call that proves the credentials, and says what to
+// check where they are refused.
+func (c *Client) signIn(ctx context.Context) ([]string, error) {
+	var r identity.ListAvailabilityDomainsResponse
+	err := repeat(ctx, "list availability domains", "", func(ctx context.Context) (err error) {
+		r, err = c.identity.ListAvailabilityDomains(ctx, identity.ListAvailabilityDomainsRequest{CompartmentId: &c.Tenancy, RequestMetadata: once()})
+		return err
+	})
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusUnauthorized {
+		return nil, fmt.Errorf("OCI in %s does not let %s of tenancy %s in: the key is not registered for this user, user and tenancy do not belong together, the tenancy is not subscribed to the region, or this computer's clock is more than five minutes off: %w", c.Region, c.who, c.Tenancy, err)
+	}
+	var names []string
+	for _, d := range r.Items {
+		names = append(names, text(d.Name))
+	}
+	return names, err
 }
 
 // once is the request metadata of every call: exactly one attempt, whatever

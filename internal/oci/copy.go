@@ -28,6 +28,9 @@ type Exporter struct {
 
 // Describe implements imagecopy.Source.
 func (x *Exporter) Describe(ctx context.Context, id string) (cloud.Image, error) {
+	if _, err := x.signIn(ctx); err != nil {
+		return cloud.Image{}, fmt.Errorf("source: %w", err)
+	}
 	img, err := x.image(ctx, id)
 	switch {
 	case missing(err):
@@ -84,7 +87,10 @@ func (*Importer) Lost(err error) bool { return lost(err) }
 
 // Check implements imagecopy.Destination.
 func (m *Importer) Check(ctx context.Context) error {
-	// A list is the cheapest call that proves credentials and compartment.
+	if _, err := m.signIn(ctx); err != nil {
+		return err
+	}
+	// A list is the cheapest call that proves the compartment.
 	one := 1
 	err := repeat(ctx, "list images in", m.Compartment, func(ctx context.Context) error {
 		_, err := m.compute.ListImages(ctx, core.ListImagesRequest{CompartmentId: &m.Compartment, Limit: &one, RequestMetadata: once()})

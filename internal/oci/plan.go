@@ -23,6 +23,10 @@ import (
 // domain, first where OCI likes and then in each fault domain. Every problem is
 // reported, not only the first.
 func (b *Build) Plan(ctx context.Context) ([]capacity.Offer, error) {
+	all, err := b.signIn(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var errs []error
 	note := func(err error) {
 		if err != nil {
@@ -34,7 +38,7 @@ func (b *Build) Plan(ctx context.Context) ([]capacity.Offer, error) {
 	if !b.cfg.SkipImage {
 		note(b.checkImageLimit(ctx))
 	}
-	domains, err := b.domains(ctx)
+	domains, err := b.domains(all)
 	note(err)
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -127,21 +131,9 @@ func (c *Client) imagesLeft(ctx context.Context) (left int64, known bool) {
 	return *r.Available, true
 }
 
-// domains lists the availability domains to look in: the one that is pinned,
+// domains picks the availability domains to look in: the one that is pinned,
 // or all, the preferred one first.
-func (b *Build) domains(ctx context.Context) ([]string, error) {
-	var r identity.ListAvailabilityDomainsResponse
-	err := repeat(ctx, "list availability domains", "", func(ctx context.Context) (err error) {
-		r, err = b.identity.ListAvailabilityDomains(ctx, identity.ListAvailabilityDomainsRequest{CompartmentId: &b.Tenancy, RequestMetadata: once()})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var all []string
-	for _, d := range r.Items {
-		all = append(all, text(d.Name))
-	}
+func (b *Build) domains(all []string) ([]string, error) {
 	if pin := b.cfg.AvailabilityDomain; pin != "" {
 		if !slices.Contains(all, pin) {
 			return nil, fmt.Errorf("availability_domain: %q does not exist in %s for this tenancy; there are: %s", pin, b.Region, strings.Join(all, ", "))
