@@ -98,6 +98,24 @@ func (e *TimeoutError) Error() string {
 
 func (e *TimeoutError) Unwrap() error { return e.Last }
 
+// interrupted is the error of a wait whose context ended. What the last look
+// came to is kept for errors.As, and of no interest to people.
+type interrupted struct{ ctx, last error }
+
+func (e *interrupted) Error() string {
+	if errors.Is(e.ctx, context.DeadlineExceeded) {
+		return "no time left"
+	}
+	return "interrupted"
+}
+
+func (e *interrupted) Unwrap() []error {
+	if e.last == nil {
+		return []error{e.ctx}
+	}
+	return []error{e.ctx, e.last}
+}
+
 // Until looks until look says that it is done. It returns look's first error
 // that is not tolerated, ctx's error, or a *TimeoutError.
 func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, err error)) error {
@@ -112,7 +130,7 @@ func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, 
 	for {
 		done, err := look(ctx)
 		if ctx.Err() != nil && !done {
-			return errors.Join(ctx.Err(), err)
+			return &interrupted{ctx.Err(), err}
 		}
 		switch {
 		case err == nil && done:
@@ -137,7 +155,7 @@ func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, 
 			d = min(d, l.Timeout-elapsed)
 		}
 		if err := Sleep(ctx, d); err != nil {
-			return err
+			return &interrupted{err, last}
 		}
 		pause = l.Pace.next(pause)
 	}

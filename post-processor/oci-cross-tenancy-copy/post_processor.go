@@ -80,16 +80,17 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	start := time.Now()
 	results, err := c.Run(ctx)
 	for _, r := range results {
-		if r.Err == nil {
+		switch {
+		case r.Err == nil:
 			ui.Sayf("%s: %s, imported in %s", r.Destination, r.Image, r.Took.Round(time.Second))
-		} else {
+		case len(results) > 1: // a single failure is the error of the whole, which Packer prints
 			ui.Errorf("%v", r.Err)
 		}
 	}
 	if err != nil {
 		return nil, true, true, fmt.Errorf("%w\nThe source image %s is kept: the copy can be run again with source_image_ocid", err, image)
 	}
-	ui.Sayf("Copied %s to %d destinations in %s", image, len(results), time.Since(start).Round(time.Second))
+	ui.Sayf("Copied %s to %s in %s", image, count(len(results), "destination"), time.Since(start).Round(time.Second))
 	return &Artifact{name: c.Name, results: results}, true, true, nil
 }
 
@@ -155,4 +156,12 @@ func label(d Destination) string {
 		t = "..." + t[len(t)-8:]
 	}
 	return d.Region + " (tenancy " + t + ")"
+}
+
+// count is n things in words.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
