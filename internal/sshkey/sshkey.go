@@ -2,6 +2,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package sshkey decides with which key a machine is reached.
+//
+// A user's own key is used as it is. Without one, a build makes a key pair that
+// nobody else has and that ends with the build: its public half goes to the
+// machine, its private half is never written to a file.
 package sshkey
 
 import (

@@ -1,7 +1,9 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package tmpl knows what values of a template look like to a plugin.
+// Package tmpl knows what values of a template look like to a plugin. Some are
+// not known yet when a template is validated, and what is not known cannot be
+// wrong.
 package tmpl
 
 import "strings"

@@ -1,0 +1,230 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package archtest
+
+import (
+	"go/ast"
+	"go/token"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// use is a mention of a function or variable of another package, or of a
+// method: context.Background, t.Skip. It does not matter whether it is called.
+type use struct {
+	file *source
+	pkg  string // its import path; of a method, the name before the dot
+	name string
+	fn   string // the top-level function that has it, or ""
+	line int
+}
+
+// place names the function that holds a use, as exceptions do.
+func (u use) place() string { return u.file.path + ":" + u.fn }
+
+func uses(t *tree, of func(*source) bool) []use {
+	var list []use
+	for _, f := range t.files {
+		if f.ast == nil || !of(f) {
+			continue
+		}
+		names := make(map[string]string) // what this file calls its imports
+		for _, spec := range f.ast.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				continue
+			}
+			name := path.Base(p)
+			if spec.Name != nil {
+				name = spec.Name.Name
+			}
+			names[name] = p
+		}
+		for _, decl := range f.ast.Decls {
+			fn := ""
+			if d, ok := decl.(*ast.FuncDecl); ok {
+				fn = d.Name.Name
+			}
+			ast.Inspect(decl, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if x, ok := sel.X.(*ast.Ident); ok {
+					u := use{file: f, pkg: x.Name, name: sel.Sel.Name, fn: fn, line: t.fset.Position(sel.Pos()).Line}
+					if p, ok := names[x.Name]; ok {
+						u.pkg = p
+					}
+					list = append(list, u)
+				}
+				return true
+			})
+		}
+	}
+	return list
+}
+
+// forbid is a rule's check: none of the names of a package is used.
+func forbid(of func(*source) bool, pkg, why string, names ...string) func(*tree) []finding {
+	return func(t *tree) []finding {
+		var out []finding
+		for _, u := range uses(t, of) {
+			if u.pkg == pkg && slices.Contains(names, u.name) {
+				out = append(out, finding{u.place(), "line " + strconv.Itoa(u.line) + " has " + u.pkg + "." + u.name + ": " + why})
+			}
+		}
+		return out
+	}
+}
+
+func (s *source) waits() bool { return s.dir() == "internal/wait" }
+
+func codeRules() []rule {
+	anywhere := func(*source) bool { return true }
+	return []rule{
+		{
+			name:   "context.TODO",
+			check:  forbid(anywhere, "context", "contexts come from the caller", "TODO"),
+			fine:   map[string]string{"a.go": "package a\nimport \"context\"\nvar x = context.Background"},
+			broken: map[string]map[string]string{"a.go:f: line 4 has context.TODO": {"a.go": "package a\nimport c \"context\"\nfunc f() {\n_ = c.TODO()\n}"}},
+		},
+		{
+			name:  "context.Background",
+			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
+			exceptions: map[string]string{
+				"builder/oci/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
+			},
+			fine: map[string]string{
+				"a/a.go":                     "package a\nimport \"context\"\nvar x = context.WithCancel",
+				"a/a_test.go":                "package a\nimport \"context\"\nvar y = context.Background()",
+				"internal/sim/cmd/x/main.go": "package main\nimport \"context\"\nfunc main() { context.Background() }",
+			},
+			broken: map[string]map[string]string{
+				"a/a.go:f: line 3 has context.Background": {"a/a.go": "package a\nimport \"context\"\nfunc f() { context.Background() }"},
+				"a/a.go:: line 3 has context.Background":  {"a/a.go": "package a\nimport \"context\"\nvar x = context.Background"},
+			},
+		},
+		{
+			name: "sleeping",
+			check: forbid(func(f *source) bool { return f.product() && !f.waits() }, "time", "only internal/wait sleeps",
+				"Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"),
+			fine: map[string]string{
+				"internal/wait/wait.go": "package wait\nimport \"time\"\nvar x = time.NewTimer",
+				"internal/oci/a.go":     "package oci\nimport \"time\"\nvar x = time.Now().After(y)",
+			},
+			broken: map[string]map[string]string{
+				"time.Sleep":    {"a.go": "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }"},
+				"time.NewTimer": {"internal/waiter/a.go": "package a\nimport \"time\"\nvar x = time.NewTimer(1)"},
+			},
+		},
+		{
+			// A simulator has timers, which a test can stop.
+			name:   "sleeping simulators",
+			check:  forbid(func(f *source) bool { return f.simulation() && !f.test() }, "time", "wait on a timer and on what may end the wait", "Sleep"),
+			fine:   map[string]string{"internal/sim/a.go": "package a\nimport \"time\"\nvar x = time.NewTimer"},
+			broken: map[string]map[string]string{"time.Sleep": {"internal/sim/a.go": "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }"}},
+		},
+		{
+			// A test that is skipped looks like one that passed.
+			name: "skipped tests",
+			check: func(t *tree) []finding {
+				var out []finding
+				for _, u := range uses(t, (*source).test) {
+					if (u.name == "Skip" || u.name == "Skipf" || u.name == "SkipNow") && !strings.Contains(u.pkg, "/") {
+						out = append(out, finding{u.place(), "line " + strconv.Itoa(u.line) + " skips a test"})
+					}
+				}
+				return out
+			},
+			exceptions: map[string]string{
+				"internal/e2e/e2e_test.go:acceptance":                   "an acceptance test, run by make testacc",
+				"internal/sim/cmd/demo/demo_acc_test.go:acceptance":     "an acceptance test, run by make testacc",
+				"internal/sim/machine/qemu_acc_test.go:guest":           "an acceptance test, run by make testacc",
+				"internal/e2e/peer_test.go:TestAccPeerOracle":           "the peer's binary is not in this repository; what it said is replayed",
+				"internal/goss/executable_test.go:TestShippedBinary":    "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",
+				"provisioner/goss/real_test.go:realGoss":                "a test downloads nothing; slow",
+				"internal/sim/machine/fast_test.go:TestDisk":            "qemu-img, a second reader of disks, where there is one",
+				"internal/sim/ocisim/services_test.go:TestOverlayDisks": "made by qemu-img, where there is one",
+				"internal/sim/simnet/simnet_test.go:TestEnv":            "the child process that TestEnv starts",
+				"internal/sim/simnet/simnet_test.go:TestEnvChild":       "the child process that TestEnv starts",
+				"provisioner/goss/inputs_test.go:TestInputsStopAtALoop": "file systems without symbolic links",
+				"provisioner/goss/inputs_test.go:FuzzQuote":             "inputs that no shell can be given",
+			},
+			fine: map[string]string{"a/a.go": "package a\nfunc f() { x.Skip() }", "a/a_test.go": "package a\nfunc f() { t.Run() }"},
+			broken: map[string]map[string]string{
+				"a_test.go:TestX: line 2 skips": {"a_test.go": "package a\nfunc TestX(t *testing.T) { t.Skip() }"},
+				"a_test.go:f: line 2 skips":     {"a_test.go": "package a\nfunc f(tb testing.TB) { tb.Skipf(\"\") }"},
+				"a_test.go:g: line 2 skips":     {"a_test.go": "package a\nfunc g(b *testing.B) { b.SkipNow() }"},
+			},
+		},
+		{
+			name:  "package-level state",
+			check: packageState,
+			exceptions: map[string]string{
+				"version/version.go:Version":           "the release tooling sets it by -ldflags",
+				"version/version.go:VersionPrerelease": "the release tooling sets it by -ldflags",
+				"internal/goss/executable.go:embedded": "the compiler fills it in, and it cannot be written",
+				"internal/wait/wait.go:Quick":          "a value that nobody changes; Go has no such constants",
+				"internal/wait/wait.go:Slow":           "a value that nobody changes; Go has no such constants",
+				"internal/wait/wait.go:Backoff":        "a value that nobody changes; Go has no such constants",
+			},
+			fine: map[string]string{
+				"a/a.go":      "package a\nvar _ I = (*T)(nil)\nvar (\n\tErrA = errors.New(\"a\")\n\terrB = fmt.Errorf(\"b: %w\", ErrA)\n\tre = regexp.MustCompile(\"x\")\n)\nconst c = 1\nfunc f() { var x int }",
+				"a/a_test.go": "package a\nvar state int",
+			},
+			broken: map[string]map[string]string{
+				"a/a.go:state: package-level variable": {"a/a.go": "package a\nvar state int"},
+				"a/a.go:table: package-level variable": {"a/a.go": "package a\nvar table = map[string]int{}"},
+				"a/a.go:y: package-level variable":     {"a/a.go": "package a\nvar x, y = errors.New(\"\"), new(int)"},
+			},
+		},
+	}
+}
+
+// packageState finds variables of packages. Errors to compare with, compiled
+// expressions and assertions about types are none.
+func packageState(t *tree) []finding {
+	var out []finding
+	for _, f := range t.files {
+		if !f.product() || f.generated() {
+			continue
+		}
+		for _, decl := range f.ast.Decls {
+			d, ok := decl.(*ast.GenDecl)
+			if !ok || d.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range d.Specs {
+				v, ok := spec.(*ast.ValueSpec)
+				if !ok {
+					continue
+				}
+				for i, name := range v.Names {
+					if name.Name != "_" && (i >= len(v.Values) || !constant(v.Values[i])) {
+						out = append(out, finding{f.path + ":" + name.Name, "package-level variable"})
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// constant says whether a value is one of those that Go cannot declare as
+// constants but that nobody changes.
+func constant(e ast.Expr) bool {
+	call, ok := e.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	x, ok := sel.X.(*ast.Ident)
+	return ok && slices.Contains([]string{"errors.New", "fmt.Errorf", "regexp.MustCompile"}, x.Name+"."+sel.Sel.Name)
+}
