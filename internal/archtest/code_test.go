@@ -4,6 +4,7 @@
 package archtest
 
 import (
+	"fmt"
 	"go/ast"
 	"go/token"
 	"path"
@@ -135,30 +136,30 @@ func codeRules() []rule {
 				var out []finding
 				for _, u := range uses(t, (*source).test) {
 					if (u.name == "Skip" || u.name == "Skipf" || u.name == "SkipNow") && !strings.Contains(u.pkg, "/") {
-						out = append(out, finding{u.place(), "line " + strconv.Itoa(u.line) + " skips a test"})
+						out = append(out, finding{u.file.dir() + ":" + u.fn, fmt.Sprintf("%s:%d skips a test", u.file.path, u.line)})
 					}
 				}
 				return out
 			},
 			exceptions: map[string]string{
-				"internal/e2e/e2e_test.go:acceptance":                   "an acceptance test, run by make testacc",
-				"internal/sim/cmd/demo/demo_acc_test.go:acceptance":     "an acceptance test, run by make testacc",
-				"internal/sim/machine/qemu_acc_test.go:guest":           "an acceptance test, run by make testacc",
-				"internal/e2e/peer_test.go:TestAccPeerOracle":           "the peer's binary is not in this repository; what it said is replayed",
-				"internal/goss/executable_test.go:TestShippedBinary":    "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",
-				"provisioner/goss/real_test.go:realGoss":                "a test downloads nothing; slow",
-				"internal/sim/machine/fast_test.go:TestDisk":            "qemu-img, a second reader of disks, where there is one",
-				"internal/sim/ocisim/services_test.go:TestOverlayDisks": "made by qemu-img, where there is one",
-				"internal/sim/simnet/simnet_test.go:TestEnv":            "the child process that TestEnv starts",
-				"internal/sim/simnet/simnet_test.go:TestEnvChild":       "the child process that TestEnv starts",
-				"provisioner/goss/inputs_test.go:TestInputsStopAtALoop": "file systems without symbolic links",
-				"provisioner/goss/inputs_test.go:FuzzQuote":             "inputs that no shell can be given",
+				"internal/e2e:acceptance":                "an acceptance test, run by make testacc",
+				"internal/sim/cmd/demo:acceptance":       "an acceptance test, run by make testacc",
+				"internal/sim/machine:guest":             "an acceptance test, run by make testacc",
+				"internal/e2e:TestAccPeerOracle":         "the peer's binary is not in this repository; what it said is replayed",
+				"internal/goss:TestShippedBinary":        "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",
+				"provisioner/goss:realGoss":              "a test downloads nothing; slow",
+				"internal/sim/machine:TestDisk":          "qemu-img, a second reader of disks, where there is one",
+				"internal/sim/ocisim:TestOverlayDisks":   "made by qemu-img, where there is one",
+				"internal/sim/simnet:TestEnv":            "the child process that TestEnv starts",
+				"internal/sim/simnet:TestEnvChild":       "the child process that TestEnv starts",
+				"provisioner/goss:TestInputsStopAtALoop": "file systems without symbolic links",
+				"provisioner/goss:FuzzQuote":             "inputs that no shell can be given",
 			},
 			fine: map[string]string{"a/a.go": "package a\nfunc f() { x.Skip() }", "a/a_test.go": "package a\nfunc f() { t.Run() }"},
 			broken: map[string]map[string]string{
-				"a_test.go:TestX: line 2 skips": {"a_test.go": "package a\nfunc TestX(t *testing.T) { t.Skip() }"},
-				"a_test.go:f: line 2 skips":     {"a_test.go": "package a\nfunc f(tb testing.TB) { tb.Skipf(\"\") }"},
-				"a_test.go:g: line 2 skips":     {"a_test.go": "package a\nfunc g(b *testing.B) { b.SkipNow() }"},
+				".:TestX: a_test.go:2 skips": {"a_test.go": "package a\nfunc TestX(t *testing.T) { t.Skip() }"},
+				".:f: a_test.go:2 skips":     {"a_test.go": "package a\nfunc f(tb testing.TB) { tb.Skipf(\"\") }"},
+				".:g: a_test.go:2 skips":     {"a_test.go": "package a\nfunc g(b *testing.B) { b.SkipNow() }"},
 			},
 		},
 		{

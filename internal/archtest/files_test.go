@@ -93,10 +93,6 @@ func fileRules() []rule {
 				}
 				return out
 			},
-			exceptions: map[string]string{
-				"internal/sim/machine/fastapplets_file.go": "many small programs of one kind",
-				"internal/sim/machine/fastapplets_text.go": "many small programs of one kind",
-			},
 			fine: map[string]string{"a/a.go": "package a" + strings.Repeat("\n", 450), "a/a_test.go": "package a" + strings.Repeat("\n", 500), "go.sum": strings.Repeat("\n", 9999)},
 			broken: map[string]map[string]string{
 				"a/a.go: 451 lines":      {"a/a.go": "package a" + strings.Repeat("\n", 451)},
