@@ -15,6 +15,15 @@ set -eu
 say() { echo "harden: $*"; }
 die() { echo "harden: error: $*" >&2; exit 1; }
 
+# enable_unit makes a service start at boot. Most are already; to say so again takes systemd seconds.
+enable_unit() { systemctl -q is-enabled "$1" || systemctl -q enable "$1"; }
+
+# start makes a service run with its present configuration, now and after each boot.
+start() {
+  enable_unit "$1"
+  systemctl restart "$1"
+}
+
 [ "$(id -u)" = 0 ] || die "run me as root"
 # shellcheck source=/dev/null
 . /etc/os-release
@@ -43,7 +52,14 @@ with_source() {
     -o Dir::State::Lists="$scratch/lists" -o APT::Sandbox::User=root "$@"
 }
 
+# Services are not started, nor systemd reloaded, package by package: that comes once, when all is configured.
 install_packages() {
+  export SYSTEMD_OFFLINE=1
+  install_from "$@"
+  unset SYSTEMD_OFFLINE
+}
+
+install_from() {
   source=$1
   shift
   if [ -n "$source" ]; then
@@ -55,7 +71,7 @@ install_packages() {
   fi
 }
 
-# fail2ban starts as soon as it is installed. Debian 12 has no /var/log/auth.log, so it has to be told first.
+# Debian 12 has no /var/log/auth.log: fail2ban has to read the journal.
 install -d -m 755 /etc/fail2ban/jail.d
 cat >/etc/fail2ban/jail.d/sshd.local <<'E'
 [DEFAULT]
@@ -70,7 +86,7 @@ enabled = true
 E
 chmod 644 /etc/fail2ban/jail.d/sshd.local
 
-# What is running when iptables-persistent is installed is not what shall be kept.
+# What is loaded when iptables-persistent is installed is not what shall be kept.
 debconf-set-selections <<'E'
 iptables-persistent iptables-persistent/autosave_v4 boolean false
 iptables-persistent iptables-persistent/autosave_v6 boolean false
@@ -112,16 +128,15 @@ cat >/etc/iptables/rules.v6 <<'E'
 COMMIT
 E
 chmod 640 /etc/iptables/rules.v4 /etc/iptables/rules.v6
-systemctl -q enable netfilter-persistent.service
 # Established connections, this session's among them, stay.
 iptables-restore --test /etc/iptables/rules.v4
 ip6tables-restore --test /etc/iptables/rules.v6
-systemctl restart netfilter-persistent.service
+systemctl daemon-reload
+start netfilter-persistent.service
 
 # --- fail2ban, after the firewall: loading rules would take its chains away --------------------------------------------
 
-systemctl -q enable fail2ban.service
-systemctl restart fail2ban.service
+start fail2ban.service
 
 # --- SSH --------------------------------------------------------------------------------------------------------------
 
@@ -141,7 +156,7 @@ E
 chmod 644 /etc/ssh/sshd_config.d/10-hardening.conf
 # A configuration that sshd refuses must never be loaded: nobody could come in again.
 sshd -t || die "sshd refuses its configuration"
-systemctl -q enable ssh.service
+enable_unit ssh.service
 systemctl reload ssh.service
 
 passwd -q -l root
@@ -165,8 +180,8 @@ if [ "${INSTALL_TAILSCALE:-false}" = true ]; then
     printf '%s\n' "$TAILSCALE_SOURCE" >/etc/apt/sources.list.d/tailscale.list
   fi
   install_packages "$TAILSCALE_SOURCE" tailscale
-  systemctl -q enable tailscaled.service
-  systemctl start tailscaled.service
+  systemctl daemon-reload
+  start tailscaled.service
 fi
 
 # --- leave no cache ----------------------------------------------------------------------------------------------------

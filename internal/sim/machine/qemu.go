@@ -30,8 +30,8 @@ type QEMU struct {
 	Services map[string]string
 	// MaxMemoryMB bounds a guest's memory. Default 1024.
 	MaxMemoryMB int
-	// MaxCPUs bounds a guest's CPUs. Default 2 with KVM, 1 without: emulated
-	// CPUs that wait for each other cost more than they bring.
+	// MaxCPUs bounds a guest's CPUs. Default 2: on two cores a guest with two
+	// emulated CPUs boots in three quarters of the time.
 	MaxCPUs int
 }
 
@@ -40,6 +40,7 @@ const (
 	qemuBinary     = "qemu-system-aarch64"
 	consoleLimit   = 4 << 20 // bytes of console output that are kept
 	defaultMemory  = 1024
+	defaultCPUs    = 2
 	guestNet       = "net=169.254.0.0/16,host=169.254.0.2,dns=169.254.0.3,dhcpstart=169.254.0.15"
 	memoryFloorMB  = 256
 	oracleAssetTag = "OracleCloud.com"
@@ -129,18 +130,15 @@ func (d *QEMU) Start(ctx context.Context, spec Spec) (Machine, error) {
 func (d *QEMU) args(progs programs, spec Spec, forwards map[string]string) ([]string, error) {
 	args := []string{"-no-user-config", "-nodefaults", "-display", "none", "-name", escape(spec.ID)}
 	cpus := d.MaxCPUs
+	if cpus == 0 {
+		cpus = defaultCPUs
+	}
 	if progs.kvm {
 		args = append(args, "-machine", "virt,gic-version=host", "-accel", "kvm", "-cpu", "host")
-		if cpus == 0 {
-			cpus = 2
-		}
 	} else {
 		// Pointer authentication and SVE cost more than all the rest to emulate.
 		args = append(args, "-machine", "virt,gic-version=3", "-accel", "tcg,thread=multi,tb-size=256",
 			"-cpu", "max,pauth=off,sve=off")
-		if cpus == 0 {
-			cpus = 1
-		}
 	}
 	memory := d.MaxMemoryMB
 	if memory == 0 {

@@ -4,11 +4,10 @@
 package machine
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -259,9 +258,6 @@ func TestAccPipelineGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	qemuImg(t, "check", "-q", captured)
-	if _, err := io.Copy(io.Discard, bytes.NewReader(g2.m.Console())); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestAccNoFirmware: an image that says BIOS never comes up, as on a real A1.
@@ -298,4 +294,50 @@ func TestAccNoFirmware(t *testing.T) {
 	if _, err := net.Dial("tcp", addr); err == nil {
 		t.Error("still listening after Kill")
 	}
+}
+
+// TestAccDiesWithParent: however the process that started a machine ends,
+// nothing of the machine is left.
+func TestAccDiesWithParent(t *testing.T) {
+	image, _ := guest(t)
+	helper := exec.Command(os.Args[0], "-test.run=^TestHelperMachine$")
+	helper.Env = append(os.Environ(), "HELPER_DISK="+overlay(t, image), "HELPER_SSH="+freeAddr(t))
+	out, err := helper.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := helper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscanf(out, "qemu %d\n", &pid)
+	helper.Process.Kill()
+	helper.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("qemu %d lives on", pid)
+		}
+	}
+}
+
+// TestHelperMachine is the process that TestAccDiesWithParent kills.
+func TestHelperMachine(t *testing.T) {
+	disk := os.Getenv("HELPER_DISK")
+	if disk == "" {
+		t.Skip("only for TestAccDiesWithParent")
+	}
+	m, err := (&QEMU{}).Start(t.Context(), Spec{ID: "orphan", Disk: disk, Cloud: OCI, Firmware: UEFI64, CPUs: 1,
+		SSH: os.Getenv("HELPER_SSH"), Metadata: http.NotFoundHandler()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("qemu %d\n", m.(*qemuMachine).cmd.Process.Pid)
+	<-m.Done()
 }
