@@ -95,7 +95,7 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 func (c *Client) signIn(ctx context.Context) ([]string, error) {
 	var r identity.ListAvailabilityDomainsResponse
 	err := repeat(ctx, "list availability domains", "", func(ctx context.Context) (err error) {
-		r, err = c.identity.ListAvailabilityDomains(ctx, identity.ListAvailabilityDomainsRequest{CompartmentId: &c.Tenancy, RequestMetadata: once()})
+		r, err = c.identity.ListAvailabilityDomains(shield(ctx), identity.ListAvailabilityDomainsRequest{CompartmentId: &c.Tenancy, RequestMetadata: once()})
 		return err
 	})
 	var e *Error
@@ -107,6 +107,26 @@ func (c *Client) signIn(ctx context.Context) ([]string, error) {
 		names = append(names, text(d.Name))
 	}
 	return names, err
+}
+
+// trueContext is the key under which a shielded context carries the real one.
+type trueContext struct{}
+
+// shield hides ctx's end from the SDK and hands it to our dispatcher instead.
+// The SDK makes each call in a goroutine and, when its context ends, returns at
+// once the result that the goroutine is still writing: a data race, and a
+// response that may be torn. Cut off at the HTTP request, as the dispatcher
+// does it, a call ends as quickly and by the ordinary way of an error.
+func shield(ctx context.Context) context.Context {
+	return context.WithValue(context.WithoutCancel(ctx), trueContext{}, ctx)
+}
+
+// unshield gives an HTTP request the context that it was made with.
+func unshield(req *http.Request) *http.Request {
+	if ctx, ok := req.Context().Value(trueContext{}).(context.Context); ok {
+		return req.WithContext(ctx)
+	}
+	return req
 }
 
 // once is the request metadata of every call: exactly one attempt, whatever

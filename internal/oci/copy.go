@@ -47,7 +47,7 @@ func (x *Exporter) Describe(ctx context.Context, id string) (cloud.Image, error)
 // not by bucket and name, which works for every kind of credentials.
 func (x *Exporter) Export(ctx context.Context, id string, to cloud.Link, token string) (job string, err error) {
 	err = repeat(ctx, "export image", id, func(ctx context.Context) error {
-		r, err := x.compute.ExportImage(ctx, core.ExportImageRequest{
+		r, err := x.compute.ExportImage(shield(ctx), core.ExportImageRequest{
 			ImageId: &id,
 			ExportImageDetails: core.ExportImageViaObjectStorageUriDetails{
 				DestinationUri: &to.URL, ExportFormat: core.ExportImageDetailsExportFormatOci,
@@ -93,7 +93,7 @@ func (m *Importer) Check(ctx context.Context) error {
 	// A list is the cheapest call that proves the compartment.
 	one := 1
 	err := repeat(ctx, "list images in", m.Compartment, func(ctx context.Context) error {
-		_, err := m.compute.ListImages(ctx, core.ListImagesRequest{CompartmentId: &m.Compartment, Limit: &one, RequestMetadata: once()})
+		_, err := m.compute.ListImages(shield(ctx), core.ListImagesRequest{CompartmentId: &m.Compartment, Limit: &one, RequestMetadata: once()})
 		return err
 	})
 	if missing(err) {
@@ -150,7 +150,7 @@ type Bucket struct {
 func (b *Bucket) Check(ctx context.Context) error {
 	if b.Namespace == "" {
 		err := repeat(ctx, "get namespace", "", func(ctx context.Context) error {
-			r, err := b.objects.GetNamespace(ctx, objectstorage.GetNamespaceRequest{RequestMetadata: once()})
+			r, err := b.objects.GetNamespace(shield(ctx), objectstorage.GetNamespaceRequest{RequestMetadata: once()})
 			b.Namespace = text(r.Value)
 			return err
 		})
@@ -159,7 +159,7 @@ func (b *Bucket) Check(ctx context.Context) error {
 		}
 	}
 	err := repeat(ctx, "find bucket", b.Bucket, func(ctx context.Context) error {
-		_, err := b.objects.HeadBucket(ctx, objectstorage.HeadBucketRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, RequestMetadata: once()})
+		_, err := b.objects.HeadBucket(shield(ctx), objectstorage.HeadBucketRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, RequestMetadata: once()})
 		return err
 	})
 	if missing(err) {
@@ -171,7 +171,7 @@ func (b *Bucket) Check(ctx context.Context) error {
 // Size implements imagecopy.Store.
 func (b *Bucket) Size(ctx context.Context, object string) (size int64, ok bool, err error) {
 	err = repeat(ctx, "find object", object, func(ctx context.Context) error {
-		r, err := b.objects.HeadObject(ctx, objectstorage.HeadObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
+		r, err := b.objects.HeadObject(shield(ctx), objectstorage.HeadObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
 		if err == nil && r.ContentLength != nil {
 			size = *r.ContentLength
 		}
@@ -194,7 +194,7 @@ func (b *Bucket) Share(ctx context.Context, object, name string, a cloud.Access,
 	err = repeat(ctx, "create pre-authenticated request", name, func(ctx context.Context) error {
 		g, cancel := wait.Grace(ctx, requestGrace)
 		defer cancel()
-		r, err := b.objects.CreatePreauthenticatedRequest(g, objectstorage.CreatePreauthenticatedRequestRequest{
+		r, err := b.objects.CreatePreauthenticatedRequest(shield(g), objectstorage.CreatePreauthenticatedRequestRequest{
 			NamespaceName: &b.Namespace, BucketName: &b.Bucket,
 			CreatePreauthenticatedRequestDetails: objectstorage.CreatePreauthenticatedRequestDetails{
 				Name: &name, ObjectName: &object, AccessType: kind, TimeExpires: &common.SDKTime{Time: expires.UTC().Truncate(time.Millisecond)},
@@ -219,7 +219,7 @@ func (b *Bucket) Unshare(ctx context.Context, name string) error {
 	err := pages(func(page *string) (*string, error) {
 		var r objectstorage.ListPreauthenticatedRequestsResponse
 		err := repeat(ctx, "list pre-authenticated requests of", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListPreauthenticatedRequests(ctx, objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
+			r, err = b.objects.ListPreauthenticatedRequests(shield(ctx), objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
 			return err
 		})
 		for _, p := range r.Items {
@@ -232,7 +232,7 @@ func (b *Bucket) Unshare(ctx context.Context, name string) error {
 	errs := []error{err}
 	for _, id := range ids {
 		err := repeat(ctx, "delete pre-authenticated request", name, func(ctx context.Context) error {
-			_, err := b.objects.DeletePreauthenticatedRequest(ctx, objectstorage.DeletePreauthenticatedRequestRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ParId: &id, RequestMetadata: once()})
+			_, err := b.objects.DeletePreauthenticatedRequest(shield(ctx), objectstorage.DeletePreauthenticatedRequestRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ParId: &id, RequestMetadata: once()})
 			return err
 		})
 		if !missing(err) {
@@ -247,7 +247,7 @@ func (b *Bucket) Unshare(ctx context.Context, name string) error {
 func (b *Bucket) Remove(ctx context.Context, object string) error {
 	errs := []error{b.abortUploads(ctx, object)}
 	err := repeat(ctx, "delete object", object, func(ctx context.Context) error {
-		_, err := b.objects.DeleteObject(ctx, objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
+		_, err := b.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
 		return err
 	})
 	if !missing(err) {
@@ -261,7 +261,7 @@ func (b *Bucket) abortUploads(ctx context.Context, object string) error {
 	err := pages(func(page *string) (*string, error) {
 		var r objectstorage.ListMultipartUploadsResponse
 		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListMultipartUploads(ctx, objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
+			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
 			return err
 		})
 		for _, u := range r.Items {
@@ -274,7 +274,7 @@ func (b *Bucket) abortUploads(ctx context.Context, object string) error {
 	errs := []error{err}
 	for _, id := range uploads {
 		err := repeat(ctx, "abort upload of", object, func(ctx context.Context) error {
-			_, err := b.objects.AbortMultipartUpload(ctx, objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, UploadId: &id, RequestMetadata: once()})
+			_, err := b.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, UploadId: &id, RequestMetadata: once()})
 			return err
 		})
 		if !missing(err) {

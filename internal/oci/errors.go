@@ -4,7 +4,10 @@
 package oci
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 
@@ -61,6 +65,14 @@ func statusText(status int) string {
 	return fmt.Sprint(status)
 }
 
+// noCode is the SDK's code for an error reply that is not in OCI's form: a
+// gateway's page, or no body at all, as after a HEAD.
+const noCode = "BadErrorResponse"
+
+// errNoAnswer says that a request was accepted with a reply that lacks what it
+// must tell.
+var errNoAnswer = errors.New("the answer cannot be understood")
+
 // wrap turns an error of the SDK into an *Error.
 func wrap(op, subject string, err error) error {
 	if err == nil {
@@ -70,12 +82,19 @@ func wrap(op, subject string, err error) error {
 	var se common.ServiceError
 	if errors.As(err, &se) {
 		e.Status, e.Code, e.Message, e.RequestID = se.GetHTTPStatusCode(), se.GetCode(), se.GetMessage(), se.GetOpcRequestID()
+		if e.Code == noCode {
+			// The SDK's message would be a whole page.
+			e.Code, e.Message = "", cmp.Or(http.StatusText(e.Status), "the answer is not OCI's")
+		}
 		return e
 	}
 	// The SDK and net/http put the URL into their texts; it may be a secret.
 	var ue *url.Error
-	if errors.As(err, &ue) {
+	switch {
+	case errors.As(err, &ue):
 		e.Message = "no reply: " + ue.Err.Error()
+	case garbled(err):
+		e.Message = errNoAnswer.Error()
 	}
 	return e
 }
@@ -103,13 +122,16 @@ func code(err error, codes ...string) bool {
 // passing says that the same call may succeed a little later.
 func passing(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || errors.Is(err, context.Canceled) {
 		return false
 	}
+	var dns *net.DNSError
 	switch {
-	case errors.Is(err, context.Canceled):
+	case e.Status == http.StatusNotImplemented, code(err, usedToken):
 		return false
-	case lost(err), e.Status == http.StatusTooManyRequests, e.Status >= 500:
+	case errors.As(e.cause, &dns) && dns.IsNotFound:
+		return false // a region that does not exist has no host
+	case lost(err), unsent(e.cause), e.Status == http.StatusTooManyRequests, e.Status >= 500:
 		return true
 	// "Conflict with another image operation, try again later" has the code
 	// Conflict, which the SDK does not count among what passes.
@@ -119,32 +141,61 @@ func passing(err error) bool {
 	return false
 }
 
-// lost says that no reply came from the service itself: the request may have
-// taken effect.
+// usedToken is the code that a repeated request gets when what the first one
+// made has changed since.
+const usedToken = "InvalidatedRetryToken"
+
+// lost says that the request may have taken effect although it was not
+// confirmed: no reply came from the service, or the service itself does not
+// know. A full cloud knows that it made nothing.
 func lost(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || full(e.Message) {
 		return false
 	}
-	switch e.Status {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	case 0:
-		return e.Code == "" && network(e.cause)
+	switch {
+	case e.Status >= 500:
+		return e.Status != http.StatusNotImplemented
+	case e.Status == 0 && e.Code == "":
+		return garbled(e.cause) || network(e.cause) && !unsent(e.cause)
+	}
+	return e.Code == usedToken
+}
+
+// full recognises that there is no capacity. The reply is an ordinary 500
+// InternalError: only the text tells it from a failure of the service.
+func full(message string) bool {
+	m := strings.ToLower(message)
+	return strings.Contains(m, "out of host capacity") || strings.Contains(m, "out of capacity")
+}
+
+// garbled says that there was a reply of success which makes no sense.
+func garbled(err error) bool {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	var date *time.ParseError
+	return errors.Is(err, errNoAnswer) || errors.As(err, &syntax) || errors.As(err, &kind) || errors.As(err, &date)
+}
+
+// unsent says that there never was a connection to send the request over. A
+// request that is sent again after a malformed reply was sent once already.
+func unsent(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	if errors.As(err, &dns) || errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") {
+		return !malformed(err)
 	}
 	return false
 }
 
 // network says that err is about the connection and not about the request.
 func network(err error) bool {
-	var ne net.Error
-	var oe *net.OpError
+	var ne net.Error // *url.Error is one, too
+	var cert *tls.CertificateVerificationError
 	switch {
-	case err == nil:
+	case err == nil, errors.As(err, &cert):
 		return false
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return true
-	case errors.As(err, &ne), errors.As(err, &oe):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne):
 		return true
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return true
@@ -164,11 +215,7 @@ func (*Client) Classify(err error) cloud.Verdict {
 	v.Reason = e.Reason()
 	msg := strings.ToLower(e.Message)
 	switch {
-	// "Out of host capacity." comes as an ordinary 500 InternalError: only the
-	// text tells it from a failure of the service.
-	case strings.Contains(msg, "out of host capacity"), strings.Contains(msg, "out of capacity"):
-		v.Outcome = capacity.NoCapacity
-	case code(err, stuckCode):
+	case full(e.Message), code(err, stuckCode):
 		v.Outcome = capacity.NoCapacity
 	case code(err, "LimitExceeded", "QuotaExceeded"), strings.Contains(msg, "service limit reached"):
 		v.Outcome = capacity.LimitReached
@@ -179,13 +226,11 @@ func (*Client) Classify(err error) cloud.Verdict {
 		v.Outcome = capacity.Unavailable
 	case lost(err):
 		v.Outcome, v.Ambiguous = capacity.Transient, true
-	case e.Status >= 500, passing(err):
+	case unsent(e.cause), passing(err):
 		v.Outcome = capacity.Transient
 	// A machine that died after it was accepted, for a reason not known to be
 	// for good, may live elsewhere.
 	case e.Op == opStart:
-		v.Outcome = capacity.Transient
-	case code(err, "InvalidatedRetryToken"):
 		v.Outcome = capacity.Transient
 	}
 	return v

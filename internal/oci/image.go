@@ -39,10 +39,11 @@ func (c *Client) createImage(ctx context.Context, token string, d core.CreateIma
 	err = repeat(ctx, "create image", text(d.DisplayName), func(ctx context.Context) error {
 		g, cancel := wait.Grace(ctx, requestGrace)
 		defer cancel()
-		r, err := c.compute.CreateImage(g, core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()})
-		if err == nil {
-			id, work = *r.Id, r.OpcWorkRequestId
+		r, err := c.compute.CreateImage(shield(g), core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()})
+		if err == nil && r.Id == nil {
+			err = errNoAnswer
 		}
+		id, work = text(r.Id), r.OpcWorkRequestId
 		return err
 	})
 	return id, work, err
@@ -76,12 +77,12 @@ func (c *Client) imagesOf(ctx context.Context, compartment, token string) ([]str
 	err := pages(func(page *string) (*string, error) {
 		var r core.ListImagesResponse
 		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
-			r, err = c.compute.ListImages(ctx, core.ListImagesRequest{CompartmentId: &compartment, Page: page, RequestMetadata: once()})
+			r, err = c.compute.ListImages(shield(ctx), core.ListImagesRequest{CompartmentId: &compartment, Page: page, RequestMetadata: once()})
 			return err
 		})
 		for _, i := range r.Items {
 			if i.FreeformTags[owner.KeyAttempt] == token && i.LifecycleState != core.ImageLifecycleStateDeleted {
-				ids = append(ids, *i.Id)
+				ids = append(ids, text(i.Id))
 			}
 		}
 		return r.OpcNextPage, err
@@ -104,7 +105,7 @@ func (c *Client) awaitImage(ctx context.Context, op, id, work string, limit time
 	return wait.Loop{
 		What: "image " + id, Timeout: limit, Option: option, Pace: wait.Slow, Tolerate: passing, Progress: progress,
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
-		r, err := c.compute.GetImage(ctx, core.GetImageRequest{ImageId: &id, RequestMetadata: once()})
+		r, err := c.compute.GetImage(shield(ctx), core.GetImageRequest{ImageId: &id, RequestMetadata: once()})
 		if err != nil {
 			return false, wrap("get image", id, err)
 		}
@@ -137,7 +138,7 @@ func (c *Client) completeImage(ctx context.Context, id string, shapes []string, 
 	}
 	for _, shape := range shapes {
 		err := repeat(ctx, "add shape "+shape+" to image", id, func(ctx context.Context) error {
-			_, err := c.compute.AddImageShapeCompatibilityEntry(ctx, core.AddImageShapeCompatibilityEntryRequest{
+			_, err := c.compute.AddImageShapeCompatibilityEntry(shield(ctx), core.AddImageShapeCompatibilityEntryRequest{
 				ImageId: &id, ShapeName: &shape, RequestMetadata: once(),
 			})
 			return err
@@ -156,7 +157,7 @@ func (c *Client) completeImage(ctx context.Context, id string, shapes []string, 
 		}
 	}
 	return repeat(ctx, "update image", id, func(ctx context.Context) error {
-		_, err := c.compute.UpdateImage(ctx, core.UpdateImageRequest{
+		_, err := c.compute.UpdateImage(shield(ctx), core.UpdateImageRequest{
 			ImageId: &id, UpdateImageDetails: core.UpdateImageDetails{FreeformTags: tags}, RequestMetadata: once(),
 		})
 		return err
@@ -182,7 +183,7 @@ func (c *Client) imageShapes(ctx context.Context, id string) ([]string, error) {
 	err := pages(func(page *string) (*string, error) {
 		var r core.ListImageShapeCompatibilityEntriesResponse
 		err := repeat(ctx, "list shapes of image", id, func(ctx context.Context) (err error) {
-			r, err = c.compute.ListImageShapeCompatibilityEntries(ctx, core.ListImageShapeCompatibilityEntriesRequest{ImageId: &id, Page: page, RequestMetadata: once()})
+			r, err = c.compute.ListImageShapeCompatibilityEntries(shield(ctx), core.ListImageShapeCompatibilityEntriesRequest{ImageId: &id, Page: page, RequestMetadata: once()})
 			return err
 		})
 		for _, s := range r.Items {
@@ -198,7 +199,7 @@ func (c *Client) imageShapes(ctx context.Context, id string) ([]string, error) {
 // DeleteImage implements cloud.Imager.
 func (c *Client) DeleteImage(ctx context.Context, id string) error {
 	err := wait.Loop{What: "image " + id + " to be deleted", Pace: wait.Backoff, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
-		_, err := c.compute.DeleteImage(ctx, core.DeleteImageRequest{ImageId: &id, RequestMetadata: once()})
+		_, err := c.compute.DeleteImage(shield(ctx), core.DeleteImageRequest{ImageId: &id, RequestMetadata: once()})
 		return err == nil, wrap("delete image", id, err)
 	})
 	if missing(err) {
@@ -216,7 +217,7 @@ type imageInfo struct {
 
 func (c *Client) image(ctx context.Context, id string) (i imageInfo, err error) {
 	err = repeat(ctx, "get image", id, func(ctx context.Context) error {
-		r, err := c.compute.GetImage(ctx, core.GetImageRequest{ImageId: &id, RequestMetadata: once()})
+		r, err := c.compute.GetImage(shield(ctx), core.GetImageRequest{ImageId: &id, RequestMetadata: once()})
 		if err != nil {
 			return err
 		}
@@ -246,7 +247,7 @@ func (c *Client) workError(ctx context.Context, id string) (code, msg string, er
 	}
 	var r workrequests.ListWorkRequestErrorsResponse
 	err = repeat(ctx, "list errors of work request", id, func(ctx context.Context) (err error) {
-		r, err = c.work.ListWorkRequestErrors(ctx, workrequests.ListWorkRequestErrorsRequest{WorkRequestId: &id, RequestMetadata: once()})
+		r, err = c.work.ListWorkRequestErrors(shield(ctx), workrequests.ListWorkRequestErrorsRequest{WorkRequestId: &id, RequestMetadata: once()})
 		return err
 	})
 	for _, e := range r.Items {
@@ -265,7 +266,7 @@ func (c *Client) workFailed(ctx context.Context, op, subject, id string) error {
 	}
 	var r workrequests.GetWorkRequestResponse
 	err := repeat(ctx, "get work request", id, func(ctx context.Context) (err error) {
-		r, err = c.work.GetWorkRequest(ctx, workrequests.GetWorkRequestRequest{WorkRequestId: &id, RequestMetadata: once()})
+		r, err = c.work.GetWorkRequest(shield(ctx), workrequests.GetWorkRequestRequest{WorkRequestId: &id, RequestMetadata: once()})
 		return err
 	})
 	if missing(err) {

@@ -118,9 +118,12 @@ func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (str
 	if len(b.cfg.UserData) > 0 {
 		d.Metadata["user_data"] = base64.StdEncoding.EncodeToString(b.cfg.UserData)
 	}
-	r, err := b.compute.LaunchInstance(ctx, core.LaunchInstanceRequest{
+	r, err := b.compute.LaunchInstance(shield(ctx), core.LaunchInstanceRequest{
 		LaunchInstanceDetails: d, OpcRetryToken: &token, RequestMetadata: once(),
 	})
+	if err == nil && r.Id == nil {
+		err = errNoAnswer
+	}
 	if err != nil {
 		return "", wrap("launch instance", "", err)
 	}
@@ -140,7 +143,7 @@ func (b *Build) Find(ctx context.Context, token string) ([]string, error) {
 	var ids []string
 	err := b.eachInstance(ctx, func(i core.Instance) {
 		if i.FreeformTags[owner.KeyAttempt] == token && !ended(i.LifecycleState) {
-			ids = append(ids, *i.Id)
+			ids = append(ids, text(i.Id))
 		}
 	})
 	return ids, err
@@ -154,7 +157,7 @@ func (b *Build) eachInstance(ctx context.Context, see func(core.Instance)) error
 	return pages(func(page *string) (*string, error) {
 		var r core.ListInstancesResponse
 		err := repeat(ctx, "list instances", "", func(ctx context.Context) (err error) {
-			r, err = b.compute.ListInstances(ctx, core.ListInstancesRequest{CompartmentId: &b.cfg.Compartment, Page: page, RequestMetadata: once()})
+			r, err = b.compute.ListInstances(shield(ctx), core.ListInstancesRequest{CompartmentId: &b.cfg.Compartment, Page: page, RequestMetadata: once()})
 			return err
 		})
 		for _, i := range r.Items {
@@ -183,7 +186,7 @@ func (b *Build) AwaitMachine(ctx context.Context, id string) error {
 		Pace: wait.Quick, Tolerate: passing,
 		Progress: func(d time.Duration) { b.say("Still waiting for %s to run (%s)", id, d) },
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
-		r, err := b.compute.GetInstance(ctx, core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+		r, err := b.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
 		if err != nil {
 			return false, wrap("get instance", id, err)
 		}
@@ -234,7 +237,7 @@ func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
 	}
 	var r core.ListBootVolumeAttachmentsResponse
 	err = repeat(ctx, "list boot volume attachments", id, func(ctx context.Context) (err error) {
-		r, err = b.compute.ListBootVolumeAttachments(ctx, core.ListBootVolumeAttachmentsRequest{
+		r, err = b.compute.ListBootVolumeAttachments(shield(ctx), core.ListBootVolumeAttachmentsRequest{
 			AvailabilityDomain: i.AvailabilityDomain, CompartmentId: &b.cfg.Compartment, InstanceId: &id, RequestMetadata: once(),
 		})
 		return err
@@ -250,7 +253,7 @@ func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
 
 func (b *Build) instance(ctx context.Context, id string) (i core.Instance, err error) {
 	err = repeat(ctx, "get instance", id, func(ctx context.Context) error {
-		r, err := b.compute.GetInstance(ctx, core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+		r, err := b.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
 		i = r.Instance
 		return err
 	})
@@ -263,7 +266,7 @@ func (b *Build) Address(ctx context.Context, id string) (string, error) {
 	err := wait.Loop{
 		What: "a network address of " + id, Timeout: b.cfg.InstanceTimeout, Option: "instance_timeout", Pace: wait.Quick, Tolerate: passing,
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
-		l, err := b.compute.ListVnicAttachments(ctx, core.ListVnicAttachmentsRequest{CompartmentId: &b.cfg.Compartment, InstanceId: &id, RequestMetadata: once()})
+		l, err := b.compute.ListVnicAttachments(shield(ctx), core.ListVnicAttachmentsRequest{CompartmentId: &b.cfg.Compartment, InstanceId: &id, RequestMetadata: once()})
 		if err != nil {
 			return false, wrap("list VNIC attachments", id, err)
 		}
@@ -271,7 +274,7 @@ func (b *Build) Address(ctx context.Context, id string) (string, error) {
 			if a.LifecycleState != core.VnicAttachmentLifecycleStateAttached || a.VnicId == nil {
 				continue
 			}
-			r, err := b.network.GetVnic(ctx, core.GetVnicRequest{VnicId: a.VnicId, RequestMetadata: once()})
+			r, err := b.network.GetVnic(shield(ctx), core.GetVnicRequest{VnicId: a.VnicId, RequestMetadata: once()})
 			if err != nil {
 				return false, wrap("get VNIC", *a.VnicId, err)
 			}
@@ -301,14 +304,14 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 	}
 	drop := false
 	err = repeat(ctx, "terminate instance", id, func(ctx context.Context) error {
-		_, err := b.compute.TerminateInstance(ctx, core.TerminateInstanceRequest{InstanceId: &id, PreserveBootVolume: &drop, RequestMetadata: once()})
+		_, err := b.compute.TerminateInstance(shield(ctx), core.TerminateInstanceRequest{InstanceId: &id, PreserveBootVolume: &drop, RequestMetadata: once()})
 		return err
 	})
 	if err != nil && !missing(err) {
 		return err
 	}
 	err = wait.Loop{What: "instance " + id + " to terminate", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
-		r, err := b.compute.GetInstance(ctx, core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+		r, err := b.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
 		if err = wrap("get instance", id, err); missing(err) {
 			return true, nil
 		}
@@ -326,7 +329,7 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 func (b *Build) removeBootVolume(ctx context.Context, id string) error {
 	asked := false
 	return wait.Loop{What: "boot volume " + id + " to be deleted", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
-		r, err := b.volumes.GetBootVolume(ctx, core.GetBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
+		r, err := b.volumes.GetBootVolume(shield(ctx), core.GetBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
 		if err = wrap("get boot volume", id, err); missing(err) {
 			return true, nil
 		}
@@ -342,7 +345,7 @@ func (b *Build) removeBootVolume(ctx context.Context, id string) error {
 		if asked {
 			return false, nil
 		}
-		_, err = b.volumes.DeleteBootVolume(ctx, core.DeleteBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
+		_, err = b.volumes.DeleteBootVolume(shield(ctx), core.DeleteBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
 		if err = wrap("delete boot volume", id, err); err == nil || missing(err) {
 			asked = true
 			return false, nil

@@ -86,7 +86,7 @@ func (b *Build) checkImage(ctx context.Context) error {
 func (b *Build) checkSubnet(ctx context.Context) error {
 	var s core.Subnet
 	err := repeat(ctx, "get subnet", b.cfg.Subnet, func(ctx context.Context) error {
-		r, err := b.network.GetSubnet(ctx, core.GetSubnetRequest{SubnetId: &b.cfg.Subnet, RequestMetadata: once()})
+		r, err := b.network.GetSubnet(shield(ctx), core.GetSubnetRequest{SubnetId: &b.cfg.Subnet, RequestMetadata: once()})
 		s = r.Subnet
 		return err
 	})
@@ -119,7 +119,7 @@ func (c *Client) imagesLeft(ctx context.Context) (left int64, known bool) {
 	service, limit := "compute", "custom-image-count"
 	var r limits.GetResourceAvailabilityResponse
 	err := repeat(ctx, "get limit", limit, func(ctx context.Context) (err error) {
-		r, err = c.limits.GetResourceAvailability(ctx, limits.GetResourceAvailabilityRequest{
+		r, err = c.limits.GetResourceAvailability(shield(ctx), limits.GetResourceAvailabilityRequest{
 			ServiceName: &service, LimitName: &limit, CompartmentId: &c.Tenancy, RequestMetadata: once(),
 		})
 		return err
@@ -180,7 +180,7 @@ func (b *Build) places(ctx context.Context, domains []string) ([]place, error) {
 		}
 		var r identity.ListFaultDomainsResponse
 		err = repeat(ctx, "list fault domains of", d, func(ctx context.Context) (err error) {
-			r, err = b.identity.ListFaultDomains(ctx, identity.ListFaultDomainsRequest{CompartmentId: &b.Tenancy, AvailabilityDomain: &d, RequestMetadata: once()})
+			r, err = b.identity.ListFaultDomains(shield(ctx), identity.ListFaultDomainsRequest{CompartmentId: &b.Tenancy, AvailabilityDomain: &d, RequestMetadata: once()})
 			return err
 		})
 		if err != nil {
@@ -212,7 +212,7 @@ func (b *Build) hasShape(ctx context.Context, domain, image string) (bool, error
 		}
 		var r core.ListShapesResponse
 		err := repeat(ctx, "list shapes of", domain, func(ctx context.Context) (err error) {
-			r, err = b.compute.ListShapes(ctx, req)
+			r, err = b.compute.ListShapes(shield(ctx), req)
 			return err
 		})
 		for _, s := range r.Items {

@@ -33,6 +33,7 @@ type tolerant struct {
 
 // Do implements common.HTTPRequestDispatcher.
 func (t tolerant) Do(req *http.Request) (*http.Response, error) {
+	req = unshield(req)
 	resp, err := t.next.Do(req)
 	if err == nil || !malformed(err) || !repeatable(req) {
 		return resp, err
