@@ -137,6 +137,43 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// The build's own key does not stay in the image when the template says so, and
+// a key that somebody else put there does.
+func TestTemporaryKeyIsForgotten(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	const theirs = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJzfSWZvo1iVNk3Y1pUM4LTbmZ2Kxl8rU5rXyoYlN6xv somebody else"
+	const keys = "/home/debian/.ssh/authorized_keys"
+	read := func(image string, change map[string]interface{}, then func(packersdk.Communicator) error) string {
+		t.Helper()
+		var got bytes.Buffer
+		maps.Copy(change, map[string]interface{}{"base_image_ocid": image})
+		a, said, err := build(t.Context(), t, s, change, func(_ context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
+			if err := comm.Download(keys, &got); err != nil {
+				return err
+			}
+			return then(comm)
+		})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		if a != nil {
+			return a.Id()
+		}
+		return got.String()
+	}
+	image := read(s.BaseImage, map[string]interface{}{"ssh_clear_authorized_keys": true}, func(comm packersdk.Communicator) error {
+		var now bytes.Buffer
+		if err := comm.Download(keys, &now); err != nil {
+			return err
+		}
+		return comm.Upload(keys, strings.NewReader(now.String()+theirs+"\n"), nil)
+	})
+	got := read(image, map[string]interface{}{"skip_create_image": true}, func(packersdk.Communicator) error { return nil })
+	if n := strings.Count(got, " packer-plugin-armfree"); n != 1 || !strings.Contains(got, theirs) {
+		t.Errorf("the new machine has %d keys of builds, want only its own; and somebody else's:\n%s", n, got)
+	}
+}
+
 func TestBadDays(t *testing.T) {
 	const launch, image = "LaunchInstance", "CreateImage"
 	tests := []struct {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
@@ -184,6 +185,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		}
 	}
 	note(c.Comm.Prepare(&c.ctx)...)
+	note(sshkey.Check(&c.Comm))
 	if len(errs.Errors) > 0 {
 		return warnings, errs
 	}

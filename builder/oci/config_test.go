@@ -33,7 +33,7 @@ var keyPair = func() func(t *testing.T) (string, string) {
 		}
 		text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 		bad := oci.Credentials{Tenancy: "ocid1.tenancy.x", User: "ocid1.user.x", Fingerprint: "?", Region: "r", KeyPEM: text}
-		_, print, ok := strings.Cut(bad.Problems(func(s string) string { return s })[0].Error(), "has the fingerprint ")
+		_, print, ok := strings.Cut(bad.Problems(strings.Clone, strings.Clone)[0].Error(), "has the fingerprint ")
 		if !ok {
 			t.Fatal("the message about a wrong fingerprint does not name the right one")
 		}
@@ -119,8 +119,8 @@ func TestMistakes(t *testing.T) {
 	}{
 		{drop: []string{"tenancy_ocid", "compartment_ocid"}, want: "tenancy_ocid must be set"},
 		{drop: []string{"user_ocid"}, want: "user_ocid must be set"},
-		{drop: []string{"region"}, want: "region must be set"},
-		{drop: []string{"key"}, want: "key must be set (or key_file)"},
+		{drop: []string{"region"}, want: "region must be set (or the environment variable OCI_REGION)"},
+		{drop: []string{"key"}, want: "key must be set (or key_file, or the environment variable OCI_API_PRIVATE_KEY)"},
 		{drop: []string{"base_image_ocid"}, want: "base_image_ocid must be set (or the environment variable OCI_BASE_IMAGE_OCID)"},
 		{drop: []string{"subnet_ocid"}, want: "subnet_ocid must be set"},
 		{drop: []string{"ssh_username"}, want: "ssh_username"},

@@ -5,7 +5,7 @@
 //
 // It belongs to its consumers, the launch loop and the build phases, and names
 // only what they need: ask for a machine, look one up, wait for it, make an
-// image of it, remove both. An adapter (internal/oci, internal/ec2) implements
+// image of it, remove both. An adapter (internal/oci) implements
 // it and keeps everything else about its cloud to itself.
 package cloud
 

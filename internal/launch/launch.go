@@ -106,32 +106,18 @@ func (l *Loop) outlook(next capacity.Move) string {
 	return s
 }
 
-// attempt asks once for a machine. It returns the id of a running one, or a
+// resends is how often a launch whose reply was lost, and of which no machine
+// can be seen, is sent again with its own token.
+const resends = 2
+
+// attempt asks for one machine. It returns the id of a running one, or a
 // verdict; an error only when ctx is done or something made could not be
 // removed (holding two machines is never an option).
 func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cloud.Verdict, error) {
 	token := l.Token("launch", o.Region, o.String(), strconv.Itoa(n))
-	id, err := l.launch(ctx, o, token)
-	if err != nil {
-		v := l.Cloud.Classify(err)
-		if v.Ambiguous {
-			id, err = l.find(ctx, token)
-			if err != nil {
-				return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
-			}
-			if id != "" {
-				l.Made(id)
-				l.Say("The reply to the launch was lost, but the machine is there (%s)", id)
-			}
-		}
-		if ctx.Err() != nil {
-			return "", v, ctx.Err()
-		}
-		if id == "" {
-			return "", v, nil
-		}
-	} else {
-		l.Made(id)
+	id, v, err := l.settle(ctx, o, token)
+	if id == "" || err != nil {
+		return "", v, err
 	}
 	err = l.Cloud.AwaitMachine(ctx, id)
 	if err == nil {
@@ -140,12 +126,43 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 	if ctx.Err() != nil {
 		return "", cloud.Verdict{}, ctx.Err() // the caller undoes what Made told
 	}
-	v := l.Cloud.Classify(err)
+	v = l.Cloud.Classify(err)
 	if terr := l.Cloud.Terminate(ctx, id); terr != nil {
 		return "", v, fmt.Errorf("machine %s did not come up (%s) and cannot be removed: %w", id, v.Reason, terr)
 	}
 	l.Gone(id)
 	return "", v, nil
+}
+
+// settle sends a launch until it is clear what came of it. A lost reply is
+// looked up by the token; if no machine can be seen, the same request is sent
+// again: by the token the cloud knows it, and gives the machine it made the
+// first time, however late that shows in a list.
+func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (string, cloud.Verdict, error) {
+	for sent := 1; ; sent++ {
+		id, err := l.launch(ctx, o, token)
+		if err == nil {
+			l.Made(id)
+			return id, cloud.Verdict{}, ctx.Err()
+		}
+		v := l.Cloud.Classify(err)
+		if !v.Ambiguous {
+			return "", v, ctx.Err()
+		}
+		id, err = l.find(ctx, token)
+		if err != nil {
+			return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
+		}
+		if id != "" {
+			l.Made(id)
+			l.Say("The reply to the launch was lost, but the machine is there (%s)", id)
+			return id, v, ctx.Err()
+		}
+		if ctx.Err() != nil || sent > resends {
+			return "", v, ctx.Err()
+		}
+		l.Say("The reply to the launch was lost (%s). Asking again with the same token", v.Reason)
+	}
 }
 
 // launch sends the request with a grace: a cancel does not cut it short.

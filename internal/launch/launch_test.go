@@ -23,6 +23,7 @@ type world struct {
 	// answer decides what the nth launch comes to.
 	answer func(n int, o capacity.Offer) fate
 	n      int
+	lags   bool // lists do not show machines yet
 	alive  map[string]string // id -> token
 	most   int               // machines that were alive at the same time
 	tokens []string
@@ -43,6 +44,11 @@ func (e verdictError) Error() string { return e.v.Reason }
 func (w *world) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
 	w.n++
 	w.tokens = append(w.tokens, token)
+	for id, t := range w.alive {
+		if t == token {
+			return id, nil // the cloud knows the request
+		}
+	}
 	f := w.answer(w.n, o)
 	if f.takes > 0 {
 		select {
@@ -73,6 +79,9 @@ func (w *world) add(token string) string {
 }
 
 func (w *world) Find(_ context.Context, token string) (ids []string, err error) {
+	if w.lags {
+		return nil, nil
+	}
 	for id, t := range w.alive {
 		if t == token {
 			ids = append(ids, id)
@@ -170,6 +179,25 @@ func TestALostReplyIsLookedUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestALostReplyIsNeverForgotten(t *testing.T) {
+	lost := cloud.Verdict{Outcome: capacity.Transient, Ambiguous: true, Reason: "502"}
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{lags: true, answer: func(n int, _ capacity.Offer) fate {
+			if n == 1 {
+				return fate{verdict: lost, exists: true}
+			}
+			return fate{}
+		}}
+		id, _, made, err := run(t.Context(), w)
+		if err != nil || id != "machine-1" || len(made) != 1 || w.most != 1 {
+			t.Errorf("got %q, %v; made %v, %d at once: the list lags, but the token tells", id, err, made, w.most)
+		}
+		if len(w.tokens) != 2 || w.tokens[0] != w.tokens[1] {
+			t.Errorf("tokens %q: the second request must be the first again", w.tokens)
+		}
+	})
 }
 
 func TestAMachineThatDiesCountsAsItsCause(t *testing.T) {

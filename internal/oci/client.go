@@ -85,7 +85,11 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 		if o.HTTP != nil {
 			b.HTTPClient = o.HTTP
 		}
-		b.HTTPClient = tolerant{next: b.HTTPClient, again: newLenient(o.HTTP)}
+		var limit time.Duration
+		if h, ok := b.HTTPClient.(*http.Client); ok {
+			limit = h.Timeout
+		}
+		b.HTTPClient = tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}
 	}
 	return cl, nil
 }

@@ -28,7 +28,7 @@ type Exporter struct {
 
 // Describe implements imagecopy.Source.
 func (x *Exporter) Describe(ctx context.Context, id string) (cloud.Image, error) {
-	if _, err := x.signIn(ctx); err != nil {
+	if _, err := x.signIn(ctx); err != nil && !missing(err) {
 		return cloud.Image{}, fmt.Errorf("source: %w", err)
 	}
 	img, err := x.image(ctx, id)
@@ -47,7 +47,9 @@ func (x *Exporter) Describe(ctx context.Context, id string) (cloud.Image, error)
 // not by bucket and name, which works for every kind of credentials.
 func (x *Exporter) Export(ctx context.Context, id string, to cloud.Link, token string) (job string, err error) {
 	err = repeat(ctx, "export image", id, func(ctx context.Context) error {
-		r, err := x.compute.ExportImage(shield(ctx), core.ExportImageRequest{
+		g, cancel := wait.Grace(ctx, requestGrace)
+		defer cancel()
+		r, err := x.compute.ExportImage(shield(g), core.ExportImageRequest{
 			ImageId: &id,
 			ExportImageDetails: core.ExportImageViaObjectStorageUriDetails{
 				DestinationUri: &to.URL, ExportFormat: core.ExportImageDetailsExportFormatOci,
@@ -87,7 +89,7 @@ func (*Importer) Lost(err error) bool { return lost(err) }
 
 // Check implements imagecopy.Destination.
 func (m *Importer) Check(ctx context.Context) error {
-	if _, err := m.signIn(ctx); err != nil {
+	if _, err := m.signIn(ctx); err != nil && !missing(err) {
 		return err
 	}
 	// A list is the cheapest call that proves the compartment.

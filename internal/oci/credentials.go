@@ -49,14 +49,14 @@ func (c Credentials) pem() string {
 }
 
 // Problems lists everything that is wrong with c, each as one sentence that
-// calls a setting by the name that name gives it ("user_ocid"). It makes no
-// request.
-func (c Credentials) Problems(name func(field string) string) []error {
+// calls a setting by the name that name gives it ("source.user_ocid"), and where
+// it is not set says by env how else it can be. It makes no request.
+func (c Credentials) Problems(name, env func(field string) string) []error {
 	var errs []error
 	need := func(value, field, kind string) {
 		switch {
 		case value == "":
-			errs = append(errs, fmt.Errorf("%s must be set", name(field)))
+			errs = append(errs, fmt.Errorf("%s must be set (or %s)", name(field), env(field)))
 		case kind != "" && !strings.HasPrefix(value, "ocid1."+kind+"."):
 			errs = append(errs, fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", name(field), kind, value))
 		}
@@ -66,7 +66,7 @@ func (c Credentials) Problems(name func(field string) string) []error {
 	need(c.Fingerprint, "fingerprint", "")
 	need(c.Region, "region", "")
 	if strings.TrimSpace(c.KeyPEM) == "" {
-		return append(errs, fmt.Errorf("%s must be set (or %s)", name("key"), name("key_file")))
+		return append(errs, fmt.Errorf("%s must be set (or %s, or %s)", name("key"), name("key_file"), env("key")))
 	}
 	key, err := common.PrivateKeyFromBytesWithPassword([]byte(c.pem()), []byte(c.Passphrase))
 	if err != nil {
@@ -99,7 +99,8 @@ func fingerprint(key *rsa.PrivateKey) (string, error) {
 
 // provider is c in the form that the SDK's clients take.
 func (c Credentials) provider() (common.ConfigurationProvider, error) {
-	if errs := c.Problems(func(f string) string { return f }); len(errs) > 0 {
+	same := func(field string) string { return field }
+	if errs := c.Problems(same, same); len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	var pass *string

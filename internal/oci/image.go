@@ -111,7 +111,7 @@ func (c *Client) awaitImage(ctx context.Context, op, id, work string, limit time
 		}
 		switch r.LifecycleState {
 		case core.ImageLifecycleStateAvailable:
-			return true, c.workFailed(ctx, op, id, work)
+			return c.workDone(ctx, op, id, work)
 		case core.ImageLifecycleStateDeleted, core.ImageLifecycleStateDisabled:
 			e := &Error{Op: op, Subject: id, Message: fmt.Sprintf("it failed: the image is %s", r.LifecycleState)}
 			if code, msg, _ := c.workError(ctx, work); msg != "" {
@@ -258,11 +258,12 @@ func (c *Client) workError(ctx context.Context, id string) (code, msg string, er
 	return "", "", err
 }
 
-// workFailed is an error if the work request says that the work failed, though
-// the resource looks fine: an export may end so.
-func (c *Client) workFailed(ctx context.Context, op, subject, id string) error {
+// workDone says whether a work request has ended, and fails if it ended badly
+// though the resource looks fine: an export may end so. A work request that is
+// no longer kept is no reason to wait; the resource's own state counts then.
+func (c *Client) workDone(ctx context.Context, op, subject, id string) (bool, error) {
 	if id == "" {
-		return nil
+		return true, nil
 	}
 	var r workrequests.GetWorkRequestResponse
 	err := repeat(ctx, "get work request", id, func(ctx context.Context) (err error) {
@@ -270,18 +271,20 @@ func (c *Client) workFailed(ctx context.Context, op, subject, id string) error {
 		return err
 	})
 	if missing(err) {
-		return nil // it is not kept for ever; the resource's own state counts
+		return true, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	switch r.Status {
-	case workrequests.WorkRequestStatusFailed, workrequests.WorkRequestStatusCanceled:
+	case workrequests.WorkRequestStatusAccepted, workrequests.WorkRequestStatusInProgress:
+		return false, nil
+	case workrequests.WorkRequestStatusFailed, workrequests.WorkRequestStatusCanceling, workrequests.WorkRequestStatusCanceled:
 		e := &Error{Op: op, Subject: subject, Message: fmt.Sprintf("its work request is %s", r.Status)}
 		if code, msg, _ := c.workError(ctx, id); msg != "" {
 			e.Code, e.Message = code, msg
 		}
-		return e
+		return false, e
 	}
-	return nil
+	return true, nil
 }

@@ -8,11 +8,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 )
@@ -21,24 +23,27 @@ import (
 // through cleanHeader. net/http offers no place to put such a filter: behind a
 // proxy it adds TLS itself, above every hook. So the few steps are made here.
 type lenient struct {
-	proxy func(*http.Request) (*url.URL, error)
-	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
-	trust func() (*tls.Config, error)
+	proxy   func(*http.Request) (*url.URL, error)
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	dialTLS func(ctx context.Context, network, addr string) (net.Conn, error) // if set, used where there is no proxy
+	trust   func() (*tls.Config, error)
+	limit   time.Duration // of one request, its reply's body included; 0 is none
 }
 
 // newLenient shares the proxy, the dialling and the trust of base, or of the
 // SDK's own client if base is nil.
-func newLenient(base *http.Client) lenient {
+func newLenient(base *http.Client, limit time.Duration) lenient {
 	l := lenient{
 		proxy: http.ProxyFromEnvironment,
 		dial:  new(net.Dialer).DialContext,
+		limit: limit,
 		trust: func() (*tls.Config, error) { return common.GetTLSConfigTemplateForTransport().NewOrDefault() },
 	}
 	if base == nil {
 		return l
 	}
 	if tr, ok := base.Transport.(*http.Transport); ok {
-		l.proxy = tr.Proxy
+		l.proxy, l.dialTLS = tr.Proxy, tr.DialTLSContext
 		if tr.DialContext != nil {
 			l.dial = tr.DialContext
 		}
@@ -47,52 +52,87 @@ func newLenient(base *http.Client) lenient {
 	return l
 }
 
-// Do sends req. The reply's body closes the connection.
+// maxInterim is how many 1xx replies may come before the real one, as for
+// net/http.
+const maxInterim = 5
+
+// Do sends req. The reply's body closes the connection. Errors are of the same
+// kind as http.Client's.
 func (l lenient) Do(req *http.Request) (*http.Response, error) {
-	ctx := req.Context()
+	ctx, cancel := req.Context(), context.CancelFunc(func() {})
+	if l.limit > 0 {
+		ctx, cancel = context.WithTimeout(ctx, l.limit)
+	}
+	resp, err := l.send(ctx, cancel, req)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		cancel()
+		return nil, &url.Error{Op: req.Method, URL: req.URL.Redacted(), Err: err}
+	}
+	return resp, nil
+}
+
+// send is Do without its wrapping. The reply's body calls cancel.
+func (l lenient) send(ctx context.Context, cancel context.CancelFunc, req *http.Request) (*http.Response, error) {
 	conn, err := l.connect(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	fail := func(err error) (*http.Response, error) {
+	resp, err := exchange(conn, req)
+	if err != nil {
 		stop()
 		conn.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
 		return nil, err
 	}
+	resp.Body = &body{ReadCloser: resp.Body, ctx: ctx, end: func() { stop(); conn.Close(); cancel() }}
+	return resp, nil
+}
+
+// exchange writes req and reads the reply.
+func exchange(conn net.Conn, req *http.Request) (*http.Response, error) {
 	req.Close = true
 	if err := req.Write(conn); err != nil {
-		return fail(err)
+		return nil, err
 	}
 	r := bufio.NewReader(conn)
-	for {
+	for range maxInterim {
 		head, err := cleanHeader(r)
 		if err != nil {
-			return fail(fmt.Errorf("read the header of a reply: %w", err))
+			return nil, fmt.Errorf("read the header of a reply: %w", err)
 		}
 		resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(head, r)), req)
 		if err != nil {
-			return fail(err)
+			return nil, err
 		}
-		if resp.StatusCode/100 == 1 {
-			continue
+		if resp.StatusCode/100 != 1 {
+			return resp, nil
 		}
-		resp.Body = &closer{ReadCloser: resp.Body, then: func() { stop(); conn.Close() }}
-		return resp, nil
 	}
+	return nil, errors.New("too many interim replies")
 }
 
-type closer struct {
+// body is the body of a reply that has a connection of its own.
+type body struct {
 	io.ReadCloser
-	then func()
+	ctx context.Context // the request's, as in net/http
+	end func()
 }
 
-func (c *closer) Close() error {
-	err := c.ReadCloser.Close()
-	c.then()
+// Read says why the connection was closed, if it was us.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+		err = b.ctx.Err()
+	}
+	return n, err
+}
+
+func (b *body) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
 	return err
 }
 
@@ -109,6 +149,9 @@ func (l lenient) connect(ctx context.Context, req *http.Request) (net.Conn, erro
 		if via, err = l.proxy(req); err != nil {
 			return nil, err
 		}
+	}
+	if via == nil && l.dialTLS != nil && req.URL.Scheme == "https" {
+		return l.dialTLS(ctx, "tcp", addr)
 	}
 	conn, err := l.tunnel(ctx, via, addr)
 	if err != nil || req.URL.Scheme != "https" {

@@ -24,7 +24,12 @@ import (
 // reported, not only the first.
 func (b *Build) Plan(ctx context.Context) ([]capacity.Offer, error) {
 	all, err := b.signIn(ctx)
-	if err != nil {
+	switch {
+	case missing(err) && b.cfg.AvailabilityDomain != "":
+		all = []string{b.cfg.AvailabilityDomain} // it is pinned: no need to see the others
+	case missing(err):
+		return nil, fmt.Errorf("this user may not list availability domains; allow it to inspect compartments in the tenancy, or name one by availability_domain: %w", err)
+	case err != nil:
 		return nil, err
 	}
 	var errs []error
@@ -183,7 +188,7 @@ func (b *Build) places(ctx context.Context, domains []string) ([]place, error) {
 			r, err = b.identity.ListFaultDomains(shield(ctx), identity.ListFaultDomainsRequest{CompartmentId: &b.Tenancy, AvailabilityDomain: &d, RequestMetadata: once()})
 			return err
 		})
-		if err != nil {
+		if err != nil && !missing(err) { // without the permission OCI chooses the fault domain
 			return nil, err
 		}
 		p := place{domain: d}

@@ -7,10 +7,12 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"strings"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
@@ -58,7 +60,21 @@ func (t tolerant) Do(req *http.Request) (*http.Response, error) {
 		}
 	}
 	log.Printf("[WARN] the reply to %s %s has a malformed header; asking again", req.Method, req.URL.Host)
-	return t.again.Do(second)
+	resp, again := t.again.Do(second)
+	if again != nil {
+		// Both count: the first request did reach the service.
+		return nil, &url.Error{Op: req.Method, URL: req.URL.Redacted(), Err: fmt.Errorf("%w; asked again: %w", cause(err), cause(again))}
+	}
+	return resp, nil
+}
+
+// cause is what a *url.Error is about, without the URL.
+func cause(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err
+	}
+	return err
 }
 
 // malformed recognises net/http's refusal of a header.
@@ -75,36 +91,61 @@ func repeatable(req *http.Request) bool {
 	return req.Header.Get("Opc-Retry-Token") != ""
 }
 
-// maxHeader bounds what is kept of a header, as net/http does.
+// maxHeader bounds what is read of a header, as net/http does.
 const maxHeader = 1 << 20
 
 // cleanHeader reads one header block, a status line and what follows up to the
-// empty line, and returns it without the lines that no HTTP client can read.
+// empty line, and returns it without the fields that no HTTP client can read.
+// A field includes the folded lines that continue it.
 func cleanHeader(r *bufio.Reader) (*bytes.Reader, error) {
 	var out bytes.Buffer
-	for first := true; out.Len() < maxHeader; first = false {
-		line, err := r.ReadBytes('\n')
+	var field string
+	flush := func() {
+		if readable(field) {
+			out.WriteString(field)
+		}
+		field = ""
+	}
+	left := maxHeader
+	for first := true; ; first = false {
+		line, err := readLine(r, left)
 		if err != nil {
 			return nil, err
 		}
+		left -= len(line)
 		text := strings.TrimRight(string(line), "\r\n")
-		if first || text == "" || validLine(text) {
-			out.Write(line)
-		}
-		if text == "" && !first {
+		switch {
+		case first:
+			out.WriteString(text + "\r\n")
+		case text == "":
+			flush()
+			out.WriteString("\r\n")
 			return bytes.NewReader(out.Bytes()), nil
+		case text[0] == ' ' || text[0] == '\t':
+			field += text + "\r\n"
+		default:
+			flush()
+			field = text + "\r\n"
 		}
 	}
-	return nil, errors.New("the header is too long")
 }
 
-// validLine says whether net/http would read a header line. A continuation
-// line belongs to the one before it and is left alone.
-func validLine(line string) bool {
-	if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
-		return true
+// readLine reads a line of at most limit bytes, its end included.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if line = append(line, part...); len(line) > limit {
+			return nil, errors.New("it is too long")
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
 	}
-	r := textproto.NewReader(bufio.NewReader(strings.NewReader(line + "\r\n\r\n")))
-	_, err := r.ReadMIMEHeader()
+}
+
+// readable says whether net/http would read a field.
+func readable(field string) bool {
+	_, err := textproto.NewReader(bufio.NewReader(strings.NewReader(field + "\r\n"))).ReadMIMEHeader()
 	return err == nil
 }

@@ -46,22 +46,34 @@ type Access struct {
 	Region string `mapstructure:"region" required:"false"`
 }
 
-// Prepare fills in what the template leaves out from the environment, where a
-// variable's name is prefix + "OCI_..." ("BUILD_OCI_REGION"), and returns the
-// credentials with every problem they have. block is put before the names of
-// options in messages ("source."). It makes no request.
-func (a *Access) Prepare(prefix, block string) (oci.Credentials, []error) {
-	for _, f := range []struct {
-		value *string
-		name  string
-	}{
-		{&a.TenancyOCID, "OCI_TENANCY_OCID"},
-		{&a.UserOCID, "OCI_USER_OCID"},
-		{&a.Fingerprint, "OCI_FINGERPRINT"},
-		{&a.Region, "OCI_REGION"},
+// variables are the environment variables that stand in for options.
+func variables() map[string]string {
+	return map[string]string{
+		"tenancy_ocid": "OCI_TENANCY_OCID", "user_ocid": "OCI_USER_OCID", "fingerprint": "OCI_FINGERPRINT",
+		"key": "OCI_API_PRIVATE_KEY", "region": "OCI_REGION",
+	}
+}
+
+// Prepare fills in what the template leaves out from the environment and
+// returns the credentials with every problem they have. block is put before
+// the names of options in messages ("source."), each of prefixes before the
+// name of a variable ("BUILD_" for BUILD_OCI_REGION); the first that is set
+// counts. It makes no request.
+func (a *Access) Prepare(block string, prefixes ...string) (oci.Credentials, []error) {
+	names := variables()
+	env := func(field string) string {
+		for _, p := range prefixes {
+			if v := os.Getenv(p + names[field]); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	for field, value := range map[string]*string{
+		"tenancy_ocid": &a.TenancyOCID, "user_ocid": &a.UserOCID, "fingerprint": &a.Fingerprint, "region": &a.Region,
 	} {
-		if *f.value == "" {
-			*f.value = os.Getenv(prefix + f.name)
+		if *value == "" {
+			*value = env(field)
 		}
 	}
 	var errs []error
@@ -78,7 +90,7 @@ func (a *Access) Prepare(prefix, block string) (oci.Credentials, []error) {
 		}
 	}
 	if key == "" && a.KeyFile == "" {
-		key = os.Getenv(prefix + "OCI_API_PRIVATE_KEY")
+		key = env("key")
 	}
 	c := oci.Credentials{
 		Tenancy: a.TenancyOCID, User: a.UserOCID, Fingerprint: a.Fingerprint,
@@ -92,5 +104,8 @@ func (a *Access) Prepare(prefix, block string) (oci.Credentials, []error) {
 			return c, nil // a build will tell
 		}
 	}
-	return c, c.Problems(func(field string) string { return block + field })
+	return c, c.Problems(
+		func(field string) string { return block + field },
+		func(field string) string { return "the environment variable " + prefixes[0] + names[field] },
+	)
 }

@@ -31,7 +31,7 @@ func newKey(t *testing.T) (text, fingerprint string) {
 	}
 	text = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	bad := oci.Credentials{Tenancy: "ocid1.tenancy.x", User: "ocid1.user.x", Fingerprint: "?", Region: "r", KeyPEM: text}
-	_, fingerprint, ok := strings.Cut(bad.Problems(func(s string) string { return s })[0].Error(), "has the fingerprint ")
+	_, fingerprint, ok := strings.Cut(bad.Problems(strings.Clone, strings.Clone)[0].Error(), "has the fingerprint ")
 	if !ok {
 		t.Fatal("the message about a wrong fingerprint does not name the right one")
 	}
@@ -105,7 +105,7 @@ func TestPrepare(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&a)
 			}
-			got, errs := a.Prepare(tt.prefix, "")
+			got, errs := a.Prepare("", tt.prefix)
 			if len(errs) > 0 {
 				t.Fatal(errors.Join(errs...))
 			}
@@ -131,7 +131,7 @@ func TestMistakes(t *testing.T) {
 	}{
 		{func(a *Access) { *a = Access{} }, []string{
 			"source.tenancy_ocid must be set", "source.user_ocid must be set", "source.fingerprint must be set",
-			"source.region must be set", "source.key must be set (or source.key_file)",
+			"source.region must be set", "source.key must be set (or source.key_file, or the environment variable OCI_API_PRIVATE_KEY)",
 		}},
 		{func(a *Access) { a.TenancyOCID = "ocid1.user.oc1..t" }, []string{`source.tenancy_ocid must be an OCID that begins with ocid1.tenancy, it is "ocid1.user.oc1..t"`}},
 		{func(a *Access) { a.UserOCID = "jane" }, []string{`source.user_ocid must be an OCID that begins with ocid1.user, it is "jane"`}},
@@ -149,7 +149,7 @@ func TestMistakes(t *testing.T) {
 				TenancyOCID: "ocid1.tenancy.oc1..t", UserOCID: "ocid1.user.oc1..u", Fingerprint: print, Key: key, Region: "eu-frankfurt-1",
 			}
 			tt.change(&a)
-			_, errs := a.Prepare("", "source.")
+			_, errs := a.Prepare("source.", "")
 			if len(errs) != len(tt.want) {
 				t.Fatalf("got %q", errs)
 			}

@@ -39,13 +39,10 @@ const (
 	RoleImport   = "import"
 )
 
-// Values of KeyState. An image is unfinished until everything about it has
-// been verified; an unfinished one past its expiry is a leftover, a finished
-// one never is.
-const (
-	Unfinished = "unfinished"
-	Finished   = "finished"
-)
+// Unfinished is the value of KeyState of an image about which not everything
+// has been verified yet. Past its expiry such an image is a leftover. A finished
+// image carries neither KeyState nor KeyExpires, and never is one.
+const Unfinished = "unfinished"
 
 // Build identifies one run of one component.
 type Build struct {

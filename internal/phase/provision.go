@@ -98,7 +98,40 @@ func (p *Provision) Run(ctx context.Context) error {
 	}
 	err := p.hook(ctx, packersdk.HookProvision)
 	p.failed = err != nil
+	if err == nil && p.Config.SSHClearAuthorizedKeys {
+		p.forgetKey(ctx)
+	}
 	return err
+}
+
+// forgetKey removes the build's own key from the machine, if it made one. A
+// provisioner may have closed the door behind itself, so that this can no
+// longer be done: it is tried, and not needed for a good build.
+func (p *Provision) forgetKey(ctx context.Context) {
+	name := p.Config.SSHTemporaryKeyPairName
+	if name == "" || p.Connect.Comm == nil {
+		return
+	}
+	p.UI.Say("Removing the temporary SSH key from the machine")
+	const script = `for f in "$HOME/.ssh/authorized_keys" /root/.ssh/authorized_keys; do
+s=; [ -w "$f" ] || s='sudo -n'
+$s test -e "$f" || continue
+$s sh -c 'grep -v " %s$" "$0" > "$0.new"; cat "$0.new" > "$0"; rm -f "$0.new"' "$f" || exit 1
+done 2>/dev/null`
+	cmd := &packersdk.RemoteCmd{Command: fmt.Sprintf(script, name)}
+	if err := p.Connect.Comm.Start(ctx, cmd); err != nil {
+		p.UI.Sayf("The temporary SSH key could not be removed: %v", err)
+		return
+	}
+	done := make(chan int, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case <-ctx.Done():
+	case status := <-done:
+		if status != 0 {
+			p.UI.Sayf("The temporary SSH key could not be removed: exit status %d", status)
+		}
+	}
 }
 
 // Undo implements Phase: it runs the error-cleanup-provisioner where the

@@ -9,20 +9,23 @@
 package sshkey
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"fmt"
 	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	"github.com/hashicorp/packer-plugin-sdk/communicator/sshkey"
 	"golang.org/x/crypto/ssh"
 )
 
+// comment tells, behind a public key, where a key comes from that someone finds
+// later.
+const comment = "packer-plugin-armfree"
+
 // Prepare completes the SSH part of c: with the public half of the user's key
-// (ssh_private_key_file), or else with a new ed25519 key pair that lives as
-// long as the build. A password or an agent need no key. It returns the
-// private key if it made one: a secret that must not be printed.
+// (ssh_private_key_file), or else with a new key pair that lives as long as the
+// build, ed25519 unless temporary_key_pair_type says otherwise. A password or
+// an agent need no key. It returns the private key that is used: a secret that
+// must not be printed.
 func Prepare(c *communicator.Config) (secret string, err error) {
 	if c.Type != "ssh" {
 		return "", nil
@@ -38,30 +41,57 @@ func Prepare(c *communicator.Config) (secret string, err error) {
 		if err != nil {
 			return "", fmt.Errorf("the SSH private key cannot be read: %w", err)
 		}
-		c.SSHPublicKey = line(signer.PublicKey())
+		c.SSHPublicKey = line(ssh.MarshalAuthorizedKey(signer.PublicKey()), comment)
 		return string(c.SSHPrivateKey), nil
 	}
 	if c.SSHPassword != "" || c.SSHAgentAuth {
 		return "", nil
 	}
-	pub, private, err := ed25519.GenerateKey(rand.Reader)
+	kind, err := algorithm(c.SSHTemporaryKeyPairType)
 	if err != nil {
 		return "", err
 	}
-	block, err := ssh.MarshalPrivateKey(private, "packer-plugin-armfree")
+	pair, err := sshkey.GeneratePair(kind, nil, c.SSHTemporaryKeyPairBits)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("make a temporary SSH key: %w", err)
 	}
-	key, err := ssh.NewPublicKey(pub)
-	if err != nil {
-		return "", err
+	if c.SSHTemporaryKeyPairName == "" {
+		c.SSHTemporaryKeyPairName = comment
 	}
-	c.SSHPrivateKey, c.SSHPublicKey = pem.EncodeToMemory(block), line(key)
+	c.SSHPrivateKey, c.SSHPublicKey = pair.Private, line(pair.Public, c.SSHTemporaryKeyPairName)
 	return string(c.SSHPrivateKey), nil
 }
 
-// line is a public key as authorized_keys has it, with a comment that tells
-// where a key comes from that someone finds later.
-func line(k ssh.PublicKey) []byte {
-	return []byte(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) + " packer-plugin-armfree")
+// Check reports what is wrong with the settings of a temporary key, without
+// making one.
+func Check(c *communicator.Config) error {
+	if _, err := algorithm(c.SSHTemporaryKeyPairType); err != nil {
+		return err
+	}
+	// It becomes part of a command on the machine (ssh_clear_authorized_keys).
+	for _, r := range c.SSHTemporaryKeyPairName {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@-", r) {
+			return fmt.Errorf("temporary_key_pair_name may have letters, digits and ._@- only, it is %q", c.SSHTemporaryKeyPairName)
+		}
+	}
+	return nil
+}
+
+func algorithm(name string) (sshkey.Algorithm, error) {
+	switch name {
+	case "", "ed25519":
+		return sshkey.ED25519, nil
+	case "rsa":
+		return sshkey.RSA, nil
+	case "ecdsa":
+		return sshkey.ECDSA, nil
+	case "dsa":
+		return 0, fmt.Errorf("temporary_key_pair_type: %q keys are refused by OpenSSH since version 7; use ed25519, ecdsa or rsa", name)
+	}
+	return 0, fmt.Errorf("temporary_key_pair_type must be ed25519, ecdsa or rsa, it is %q", name)
+}
+
+// line is a public key as authorized_keys has it.
+func line(key []byte, comment string) []byte {
+	return []byte(strings.TrimSpace(string(key)) + " " + comment)
 }

@@ -149,3 +149,36 @@ func TestMistakes(t *testing.T) {
 		})
 	}
 }
+
+func TestTemporaryKeyTypes(t *testing.T) {
+	for kind, want := range map[string]string{"": "ssh-ed25519", "ed25519": "ssh-ed25519", "rsa": "ssh-rsa", "ecdsa": "ecdsa-sha2-"} {
+		c := &communicator.Config{Type: "ssh"}
+		c.SSHTemporaryKeyPairType = kind
+		if err := Check(c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Prepare(c); err != nil {
+			t.Fatalf("%q: %v", kind, err)
+		}
+		matches(t, c)
+		if s := string(c.SSHPublicKey); !strings.HasPrefix(s, want) {
+			t.Errorf("%q gives %s", kind, s)
+		}
+	}
+	for _, bad := range []string{"dsa", "ed448"} {
+		c := &communicator.Config{Type: "ssh"}
+		c.SSHTemporaryKeyPairType = bad
+		if err := Check(c); err == nil || !strings.Contains(err.Error(), "temporary_key_pair_type") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	c := &communicator.Config{Type: "ssh"}
+	c.SSHTemporaryKeyPairName = "mine"
+	if _, err := Prepare(c); err != nil || !strings.HasSuffix(string(c.SSHPublicKey), " mine") {
+		t.Errorf("the key is not called as the template says: %s, %v", c.SSHPublicKey, err)
+	}
+	c.SSHTemporaryKeyPairName = "a'; rm -rf /"
+	if err := Check(c); err == nil {
+		t.Error("a name that would change the clean-up's meaning is accepted")
+	}
+}

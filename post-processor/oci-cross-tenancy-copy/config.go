@@ -25,7 +25,8 @@ import (
 
 // Source is the tenancy that has the image, and the bucket in it through which
 // the image travels. What is left out comes from environment variables whose
-// names begin with `BUILD_`: `BUILD_OCI_TENANCY_OCID`, and so on.
+// names begin with `BUILD_`: `BUILD_OCI_TENANCY_OCID`, and so on; and where
+// these are not set, from those that the builder reads: `OCI_TENANCY_OCID`.
 type Source struct {
 	ocicfg.Access `mapstructure:",squash"`
 	// The bucket, which must exist. The exported image is in it only while the
@@ -44,7 +45,8 @@ type Source struct {
 type Destination struct {
 	ocicfg.Access `mapstructure:",squash"`
 	// The compartment of the new image. Defaults to the environment variable
-	// `PROD_OCI_COMPARTMENT_OCID`, else to the tenancy.
+	// `PROD_OCI_COMPARTMENT_OCID` if the tenancy is the environment's too, else
+	// to the tenancy.
 	CompartmentOCID string `mapstructure:"compartment_ocid" required:"false"`
 	// Freeform tags of the new image. An export carries no tags: name those
 	// that the copy is to have.
@@ -117,7 +119,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	}
 
 	var bad []error
-	c.Source.credentials, bad = c.Source.Access.Prepare("BUILD_", "source.")
+	c.Source.credentials, bad = c.Source.Access.Prepare("source.", "BUILD_", "")
 	note(bad...)
 	if c.Source.Bucket == "" {
 		note(errors.New("source.bucket must be set (or the environment variable BUILD_OCI_BUCKET)"))
@@ -128,7 +130,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		if len(c.Destinations) > 1 {
 			block = fmt.Sprintf("destination[%d].", i)
 		}
-		d.credentials, bad = d.Access.Prepare("PROD_", block)
+		d.credentials, bad = d.Access.Prepare(block, "PROD_")
 		note(bad...)
 		if d.CompartmentOCID == "" {
 			d.CompartmentOCID = d.TenancyOCID
@@ -181,7 +183,9 @@ func (c *Config) defaults() {
 	}
 	for i := range c.Destinations {
 		d := &c.Destinations[i]
-		str(&d.CompartmentOCID, "PROD_OCI_COMPARTMENT_OCID")
+		if d.TenancyOCID == "" || d.TenancyOCID == os.Getenv("PROD_OCI_TENANCY_OCID") {
+			str(&d.CompartmentOCID, "PROD_OCI_COMPARTMENT_OCID") // of that tenancy
+		}
 		if len(d.ImageShapes) == 0 {
 			d.ImageShapes = []string{defaultShape}
 		}

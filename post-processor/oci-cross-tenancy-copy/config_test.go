@@ -105,7 +105,7 @@ func TestMistakes(t *testing.T) {
 		want []string
 	}{
 		{set{"source.tenancy_ocid": nil}, []string{"source.tenancy_ocid must be set"}},
-		{set{"source.key": nil}, []string{"source.key must be set (or source.key_file)"}},
+		{set{"source.key": nil}, []string{"source.key must be set (or source.key_file, or the environment variable BUILD_OCI_API_PRIVATE_KEY)"}},
 		{set{"source.key": "c2VjcmV0"}, []string{"source.key cannot be read"}},
 		{set{"source.bucket": nil}, []string{"source.bucket must be set (or the environment variable BUILD_OCI_BUCKET)"}},
 		{set{"destination.region": nil}, []string{"destination.region must be set"}},

@@ -264,8 +264,9 @@ func (m *fastMachine) firstBoot() []ssh.PublicKey {
 	return keys
 }
 
-// installKeys writes the keys where sshd of a real machine would look, so that
-// a capture that ought to clean them up can be seen to.
+// installKeys adds the keys where sshd of a real machine would look, so that a
+// capture that ought to clean them up can be seen to. As with cloud-init, keys
+// that the image holds already stay.
 func (m *fastMachine) installKeys(keys string) error {
 	for _, a := range accounts() {
 		if a.uid == 0 || keys == "" {
@@ -275,7 +276,11 @@ func (m *fastMachine) installKeys(keys string) error {
 		if err := m.tree.mkdirAll(dir, 0o700, a.uid); err != nil {
 			return err
 		}
-		if err := m.tree.writeFile(dir+"/authorized_keys", []byte(strings.TrimSpace(keys)+"\n"), 0o600, a.uid); err != nil {
+		all := strings.TrimSpace(keys) + "\n"
+		if old, err := m.tree.readFile(dir+"/authorized_keys", 0); err == nil {
+			all = strings.TrimLeft(strings.TrimSpace(string(old))+"\n", "\n") + all
+		}
+		if err := m.tree.writeFile(dir+"/authorized_keys", []byte(all), 0o600, a.uid); err != nil {
 			return err
 		}
 	}
