@@ -223,7 +223,7 @@ func TestBadDays(t *testing.T) {
 			},
 		},
 		{name: "throttled", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: launch, Status: 429, Code: "TooManyRequests", Message: "Too many requests for the user", Times: 1}}, says: []string{"throttled"}},
-		{name: "a failure of the service", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: launch, Status: 500, Code: "InternalError", Message: "An internal error occurred.", Times: 2}}, says: []string{"failed for the moment"}},
+		{name: "a failure of the service", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: launch, Status: 500, Code: "InternalError", Message: "An internal error occurred.", Times: 2}}, says: []string{"Asking again with the same token", "launched"}},
 		{name: "502 after the launch took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultStatusAfterEffect, Op: launch, Status: 502, Times: 1}}, says: []string{"the machine is there"}},
 		{name: "the connection breaks after the launch took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultCutAfterEffect, Op: launch, Times: 1}}, says: []string{"the machine is there"}},
 		{name: "502 before the launch took effect", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: launch, Status: 502, Times: 1}}, says: []string{"launched"}},

@@ -155,13 +155,16 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 		}
 		if id != "" {
 			l.Made(id)
-			l.Say("The reply to the launch was lost, but the machine is there (%s)", id)
+			l.Say("The launch was not confirmed (%s), but the machine is there (%s)", v.Reason, id)
 			return id, v, ctx.Err()
 		}
 		if ctx.Err() != nil || sent > resends {
 			return "", v, ctx.Err()
 		}
-		l.Say("The reply to the launch was lost (%s). Asking again with the same token", v.Reason)
+		l.Say("It is not clear what came of the launch: %s. Asking again with the same token in %s", v.Reason, l.Policy.Interval)
+		if err := wait.Sleep(ctx, l.Policy.Interval); err != nil {
+			return "", v, err
+		}
 	}
 }
 

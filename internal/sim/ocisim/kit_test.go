@@ -273,16 +273,6 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Fatalf("never: %s", what)
 }
 
-func must[T any](t *testing.T) func(T, error) T {
-	return func(value T, err error) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
-	}
-}
-
 // launchRequest asks for 2 OCPUs and 12 GB in the first availability domain.
 func (k *kit) launchRequest(change func(*core.LaunchInstanceDetails)) core.LaunchInstanceRequest {
 	d := core.LaunchInstanceDetails{

@@ -58,6 +58,12 @@ func NewTenancy(name, homeRegion string, more ...string) (*Tenancy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the API key of tenancy %s: %w", name, err)
 	}
+	return NewTenancyWithKey(key, name, homeRegion, more...)
+}
+
+// NewTenancyWithKey is NewTenancy for an API key that exists. Making a key
+// takes longer than most tests.
+func NewTenancyWithKey(key *rsa.PrivateKey, name, homeRegion string, more ...string) (*Tenancy, error) {
 	t := &Tenancy{
 		Name:          name,
 		ID:            newOCID("tenancy", ""),

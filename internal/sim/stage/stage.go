@@ -11,6 +11,7 @@ package stage
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"net/http"
@@ -47,6 +48,8 @@ type Options struct {
 	Adjust func(build, production *ocisim.Tenancy)
 	// Switches of the simulator.
 	Switches ocisim.Switches
+	// Key, if set, gives the API key of a tenancy; by default each gets a new one.
+	Key func(tenancy string) (*rsa.PrivateKey, error)
 	// Wrap, if set, is put around the cloud, between it and its clients.
 	Wrap func(http.Handler) http.Handler
 }
@@ -76,13 +79,13 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if s.dir, err = os.MkdirTemp(o.Dir, "stage-*"); err != nil {
 		return s, err
 	}
-	if s.Build, err = ocisim.NewTenancy("build", BuildRegion); err != nil {
+	if s.Build, err = o.tenancy("build", BuildRegion); err != nil {
 		return s, err
 	}
-	if s.Production, err = ocisim.NewTenancy("production", ProductionRegion); err != nil {
+	if s.Production, err = o.tenancy("production", ProductionRegion); err != nil {
 		return s, err
 	}
-	if s.Neighbour, err = ocisim.NewTenancy("neighbour", BuildRegion); err != nil {
+	if s.Neighbour, err = o.tenancy("neighbour", BuildRegion); err != nil {
 		return s, err
 	}
 	if o.Adjust != nil {
@@ -114,6 +117,17 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	s.BaseImage = s.Cloud.ImageID(s.Build, BuildRegion, BaseImage)
 	s.Foreign = s.Cloud.ImageID(s.Neighbour, BuildRegion, "theirs")
 	return s, s.makeBucket(ctx)
+}
+
+func (o Options) tenancy(name, region string) (*ocisim.Tenancy, error) {
+	if o.Key == nil {
+		return ocisim.NewTenancy(name, region)
+	}
+	key, err := o.Key(name)
+	if err != nil {
+		return nil, err
+	}
+	return ocisim.NewTenancyWithKey(key, name, region)
 }
 
 // makeBucket creates the bucket as the owner of the build tenancy would.

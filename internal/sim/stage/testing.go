@@ -4,18 +4,38 @@
 package stage
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 )
+
+// testKeys are the API keys of all stages of one test process, by tenancy.
+var testKeys = struct {
+	sync.Mutex
+	made map[string]*rsa.PrivateKey
+}{made: map[string]*rsa.PrivateKey{}}
+
+func testKey(tenancy string) (*rsa.PrivateKey, error) {
+	testKeys.Lock()
+	defer testKeys.Unlock()
+	if key := testKeys.made[tenancy]; key != nil {
+		return key, nil
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	testKeys.made[tenancy] = key
+	return key, err
+}
 
 // ForTest builds a stage with fast machines for one test. At the end of the
 // test it closes it, and fails the test if anybody asked for something outside
 // the simulated clouds.
 func ForTest(t testing.TB, o Options) *Stage {
 	t.Helper()
-	o.Dir = t.TempDir()
+	o.Dir, o.Key = t.TempDir(), testKey
 	if o.Driver == nil {
 		o.Driver = &machine.Fast{}
 	}
