@@ -1,0 +1,169 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/simnet"
+)
+
+const (
+	simRegion  = "eu-frankfurt-1" // three availability domains
+	prodRegion = "sa-saopaulo-1"  // one
+)
+
+// idle starts machines that do nothing but exist.
+type idle struct{}
+
+type idleMachine struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func (idle) Start(context.Context, machine.Spec) (machine.Machine, error) {
+	return &idleMachine{done: make(chan struct{})}, nil
+}
+
+func (m *idleMachine) Shutdown(context.Context) error { return m.Kill() }
+func (m *idleMachine) Kill() error                    { m.once.Do(func() { close(m.done) }); return nil }
+func (m *idleMachine) Done() <-chan struct{}          { return m.done }
+func (m *idleMachine) Console() []byte                { return nil }
+
+// simTenancies are made once, since RSA keys take long.
+var simTenancies = sync.OnceValue(func() [3]*ocisim.Tenancy {
+	var all [3]*ocisim.Tenancy
+	for i, at := range []struct{ name, region string }{{"build", simRegion}, {"production", prodRegion}, {"neighbour", simRegion}} {
+		var err error
+		if all[i], err = ocisim.NewTenancy(at.name, at.region); err != nil {
+			panic(err)
+		}
+	}
+	return all
+})
+
+// sim is a whole simulated cloud behind memory, so that it lives inside a
+// bubble of testing/synctest too.
+type sim struct {
+	*ocisim.Cloud
+	build, production, neighbour *ocisim.Tenancy
+	base                         ocisim.BaseImage // of the build tenancy
+	mine, theirs                 string           // the images' OCIDs
+	http                         *http.Client
+}
+
+// simOptions changes what the cloud is like.
+type simOptions struct {
+	base   func(*ocisim.BaseImage)
+	config func(*ocisim.Config)
+	faults []ocisim.Fault
+	wrap   func(http.Handler) http.Handler
+}
+
+func newSim(t *testing.T, o simOptions) *sim {
+	t.Helper()
+	s := &sim{}
+	for i, p := range []**ocisim.Tenancy{&s.build, &s.production, &s.neighbour} {
+		own := *simTenancies()[i] // a copy, as tests change limits
+		own.Limits = map[string]int64{}
+		*p = &own
+	}
+	dir := t.TempDir()
+	disk := filepath.Join(dir, "base.qcow2")
+	if err := machine.FastDisk(disk, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.base = ocisim.BaseImage{Name: "debian", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: disk, Tenancy: "build"}
+	if o.base != nil {
+		o.base(&s.base)
+	}
+	cfg := ocisim.Config{
+		Tenancies: []*ocisim.Tenancy{s.build, s.production, s.neighbour}, Driver: idle{}, WorkDir: dir,
+		Images: []ocisim.BaseImage{s.base, {Name: "theirs", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: disk, Tenancy: "neighbour"}},
+	}
+	if o.config != nil {
+		o.config(&cfg)
+	}
+	var err error
+	if s.Cloud, err = ocisim.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddFaults(o.faults...); err != nil {
+		t.Fatal(err)
+	}
+	var front http.Handler = s.Cloud
+	if o.wrap != nil {
+		front = o.wrap(front)
+	}
+	s.http = simnet.Pipe(front)
+	s.mine, s.theirs = s.ImageID(s.build, simRegion, "debian"), s.ImageID(s.neighbour, simRegion, "theirs")
+	t.Cleanup(func() {
+		s.http.CloseIdleConnections()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// client is the product's client for a tenancy.
+func (s *sim) client(t *testing.T, of *ocisim.Tenancy) *Client {
+	t.Helper()
+	c, err := NewClient(Credentials{
+		Tenancy: of.ID, User: of.UserID, Fingerprint: of.Fingerprint(), KeyPEM: of.PrivateKeyPEM(), Region: of.HomeRegion,
+	}, Options{HTTP: s.http})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// newBuild is a build of the build tenancy.
+func (s *sim) newBuild(t *testing.T, change func(*BuildConfig)) *Build {
+	b := buildOver(s.client(t, s.build), func(c *BuildConfig) {
+		c.Compartment, c.ImageCompartment, c.BaseImage, c.Subnet = s.build.CompartmentID, s.build.CompartmentID, s.mine, s.build.SubnetID(simRegion)
+		c.InstanceTimeout, c.ImageTimeout = 5*time.Minute, time.Hour
+		if change != nil {
+			change(c)
+		}
+	})
+	b.owner = owner.NewBuild(time.Now(), 8*time.Hour)
+	return b
+}
+
+// rewrite changes the bodies of good replies to requests whose path contains
+// part.
+func rewrite(part string, change func(body string) string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, part) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			rec := httptest.NewRecorder()
+			next.ServeHTTP(rec, r)
+			out := rec.Body.Bytes()
+			if rec.Code == http.StatusOK {
+				out = []byte(change(string(out)))
+			}
+			for k, v := range rec.Header() {
+				w.Header()[k] = v
+			}
+			w.Header().Del("Content-Length")
+			w.WriteHeader(rec.Code)
+			_, _ = bytes.NewReader(out).WriteTo(w)
+		})
+	}
+}
