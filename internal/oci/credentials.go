@@ -43,7 +43,7 @@ func (c Credentials) Secrets() []string {
 func (c Credentials) pem() string {
 	p := strings.TrimSpace(c.KeyPEM)
 	if !strings.Contains(p, "\n") {
-		p = strings.ReplaceAll(p, `\n`, "\n")
+		p = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n").Replace(p)
 	}
 	return strings.ReplaceAll(p, "\r\n", "\n") + "\n"
 }
