@@ -66,7 +66,7 @@ func arrows() map[string][]string {
 		"internal/goss":               {},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
-		"internal/sshkey":             {"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh"},
+		"internal/sshkey":             {"github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
 		"internal/mask":               {"github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/tmpl":               {},
 

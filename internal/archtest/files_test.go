@@ -26,11 +26,11 @@ var (
 	headerLines = []string{"Copyright (c) The packer-plugin-armfree Authors", "SPDX-License-Identifier: MPL-2.0"}
 
 	// homes finds folders of people's machines. Those of the users that a
-	// machine on a cloud begins with are no one's.
+	// machine on a cloud begins with are no one's, and nor is that of "me".
 	homes      = regexp.MustCompile(`(?:^|[\s"'=:(\x60])/(home|Users|work)/([A-Za-z0-9._-]+)`)
 	partOfName = regexp.MustCompile(`^[A-Za-z0-9._-]`)
 
-	cloudUser = []string{"debian", "ubuntu", "opc", "admin", "ec2-user"}
+	cloudUser = []string{"debian", "ubuntu", "opc", "admin", "ec2-user", "me"}
 )
 
 // source code, as far as it can say under which licence it is

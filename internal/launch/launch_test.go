@@ -23,7 +23,7 @@ type world struct {
 	// answer decides what the nth launch comes to.
 	answer func(n int, o capacity.Offer) fate
 	n      int
-	lags   bool // lists do not show machines yet
+	lags   bool              // lists do not show machines yet
 	alive  map[string]string // id -> token
 	most   int               // machines that were alive at the same time
 	tokens []string

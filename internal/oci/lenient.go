@@ -124,7 +124,7 @@ type body struct {
 // Read says why the connection was closed, if it was us.
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() != nil {
 		err = b.ctx.Err()
 	}
 	return n, err

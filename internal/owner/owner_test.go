@@ -39,7 +39,8 @@ func TestTagsNeverReplaceTheUsers(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	b := NewBuild(time.Now(), time.Hour)
-	if b.Token("a", "b") != b.Token("a", "b") {
+	first := b.Token("a", "b")
+	if again := b.Token("a", "b"); again != first {
 		t.Error("the same request has two tokens")
 	}
 	seen := map[string]bool{}

@@ -164,10 +164,10 @@ func TestBadDays(t *testing.T) {
 			}
 			in := settings(s)
 			for k, v := range tt.change {
-				switch {
-				case v == "FOREIGN":
+				switch v {
+				case "FOREIGN":
 					v = s.Foreign
-				case v == "BUILD":
+				case "BUILD":
 					v = s.Build.CompartmentID
 				}
 				switch k {
