@@ -311,7 +311,6 @@ func packageDoc(f *ast.File) string {
 // The rules above look at imports of this module's own files; what those
 // import in turn is part of the plugin too.
 func TestLinked(t *testing.T) {
-	root, _ := repository(t)
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", ".")
 	cmd.Dir = root
 	out, err := cmd.Output()

@@ -55,7 +55,7 @@ func rules() []rule {
 }
 
 func TestRepository(t *testing.T) {
-	_, repo := repository(t)
+	repo := repository(t)
 	for _, r := range rules() {
 		t.Run(r.name, func(t *testing.T) {
 			for _, w := range r.apply(repo, r.exceptions) {
@@ -138,7 +138,7 @@ func TestWalk(t *testing.T) {
 
 // A file that is committed although .gitignore names it is checked as well.
 func TestRepositoryIsSeen(t *testing.T) {
-	_, repo := repository(t)
+	repo := repository(t)
 	var names []string
 	for _, f := range repo.files {
 		names = append(names, f.path)

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -81,41 +82,42 @@ func load(fsys fs.FS, paths []string) (*tree, error) {
 	return t, nil
 }
 
-// repository is this repository as it stands: what git would commit and what
-// it knows already. Without git, the former.
-func repository(t *testing.T) (root string, r *tree) {
-	t.Helper()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
-		t.Fatal(err)
-	}
+// checkout is this repository as it stands: what git would commit and what it
+// knows already; without git, the former. It is read once, and never changed.
+var checkout = sync.OnceValues(func() (*tree, error) {
 	fsys := os.DirFS(root)
 	paths, err := walk(fsys)
 	if err != nil {
+		return nil, err
+	}
+	paths = append(paths, tracked(root)...)
+	slices.Sort(paths)
+	return load(fsys, slices.Compact(paths))
+})
+
+// root is where the repository begins, seen from here.
+const root = "../.."
+
+func repository(t *testing.T) *tree {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
 		t.Fatal(err)
 	}
-	paths = append(paths, tracked(t, root)...)
-	slices.Sort(paths)
-	r, err = load(fsys, slices.Compact(paths))
+	r, err := checkout()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return root, r
+	return r
 }
 
 // tracked lists the files that git knows, and nothing where there is no git.
 // It finds what walk does not: ignored files that were committed by force.
-func tracked(t *testing.T, root string) []string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached")
+func tracked(root string) []string {
+	cmd := exec.Command("git", "ls-files", "-z", "--cached")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
-		t.Logf("git does not list the files of this repository (%v): only those are checked that it would not ignore", err)
-		return nil
+		return nil // then only those files are checked that git would not ignore
 	}
 	return strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 })
 }
