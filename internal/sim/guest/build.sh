@@ -24,7 +24,8 @@ set -euo pipefail
 
 readonly SUITE=bookworm
 readonly IMAGE=debian-12-arm64.qcow2
-readonly ROOT_MB=2040 ESP_MB=7 # with 1 MB before them, 2 GiB in all; cloud-init grows the root file system on larger disks
+# With a megabyte before and behind them 2 GiB in all; cloud-init grows the root file system on larger disks.
+readonly ESP_MB=63 ROOT_MB=1983
 
 # What is in the image, beside the minimal base: what Debian's own genericcloud image has, without the editors.
 readonly PACKAGES=(
@@ -120,7 +121,7 @@ outer() {
   mv "$work/pool" "$out/pool"
   printf '%s\n' "$hash" >"$work/stamp"
   mv "$work/stamp" "$out/stamp"
-  say "done in $((SECONDS - began)) s: $out/$IMAGE, $(du -m "$out/$IMAGE" | cut -f1) MB, $(ls "$out/pool" | grep -c '\.deb$') packages in the pool"
+  say "done in $((SECONDS - began)) s: $out/$IMAGE, $(du -m "$out/$IMAGE" | cut -f1) MB, $(find "$out/pool" -name '*.deb' | wc -l) packages in the pool"
 }
 
 cleanup() {
@@ -165,8 +166,14 @@ export APT_CONFIG="\$MMDEBSTRAP_APT_CONFIG"
 apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::Archives="$work/pool" -o APT::Sandbox::User=root install ${POOL[*]}
 EOF_HOOK
   chmod 755 "$work/pool-hook"
-  # Before the kernel is installed: /vmlinuz and /initrd.img are to follow it.
-  printf '#!/bin/sh\nset -eu\nmkdir -p "$1/etc"\necho "do_symlinks = yes" >"$1/etc/kernel-img.conf"\n' >"$work/setup-hook"
+  # Before the kernel is installed: /vmlinuz and /initrd.img are to follow it, and nothing hibernates.
+  cat >"$work/setup-hook" <<'EOF_HOOK'
+#!/bin/sh
+set -eu
+mkdir -p "$1/etc/initramfs-tools/conf.d"
+echo 'do_symlinks = yes' >"$1/etc/kernel-img.conf"
+echo 'RESUME=none' >"$1/etc/initramfs-tools/conf.d/resume"
+EOF_HOOK
   chmod 755 "$work/setup-hook"
   mmdebstrap --quiet --mode=root --architectures=arm64 --variant=minbase --components=main \
     --include="$include" \
@@ -178,6 +185,7 @@ EOF_HOOK
     --setup-hook="$work/setup-hook \"\$1\"" \
     --customize-hook="$work/pool-hook" \
     "$SUITE" "$root" "$sources"
+  # shellcheck disable=SC2016
   chroot "$root" dpkg-query -W -f '${Package} ${Version}\n' >"$work/packages.txt"
 }
 
@@ -256,7 +264,12 @@ network: {config: disabled}
 apt: {preserve_sources_list: true}
 locale: C.UTF-8
 ssh_genkeytypes: [ed25519, ecdsa]
+grub_dpkg: {enabled: false}
 E
+
+  # Nothing here is on LVM, and no foreign program formats are run.
+  chroot "$root" systemctl -q disable e2scrub_reap.service e2scrub_all.timer
+  chroot "$root" systemctl -q mask systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
 
   # No identity: cloud-init makes the host keys, systemd the machine id.
   rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/var/lib/systemd/random-seed"
@@ -288,12 +301,15 @@ label: gpt
 start=$((esp_at * 2048)), size=$((ESP_MB * 2048)), type=U, name=ESP
 start=$((root_at * 2048)), size=$((ROOT_MB * 2048)), type=B921B045-1DF0-41C3-AF44-4C6F280D3FAE, name=root
 E
-  mkfs.vfat -F 16 -s 1 -n ESP --offset $((esp_at * 2048)) "$disk" $((ESP_MB * 1024)) >/dev/null
+  # GRUB's own words, not this script's.
+  # shellcheck disable=SC2016
   printf 'search.fs_uuid %s root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n' "$root_uuid" >"$work/esp.cfg"
-  local esp=$disk@@${esp_at}M
-  mmd -i "$esp" ::/EFI ::/EFI/BOOT ::/EFI/debian
-  mcopy -i "$esp" "$grub" ::/EFI/BOOT/BOOTAA64.EFI
-  mcopy -i "$esp" "$work/esp.cfg" ::/EFI/debian/grub.cfg
+  truncate -s "${ESP_MB}M" "$work/esp"
+  mkfs.vfat -F 16 -s 2 -n ESP "$work/esp" >/dev/null
+  mmd -i "$work/esp" ::/EFI ::/EFI/BOOT ::/EFI/debian
+  mcopy -i "$work/esp" "$grub" ::/EFI/BOOT/BOOTAA64.EFI
+  mcopy -i "$work/esp" "$work/esp.cfg" ::/EFI/debian/grub.cfg
+  dd if="$work/esp" of="$disk" bs=1M seek=$esp_at conv=notrunc,sparse status=none
   # Features that GRUB 2.06 cannot read are left out; nothing is left for the guest's kernel to initialise later.
   mkfs.ext4 -q -F -L root -U "$root_uuid" -O ^metadata_csum_seed,^orphan_file \
     -E "offset=$((root_at * 1048576)),lazy_itable_init=0,lazy_journal_init=0" -d "$root" "$disk" "${ROOT_MB}M"
