@@ -211,6 +211,12 @@ func TestBadDays(t *testing.T) {
 			says:   []string{"the account's limits allow none of the sizes"}, fails: true,
 		},
 		{
+			// A phantom looks like a real limit to this version; see README.
+			name:   "a limit that is reported although nothing is in use",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultLimit, Times: 1}},
+			says:   []string{"limit reached", "1 OCPU/6 GB: launched"},
+		},
+		{
 			name:   "one domain does not have the shape",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultShapeAbsent, AD: "AD-1"}, {Kind: ocisim.FaultCapacity, Times: 5}},
 			says:   []string{"AD-2", "launched"},

@@ -4,9 +4,14 @@
 package e2e
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -78,9 +83,62 @@ func TestAccLogHasNoSecrets(t *testing.T) {
 			t.Fatalf("a line of a private key was logged: %q", line)
 		}
 	}
-	if i := strings.Index(said, ".oraclecloud.com/p/"); i >= 0 {
-		t.Errorf("a pre-authenticated request was logged: %q", said[max(0, i-80):i+60])
+	if link := regexp.MustCompile(`/p/[A-Za-z0-9_+/=:-]{20,}`).FindString(said); link != "" {
+		t.Errorf("a pre-authenticated request was logged: %q", link)
 	}
+}
+
+// When the process that runs Packer is killed, Packer and its plugins go too.
+// The test binary plays that process: it starts itself.
+func TestAccKilledParent(t *testing.T) {
+	acceptance(t)
+	if dir := os.Getenv("KILLED_PARENT"); dir != "" {
+		p, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), os.Getenv("ACC_PLUGIN"), runpacker.Source, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := stage.ForTest(t, stage.Options{})
+		if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity}); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.Run(t.Context(), "testdata", s.Env(), os.Stdout, "build", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()), "pipeline.pkr.hcl")
+		return
+	}
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestAccKilledParent$", "-test.v")
+	cmd.Env = append(os.Environ(), "KILLED_PARENT="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.Contains(lines.Text(), "Attempt 2:") {
+	}
+	if running(dir) == 0 {
+		t.Error("Packer cannot be seen while it runs: this test proves nothing")
+	}
+	_ = cmd.Process.Kill()
+	_, _ = io.Copy(io.Discard, out)
+	_ = cmd.Wait()
+	for end := time.Now().Add(10 * time.Second); running(dir) > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d processes outlive the one that was killed", running(dir))
+		}
+	}
+}
+
+// running counts the processes whose home is dir.
+func running(dir string) (n int) {
+	envs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, e := range envs {
+		if b, err := os.ReadFile(e); err == nil && bytes.Contains(b, []byte("HOME="+dir)) {
+			n++
+		}
+	}
+	return n
 }
 
 // Ctrl-C at any moment of a build ends it in seconds, with nothing left.

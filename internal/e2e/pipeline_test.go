@@ -153,6 +153,37 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
+// Where it is not known how the real service behaves, the pipeline works both
+// ways.
+func TestPipelineWithEverySwitch(t *testing.T) {
+	for name, sw := range map[string]ocisim.Switches{
+		"import registers shapes":         {ImportRegistersShapes: true},
+		"counts are available":            {CountAvailable: true},
+		"work requests are late":          {WorkRequestsLate: true},
+		"failed tokens are remembered":    {RemembersFailedTokens: true},
+		"a PAR that is gone is not found": {GonePARIsNotFound: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &play{s: stage.ForTest(t, stage.Options{Switches: sw})}
+			if err := p.s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Times: 2}, ocisim.Fault{Kind: ocisim.FaultImageConflict, Times: 1}); err != nil {
+				t.Fatal(err)
+			}
+			a, err := p.build(t, p.s.Build, p.s.BaseImage, nil, func(context.Context, packersdk.Ui, packersdk.Communicator) error { return nil })
+			if err != nil {
+				t.Fatalf("%v\n%s", err, p.out.String())
+			}
+			b, err := p.copy(t, a)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, p.out.String())
+			}
+			if left := p.s.Left(a.Id(), b.Id()); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
 // Nothing becomes an image that did not prove to be right.
 func TestNoImageWithoutProof(t *testing.T) {
 	tests := []struct {

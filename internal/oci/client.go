@@ -162,3 +162,25 @@ func repeatIf(ctx context.Context, op, subject string, passing func(error) bool,
 		return true, nil
 	})
 }
+
+// repeatWithToken makes a call that creates something, in grace: a request that
+// is under way is not cut short. While its outcome is open it is repeated with
+// the same retry token. After a refusal the next one has a new token: whether
+// the service remembers a failed request by its token, and would only repeat
+// the failure, is not documented.
+func repeatWithToken(ctx context.Context, op, subject, token string, call func(ctx context.Context, token string) error) error {
+	refused := 0
+	return repeat(ctx, op, subject, func(ctx context.Context) error {
+		g, cancel := wait.Grace(ctx, requestGrace)
+		defer cancel()
+		t := token
+		if refused > 0 {
+			t = fmt.Sprintf("%s-%d", token, refused)
+		}
+		err := call(g, t)
+		if err != nil && !lost(wrap(op, subject, err)) {
+			refused++
+		}
+		return err
+	})
+}

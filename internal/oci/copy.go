@@ -46,10 +46,8 @@ func (x *Exporter) Describe(ctx context.Context, id string) (cloud.Image, error)
 // Export implements imagecopy.Source. The image is written through a link and
 // not by bucket and name, which works for every kind of credentials.
 func (x *Exporter) Export(ctx context.Context, id string, to cloud.Link, token string) (job string, err error) {
-	err = repeat(ctx, "export image", id, func(ctx context.Context) error {
-		g, cancel := wait.Grace(ctx, requestGrace)
-		defer cancel()
-		r, err := x.compute.ExportImage(shield(g), core.ExportImageRequest{
+	err = repeatWithToken(ctx, "export image", id, token, func(ctx context.Context, token string) error {
+		r, err := x.compute.ExportImage(shield(ctx), core.ExportImageRequest{
 			ImageId: &id,
 			ExportImageDetails: core.ExportImageViaObjectStorageUriDetails{
 				DestinationUri: &to.URL, ExportFormat: core.ExportImageDetailsExportFormatOci,

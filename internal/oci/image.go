@@ -36,10 +36,8 @@ func (b *Build) StartImage(ctx context.Context, machine, token string) (string, 
 // createImage asks for an image. The retry token makes it safe to ask again,
 // which "Conflict with another image operation, try again later" asks for.
 func (c *Client) createImage(ctx context.Context, token string, d core.CreateImageDetails) (id string, work *string, err error) {
-	err = repeat(ctx, "create image", text(d.DisplayName), func(ctx context.Context) error {
-		g, cancel := wait.Grace(ctx, requestGrace)
-		defer cancel()
-		r, err := c.compute.CreateImage(shield(g), core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()})
+	err = repeatWithToken(ctx, "create image", text(d.DisplayName), token, func(ctx context.Context, token string) error {
+		r, err := c.compute.CreateImage(shield(ctx), core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()})
 		if err == nil && r.Id == nil {
 			err = errNoAnswer
 		}

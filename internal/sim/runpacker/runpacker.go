@@ -3,10 +3,12 @@
 
 // Package runpacker runs the real Packer with a plugin that was just built, in
 // an environment of its own: no file of the user's is read or written, no
-// variable of the user's reaches it, and what it starts ends with it.
+// variable of the user's reaches it, and what it starts ends with it, and with
+// this process, however that ends.
 package runpacker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,9 +47,9 @@ func Install(ctx context.Context, binary, plugin, source, dir string) (*Packer, 
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
 		return nil, err
 	}
-	cmd := p.command(ctx, dir, nil, "plugins", "install", "--path", plugin, source)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("packer plugins install: %w\n%s", err, out)
+	var out bytes.Buffer
+	if err := p.Run(ctx, dir, nil, &out, "plugins", "install", "--path", plugin, source); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, &out)
 	}
 	return p, nil
 }
@@ -55,7 +57,7 @@ func Install(ctx context.Context, binary, plugin, source, dir string) (*Packer, 
 // command is one invocation of Packer in dir, with env on top of the private
 // environment.
 func (p *Packer) command(ctx context.Context, dir string, env []string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, p.binary, args...)
+	cmd := guarded(ctx, p.binary, args)
 	cmd.Dir = dir
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"),
@@ -67,7 +69,6 @@ func (p *Packer) command(ctx context.Context, dir string, env []string, args ...
 		"CHECKPOINT_DISABLE=1",
 		"PACKER_NO_COLOR=1",
 	}, env...)
-	ownGroup(cmd)
 	// A cancel is Ctrl-C: Packer and its plugins get SIGINT, as from a
 	// terminal, and time to clean up before they are killed.
 	cmd.Cancel = func() error { return interruptGroup(cmd) }
@@ -80,7 +81,12 @@ func (p *Packer) command(ctx context.Context, dir string, env []string, args ...
 func (p *Packer) Run(ctx context.Context, dir string, env []string, out io.Writer, args ...string) error {
 	cmd := p.command(ctx, dir, env, args...)
 	cmd.Stdout, cmd.Stderr = out, out
-	err := cmd.Run()
+	release, err := guard(cmd)
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = cmd.Run()
 	killGroup(cmd) // whatever outlived it
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err)

@@ -35,7 +35,8 @@ func (d *demo) say(format string, args ...any) {
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp(d.cache, "demo-*")
+	d.sweep()
+	dir, err := os.MkdirTemp(d.cache, fmt.Sprintf("demo-%d-*", os.Getpid()))
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		"-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()), "-var", "capacity_interval=2s",
 		"-var", "apt_source="+stage.APTSource, "-var", "install_tailscale=false", ".")
 	if err != nil {
-		return err
+		return d.failed(s, err)
 	}
 	built := time.Now()
 	image, err := copied(filepath.Join(work, "pipeline", "manifest.json"))
@@ -90,9 +91,43 @@ func (d *demo) run(ctx context.Context) (err error) {
 	err = p.Run(ctx, filepath.Join(work, "verify"), s.ProductionEnv(image), d.out, "build",
 		"-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()), "-var", "base_image_ocid="+image, ".")
 	if err != nil {
-		return err
+		return d.failed(s, err)
 	}
 	return d.summary(s, image, start, built)
+}
+
+// failed is the error of a build that did not end well. It must not have left
+// anything but images that were finished: those are said to be.
+func (d *demo) failed(s *stage.Stage, err error) error {
+	var finished []string
+	for _, t := range s.Cloud.Inventory().Tenancies {
+		for _, r := range t.Regions {
+			for _, i := range r.Images {
+				if i.State == "AVAILABLE" && i.FreeformTags["armfree-state"] == "" {
+					finished = append(finished, i.ID)
+				}
+			}
+		}
+	}
+	if left := s.Left(finished...); len(left) > 0 {
+		return fmt.Errorf("%w, %w:\n%s", err, errLeft, strings.Join(left, "\n"))
+	}
+	return err
+}
+
+// sweep removes the folders of demos that were killed: their names carry the
+// number of a process that is no more.
+func (d *demo) sweep() {
+	dirs, _ := filepath.Glob(filepath.Join(d.cache, "demo-*-*")) // the pattern is well formed
+	for _, dir := range dirs {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "demo-%d-", &pid); err != nil {
+			continue
+		}
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); os.IsNotExist(err) {
+			_ = os.RemoveAll(dir) // the next demo tries again
+		}
+	}
 }
 
 // mkdir makes a folder below dir, which nobody else uses.

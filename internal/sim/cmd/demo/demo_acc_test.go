@@ -59,10 +59,13 @@ func leftBehind(t *testing.T, d *demo) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline") // empty where there is no /proc
+	// Every child has the folder in its arguments or in its environment.
+	procs, _ := filepath.Glob("/proc/[0-9]*") // empty where there is no /proc
 	for _, p := range procs {
-		if b, err := os.ReadFile(p); err == nil && bytes.Contains(b, []byte(d.cache)) {
-			left = append(left, string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})))
+		args, _ := os.ReadFile(filepath.Join(p, "cmdline")) // it may be gone by now
+		env, _ := os.ReadFile(filepath.Join(p, "environ"))
+		if bytes.Contains(args, []byte(d.cache)) || bytes.Contains(env, []byte(d.cache)) {
+			left = append(left, p+": "+string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
 		}
 	}
 	return left

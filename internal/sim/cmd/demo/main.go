@@ -37,10 +37,10 @@ func main() {
 	start := time.Now()
 	err := d.run(ctx)
 	switch {
-	case ctx.Err() != nil:
-		fmt.Fprintf(os.Stderr, "demo: interrupted; everything it started has ended\n")
+	case errors.Is(err, context.Canceled) && !errors.Is(err, errLeft):
+		fmt.Fprintf(os.Stderr, "demo: interrupted after %s; nothing is left in either tenancy, and what it started has ended\n", time.Since(start).Round(time.Second))
 		os.Exit(130)
-	case errors.Is(err, errLeft), err != nil:
+	case err != nil:
 		fmt.Fprintf(os.Stderr, "demo: failed after %s: %v\n", time.Since(start).Round(time.Second), err)
 		os.Exit(1)
 	}
