@@ -167,3 +167,21 @@ func rewrite(part string, change func(body string) string) func(http.Handler) ht
 		})
 	}
 }
+
+// hanging lets the first POST have its effect and never answers it.
+type hanging struct{ once sync.Once }
+
+func (h *hanging) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			h.once.Do(func() {
+				next.ServeHTTP(httptest.NewRecorder(), r)
+				<-r.Context().Done()
+			})
+			if r.Context().Err() != nil {
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
