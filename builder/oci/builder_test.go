@@ -315,6 +315,41 @@ func TestProvisionerFailureLeavesNothing(t *testing.T) {
 	}
 }
 
+// With -on-error=ask a phase that failed can be run again; the build then never
+// has two machines or two images.
+func TestAskAndRetry(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	if err := s.Cloud.AddFaults(
+		ocisim.Fault{Kind: ocisim.FaultStatus, Op: "ListVnicAttachments", Status: 400, Code: "InvalidParameter", Message: "no", Times: 1},
+		ocisim.Fault{Kind: ocisim.FaultStatus, Op: "UpdateImage", Status: 400, Code: "InvalidParameter", Message: "no", Times: 1},
+	); err != nil {
+		t.Fatal(err)
+	}
+	in := settings(s)
+	in["packer_on_error"] = "ask"
+	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client()}
+	if _, _, err := b.Prepare(in); err != nil {
+		t.Fatal(err)
+	}
+	var out output
+	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, hook(touch))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if n := s.Cloud.CountRequests("LaunchInstance"); n != 2 {
+		t.Errorf("%d launches", n)
+	}
+	if left := s.Left(a.Id()); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, out.String())
+	}
+}
+
+// retry is a user who always says so.
+type retry struct{}
+
+func (retry) ReadString() (string, error) { return "r", nil }
+func (retry) Close() error                { return nil }
+
 // A build that is cancelled at any request ends soon, with nothing left.
 func TestCancelAnywhere(t *testing.T) {
 	s := stage.ForTest(t, stage.Options{})

@@ -74,6 +74,15 @@ func (m *Masker) Add(secrets ...string) {
 	m.swap = strings.NewReplacer(pairs...)
 }
 
+// AddURL makes a URL known that is a secret, whole and as a path: what is said
+// of a request often lacks its host.
+func (m *Masker) AddURL(secret string) {
+	m.Add(secret)
+	if u, err := url.Parse(secret); err == nil {
+		m.Add(u.Path, u.EscapedPath(), u.RequestURI())
+	}
+}
+
 // AddVariables makes the values of Packer's sensitive variables known.
 func (m *Masker) AddVariables(sensitive []string, values map[string]string) {
 	for _, name := range sensitive {

@@ -76,3 +76,13 @@ type yes struct{}
 
 func (yes) ReadString() (string, error) { return "y", nil }
 func (yes) Close() error                { return nil }
+
+func TestURLIsMaskedWithoutItsHost(t *testing.T) {
+	var m Masker
+	m.AddURL("https://objectstorage.eu-frankfurt-1.oraclecloud.com/p/a%2Bb-c_d/n/ns/b/bkt/o/image.oci")
+	for _, s := range []string{"GET /p/a%2Bb-c_d/n/ns/b/bkt/o/image.oci: 404", "no /p/a+b-c_d/n/ns/b/bkt/o/image.oci"} {
+		if got := m.Text(s); strings.Contains(got, "b-c_d") {
+			t.Errorf("%q is not masked", got)
+		}
+	}
+}

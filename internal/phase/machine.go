@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -34,6 +35,7 @@ type FindMachine struct {
 	Address string
 
 	made []string // every machine that exists because of us
+	runs int
 }
 
 // Name implements Phase.
@@ -41,6 +43,11 @@ func (p *FindMachine) Name() string { return "find a machine" }
 
 // Run implements Phase.
 func (p *FindMachine) Run(ctx context.Context) error {
+	// A second run (-on-error=ask) must not find a second machine.
+	if err := p.Undo(ctx, nil); err != nil {
+		return err
+	}
+	p.runs++
 	offers, err := p.Plan(ctx)
 	if err != nil {
 		return err
@@ -51,7 +58,7 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		Cloud:  p.Cloud,
 		Offers: offers,
 		Policy: capacity.Policy{Interval: p.Interval, Round: p.Round, Deadline: start.Add(p.Timeout), Retries: 2},
-		Token:  p.Token,
+		Token:  func(parts ...string) string { return p.Token(append(parts, strconv.Itoa(p.runs))...) },
 		Say:    func(f string, a ...any) { p.UI.Sayf(f, a...) },
 		Made:   func(id string) { p.made = append(p.made, id) },
 		Gone:   p.gone,
@@ -108,7 +115,11 @@ type MakeImage struct {
 	ID string
 
 	token string
+	runs  int
 }
+
+// errAgain is why an unfinished image goes before another one is asked for.
+var errAgain = errors.New("another image is asked for")
 
 // lookupGrace is how long an image whose reply was lost is looked for after a
 // cancel.
@@ -119,9 +130,15 @@ func (p *MakeImage) Name() string { return "make an image" }
 
 // Run implements Phase.
 func (p *MakeImage) Run(ctx context.Context) error {
+	// A second run (-on-error=ask) is not to be answered with what the first
+	// one made.
+	if err := p.Undo(ctx, errAgain); err != nil {
+		return err
+	}
+	p.runs++
 	start := time.Now()
 	p.UI.Sayf("Making an image of %s", p.Machine.ID)
-	p.token = p.Token("image", p.Machine.ID)
+	p.token = p.Token("image", p.Machine.ID, strconv.Itoa(p.runs))
 	if err := p.start(ctx); err != nil {
 		return err
 	}
@@ -165,5 +182,6 @@ func (p *MakeImage) Undo(ctx context.Context, failed error) error {
 	if err := p.Cloud.DeleteImage(ctx, p.ID); err != nil {
 		return fmt.Errorf("image %s could not be deleted, please do so by hand: %w", p.ID, err)
 	}
+	p.ID = ""
 	return nil
 }

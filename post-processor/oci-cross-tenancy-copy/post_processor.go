@@ -142,7 +142,7 @@ func (p *PostProcessor) plan(image string, ui packersdk.Ui) (*imagecopy.Copy, er
 		Destinations: dests,
 		Image:        image, Name: c.DestImageName, Object: object, Owner: id,
 		LinkLife: life, Cleanup: c.CleanupTimeout,
-		Say: ui.Sayf, Warn: ui.Errorf, Secret: func(s string) { p.Mask.Add(s) },
+		Say: ui.Sayf, Warn: ui.Errorf, Secret: p.Mask.AddURL,
 	}, nil
 }
 
