@@ -106,7 +106,8 @@ func TestAccKilledParent(t *testing.T) {
 	}
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestAccKilledParent$", "-test.v")
-	cmd.Env = append(os.Environ(), "KILLED_PARENT="+dir)
+	// What the killed process leaves in its temporary folder goes with ours.
+	cmd.Env = append(os.Environ(), "KILLED_PARENT="+dir, "TMPDIR="+t.TempDir())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

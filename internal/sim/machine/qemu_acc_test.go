@@ -31,7 +31,7 @@ func guest(t *testing.T) (image, pool string) {
 	dir := os.Getenv("ACC_GUEST")
 	image, pool = filepath.Join(dir, "debian-12-arm64.qcow2"), filepath.Join(dir, "pool")
 	if _, err := os.Stat(image); err != nil {
-		t.Skip("no guest image: run internal/sim/guest/build.sh and set ACC_GUEST to its folder")
+		t.Fatalf("no guest image: run \"make guest\" and set ACC_GUEST to its folder: %v", err)
 	}
 	if err := (&QEMU{}).Check(); err != nil {
 		t.Fatal(err)
