@@ -93,7 +93,7 @@ func TestBuild(t *testing.T) {
 		"tags": map[string]string{"team": "infra", "empty": ""}, "instance_tags": map[string]string{"a": "b"}, "instance_name": "builder-1",
 	}, func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error {
 		i := s.Cloud.Inventory().Tenancies[0].Regions[0].Instances
-		if len(i) != 1 || i[0].Name != "builder-1" || i[0].FreeformTags["a"] != "b" || i[0].FreeformTags["armfree-build"] == "" {
+		if len(i) != 1 || i[0].Name != "builder-1" || i[0].FreeformTags["a"] != "b" || !strings.HasPrefix(i[0].FreeformTags["armfree"], "build=") {
 			t.Errorf("instances: %+v", i)
 		}
 		return touch(ctx, ui, comm)
@@ -112,7 +112,7 @@ func TestBuild(t *testing.T) {
 			continue
 		}
 		tags := i.FreeformTags
-		if _, ok := tags["empty"]; i.Name != "built" || !ok || tags["team"] != "infra" || tags["armfree-state"] != "" || tags["armfree-expires"] != "" || tags["armfree-build"] == "" {
+		if _, ok := tags["empty"]; i.Name != "built" || !ok || tags["team"] != "infra" || !strings.HasPrefix(tags["armfree"], "build=") || strings.Contains(tags["armfree"], "expires=") || strings.Contains(tags["armfree"], "state=") {
 			t.Errorf("image: %+v", i)
 		}
 	}

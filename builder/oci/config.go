@@ -22,6 +22,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
@@ -81,8 +82,8 @@ type Config struct {
 	// The name of the machine while it exists. Defaults to a name that OCI
 	// makes up.
 	InstanceName string `mapstructure:"instance_name" required:"false"`
-	// Freeform tags of the machine. Values may be empty. Tags that say who made
-	// it (`armfree-...`) are added, and never replace yours.
+	// Freeform tags of the machine, at most nine. Values may be empty. One tag
+	// more, `armfree`, says which build made it and until when it is needed.
 	InstanceTags map[string]string `mapstructure:"instance_tags" required:"false"`
 	// Freeform tags of the image, like `instance_tags`.
 	Tags map[string]string `mapstructure:"tags" required:"false"`
@@ -172,7 +173,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	if len(c.ImageName) > 255 {
 		note(errors.New("image_name must not be longer than 255 characters"))
 	}
-	note(c.readUserData())
+	note(owner.CheckTags("instance_tags", c.InstanceTags), owner.CheckTags("tags", c.Tags), c.readUserData())
 	for _, d := range []struct {
 		value time.Duration
 		name  string

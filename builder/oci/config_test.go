@@ -138,6 +138,8 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"user_data": "a", "user_data_file": big}, want: "exclude each other"},
 		{set: map[string]interface{}{"user_data_file": filepath.Join(dir, "none")}, want: "user_data_file cannot be read"},
 		{set: map[string]interface{}{"user_data_file": big}, want: "OCI takes at most"},
+		{set: map[string]interface{}{"tags": map[string]string{"armfree": "x"}}, want: `tags: the key "armfree"`},
+		{set: map[string]interface{}{"instance_tags": map[string]string{"k": strings.Repeat("x", 257)}}, want: "instance_tags: a key may have"},
 		{set: map[string]interface{}{"capacity_timeout": "-1s"}, want: "capacity_timeout must not be negative"},
 		{set: map[string]interface{}{"capacity_timeuot": "1s"}, want: "capacity_timeuot"},
 	}

@@ -49,19 +49,21 @@ func (c *Client) createImage(ctx context.Context, token string, d core.CreateIma
 
 // unfinished are the tags of an image that is not yet what it should be.
 func unfinished(o owner.Build, role string, user map[string]string, token string) map[string]string {
-	t := o.Tags(role, user)
-	t[owner.KeyState], t[owner.KeyAttempt] = owner.Unfinished, token
-	return t
+	t := o.Tag(role)
+	t.Attempt, t.Unfinished = token, true
+	return t.With(user)
 }
 
 // finished are its tags when it is: it belongs to the user from then on and
 // has no expiry.
 func finished(o owner.Build, role string, user map[string]string) map[string]string {
-	t := o.Tags(role, user)
-	if _, theirs := user[owner.KeyExpires]; !theirs {
-		delete(t, owner.KeyExpires)
-	}
-	return t
+	return owner.Tag{Build: o.ID, Role: role}.With(user)
+}
+
+// madeBy says whether tags are those of what was asked for with token.
+func madeBy(tags map[string]string, token string) bool {
+	t, err := owner.ParseTag(tags[owner.Key])
+	return err == nil && t.Attempt == token
 }
 
 // FindImages implements cloud.Imager.
@@ -79,7 +81,7 @@ func (c *Client) imagesOf(ctx context.Context, compartment, token string) ([]str
 			return err
 		})
 		for _, i := range r.Items {
-			if i.FreeformTags[owner.KeyAttempt] == token && i.LifecycleState != core.ImageLifecycleStateDeleted {
+			if madeBy(i.FreeformTags, token) && i.LifecycleState != core.ImageLifecycleStateDeleted {
 				ids = append(ids, text(i.Id))
 			}
 		}

@@ -91,7 +91,7 @@ func TestCompleteImage(t *testing.T) {
 					}
 				}
 				for _, i := range s.Inventory().Tenancies[0].Regions[0].Images {
-					if i.ID == s.mine && (i.FreeformTags["team"] != "infra" || i.FreeformTags[owner.KeyBuild] != o.ID) {
+					if i.ID == s.mine && (i.FreeformTags["team"] != "infra" || !strings.Contains(i.FreeformTags[owner.Key], "build="+o.ID+" ")) {
 						t.Errorf("tags %v", i.FreeformTags)
 					}
 				}
@@ -136,7 +136,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 		image := func(id, token, state string) core.Image {
-			return core.Image{Id: &id, LifecycleState: core.ImageLifecycleStateEnum(state), FreeformTags: map[string]string{owner.KeyAttempt: token}}
+			return core.Image{Id: &id, LifecycleState: core.ImageLifecycleStateEnum(state), FreeformTags: owner.Tag{Build: "b", Role: "r", Attempt: token}.With(nil)}
 		}
 		c := wire(t, three(
 			[]core.Image{image("i-1", "other", "AVAILABLE"), image("i-2", "t", "DELETED")},
@@ -147,7 +147,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("images %q, %v, failed %t", ids, err, failed)
 		}
 		instance := func(id, token, state string) core.Instance {
-			return core.Instance{Id: &id, LifecycleState: core.InstanceLifecycleStateEnum(state), FreeformTags: map[string]string{owner.KeyAttempt: token}}
+			return core.Instance{Id: &id, LifecycleState: core.InstanceLifecycleStateEnum(state), FreeformTags: owner.Tag{Build: "b", Role: "r", Attempt: token}.With(nil)}
 		}
 		failed = false
 		b := buildOver(wire(t, three(

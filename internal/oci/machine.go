@@ -92,13 +92,13 @@ func (b *Build) workOf(id string) string {
 
 // Launch implements cloud.Launcher with exactly one request.
 func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
-	tags := b.owner.Tags(owner.RoleInstance, b.cfg.InstanceTags)
-	tags[owner.KeyAttempt] = token
+	tag := b.owner.Tag(owner.RoleInstance)
+	tag.Attempt = token
 	d := core.LaunchInstanceDetails{
 		AvailabilityDomain: &o.Zone,
 		CompartmentId:      &b.cfg.Compartment,
 		Shape:              &o.Shape,
-		FreeformTags:       tags,
+		FreeformTags:       tag.With(b.cfg.InstanceTags),
 		SourceDetails:      core.InstanceSourceViaImageDetails{ImageId: &b.cfg.BaseImage, BootVolumeSizeInGBs: positive(b.cfg.DiskGB)},
 		CreateVnicDetails:  &core.CreateVnicDetails{SubnetId: &b.cfg.Subnet, AssignPublicIp: b.cfg.AssignPublicIP},
 		Metadata:           map[string]string{},
@@ -142,7 +142,7 @@ func positive(n int64) *int64 {
 func (b *Build) Find(ctx context.Context, token string) ([]string, error) {
 	var ids []string
 	err := b.eachInstance(ctx, func(i core.Instance) {
-		if i.FreeformTags[owner.KeyAttempt] == token && !ended(i.LifecycleState) {
+		if madeBy(i.FreeformTags, token) && !ended(i.LifecycleState) {
 			ids = append(ids, text(i.Id))
 		}
 	})

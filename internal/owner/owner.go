@@ -5,9 +5,9 @@
 //
 // Every resource carries who made it (this plugin), for which build, in which
 // role and until when. Whatever a lost reply or a killed process leaves behind
-// is looked up by these tags; nothing without them is ever touched. The same
-// facts travel as freeform tags where a service has tags and inside the name
-// where it has none (pre-authenticated requests).
+// is looked up by this tag; nothing without it is ever touched. The same facts
+// travel as a freeform tag where a service has tags and inside the name where it
+// has none (pre-authenticated requests).
 package owner
 
 import (
@@ -21,15 +21,94 @@ import (
 	"time"
 )
 
-// The keys of our tags. They are valid freeform tag keys on OCI and tag keys
-// on EC2.
-const (
-	KeyBuild   = "armfree-build"
-	KeyRole    = "armfree-role"
-	KeyExpires = "armfree-expires"
-	KeyState   = "armfree-state"
-	KeyAttempt = "armfree-attempt"
-)
+// Key is the key of our tag. All that we have to say is in one tag: OCI allows
+// ten freeform tags on a resource, and they are the user's.
+const Key = "armfree"
+
+// Tag is what our tag says of a resource.
+type Tag struct {
+	Build   string    // which build made it
+	Role    string    // what for
+	Expires time.Time // when it is a leftover; zero for what is to stay
+	Attempt string    // the retry token of the request that made it, if that matters
+	// Unfinished means that not everything about it has been verified yet. A
+	// finished image is never a leftover.
+	Unfinished bool
+}
+
+// String is the tag's value: "build=... role=...", at most 256 characters, which
+// is what OCI allows.
+func (t Tag) String() string {
+	s := "build=" + t.Build + " role=" + t.Role
+	if !t.Expires.IsZero() {
+		s += " expires=" + t.Expires.UTC().Format(time.RFC3339)
+	}
+	if t.Attempt != "" {
+		s += " attempt=" + t.Attempt
+	}
+	if t.Unfinished {
+		s += " state=unfinished"
+	}
+	return s
+}
+
+// ParseTag undoes String. Words that it does not know are for a later version
+// and are passed over.
+func ParseTag(value string) (t Tag, err error) {
+	for _, word := range strings.Fields(value) {
+		k, v, _ := strings.Cut(word, "=")
+		switch k {
+		case "build":
+			t.Build = v
+		case "role":
+			t.Role = v
+		case "attempt":
+			t.Attempt = v
+		case "state":
+			t.Unfinished = v == "unfinished"
+		case "expires":
+			if t.Expires, err = time.Parse(time.RFC3339, v); err != nil {
+				return Tag{}, ErrNotOurs
+			}
+		}
+	}
+	if t.Build == "" || t.Role == "" {
+		return Tag{}, ErrNotOurs
+	}
+	return t, nil
+}
+
+// With returns the user's tags and ours.
+func (t Tag) With(user map[string]string) map[string]string {
+	all := map[string]string{Key: t.String()}
+	for k, v := range user {
+		if k != Key { // CheckTags refuses it before
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// maxTags is how many freeform tags OCI allows on a resource.
+const maxTags = 10
+
+// CheckTags says why a user's tags cannot be used beside ours. option is how
+// the template calls them.
+func CheckTags(option string, user map[string]string) error {
+	var errs []error
+	if _, taken := user[Key]; taken {
+		errs = append(errs, fmt.Errorf("%s: the key %q is what this plugin finds its own things by; use another", option, Key))
+	}
+	if len(user) >= maxTags {
+		errs = append(errs, fmt.Errorf("%s: OCI allows %d freeform tags, of which this plugin needs one; there are %d", option, maxTags, len(user)))
+	}
+	for k, v := range user {
+		if len(k) == 0 || len(k) > 100 || len(v) > 256 {
+			errs = append(errs, fmt.Errorf("%s: a key may have 1 to 100 characters and a value up to 256: %q", option, k))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // What a resource is for.
 const (
@@ -38,11 +117,6 @@ const (
 	RoleExport   = "export"
 	RoleImport   = "import"
 )
-
-// Unfinished is the value of KeyState of an image about which not everything
-// has been verified yet. Past its expiry such an image is a leftover. A finished
-// image carries neither KeyState nor KeyExpires, and never is one.
-const Unfinished = "unfinished"
 
 // Build identifies one run of one component.
 type Build struct {
@@ -58,19 +132,8 @@ func NewBuild(now time.Time, life time.Duration) Build {
 	return Build{ID: id, Expires: now.Add(life).UTC().Truncate(time.Second)}
 }
 
-// Tags returns our tags for a resource in a role, on top of user's. A tag of
-// the user's own is never replaced: where the keys collide, the user's wins.
-func (b Build) Tags(role string, user map[string]string) map[string]string {
-	t := map[string]string{
-		KeyBuild:   b.ID,
-		KeyRole:    role,
-		KeyExpires: b.Expires.Format(time.RFC3339),
-	}
-	for k, v := range user {
-		t[k] = v
-	}
-	return t
-}
+// Tag is the tag of a resource in a role, which expires with the build.
+func (b Build) Tag(role string) Tag { return Tag{Build: b.ID, Role: role, Expires: b.Expires} }
 
 // Name is the name of a resource that cannot carry tags.
 func (b Build) Name(role string) string {

@@ -4,6 +4,8 @@
 package owner
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,17 +25,49 @@ func TestNameRoundTrip(t *testing.T) {
 	}
 }
 
-func TestTagsNeverReplaceTheUsers(t *testing.T) {
+func TestTag(t *testing.T) {
 	b := NewBuild(time.Now(), time.Hour)
-	got := b.Tags(RoleInstance, map[string]string{"Name": "mine", KeyRole: "theirs", "empty": ""})
-	if got["Name"] != "mine" || got[KeyRole] != "theirs" || got[KeyBuild] != b.ID {
-		t.Errorf("tags: %v", got)
+	want := b.Tag(RoleImage)
+	want.Attempt, want.Unfinished = b.Token("x"), true
+	all := want.With(map[string]string{"Name": "mine", "empty": ""})
+	if v, ok := all["empty"]; len(all) != 3 || all["Name"] != "mine" || !ok || v != "" {
+		t.Errorf("tags: %v", all)
 	}
-	if v, ok := got["empty"]; !ok || v != "" {
-		t.Error("an empty tag value was lost")
+	if n := len(all[Key]); n > 256 {
+		t.Errorf("a value of %d characters", n)
 	}
-	if _, err := time.Parse(time.RFC3339, got[KeyExpires]); err != nil {
+	got, err := ParseTag(all[Key] + " later=word")
+	if err != nil || got != want {
+		t.Errorf("%q gives %+v, %v, want %+v", all[Key], got, err, want)
+	}
+	stays, err := ParseTag(Tag{Build: "b", Role: RoleImage}.String())
+	if err != nil || !stays.Expires.IsZero() || stays.Unfinished {
+		t.Errorf("a finished image: %+v, %v", stays, err)
+	}
+	for _, foreign := range []string{"", "yes", "build=x", "role=image", "build=x role=image expires=tomorrow"} {
+		if got, err := ParseTag(foreign); err == nil {
+			t.Errorf("%q is not ours, but taken: %+v", foreign, got)
+		}
+	}
+}
+
+func TestCheckTags(t *testing.T) {
+	nine, ten := map[string]string{}, map[string]string{}
+	for i := range 10 {
+		if i < 9 {
+			nine[fmt.Sprint(i)] = ""
+		}
+		ten[fmt.Sprint(i)] = ""
+	}
+	if err := CheckTags("tags", nine); err != nil {
 		t.Error(err)
+	}
+	for name, bad := range map[string]map[string]string{
+		"OCI allows 10": ten, `the key "armfree"`: {Key: "x"}, "a value up to 256": {"k": strings.Repeat("x", 257)}, "1 to 100": {strings.Repeat("x", 101): ""},
+	} {
+		if err := CheckTags("tags", bad); err == nil || !strings.Contains(err.Error(), "tags: ") || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

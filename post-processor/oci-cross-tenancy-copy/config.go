@@ -20,6 +20,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
@@ -48,8 +49,8 @@ type Destination struct {
 	// `PROD_OCI_COMPARTMENT_OCID` if the tenancy is the environment's too, else
 	// to the tenancy.
 	CompartmentOCID string `mapstructure:"compartment_ocid" required:"false"`
-	// Freeform tags of the new image. An export carries no tags: name those
-	// that the copy is to have.
+	// Freeform tags of the new image, at most nine. An export carries no tags:
+	// name those that the copy is to have.
 	Tags map[string]string `mapstructure:"tags" required:"false"`
 	// Shapes on which the new image must be able to start. They are added to it
 	// and verified: an import does not bring them along. Defaults to
@@ -132,6 +133,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		}
 		d.credentials, bad = d.Access.Prepare(block, "PROD_")
 		note(bad...)
+		note(owner.CheckTags(block+"tags", d.Tags))
 		if d.CompartmentOCID == "" {
 			d.CompartmentOCID = d.TenancyOCID
 		}

@@ -118,7 +118,7 @@ func TestCopy(t *testing.T) {
 	if len(images) != 1 {
 		t.Fatalf("images in production: %+v", images)
 	}
-	if i := images[0]; i.ID != a.Id() || i.Name != "copied" || i.State != "AVAILABLE" || i.FreeformTags["team"] != "infra" || i.FreeformTags["armfree-state"] != "" {
+	if i := images[0]; i.ID != a.Id() || i.Name != "copied" || i.State != "AVAILABLE" || i.FreeformTags["team"] != "infra" || !strings.HasPrefix(i.FreeformTags["armfree"], "build=") || strings.Contains(i.FreeformTags["armfree"], "state=") {
 		t.Errorf("image: %+v", i)
 	}
 	if err := a.Destroy(); err != nil || len(s.Left(a.Id())) > 0 || len(s.Cloud.Inventory().Tenancies[1].Regions[0].Images) != 1 {

@@ -103,7 +103,7 @@ func (d *demo) failed(s *stage.Stage, err error) error {
 	for _, t := range s.Cloud.Inventory().Tenancies {
 		for _, r := range t.Regions {
 			for _, i := range r.Images {
-				if i.State == "AVAILABLE" && i.FreeformTags["armfree-state"] == "" {
+				if i.State == "AVAILABLE" && !strings.Contains(i.FreeformTags["armfree"], "state=unfinished") {
 					finished = append(finished, i.ID)
 				}
 			}
