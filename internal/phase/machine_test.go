@@ -1,0 +1,191 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package phase
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+)
+
+var (
+	errLost = errors.New("no reply")
+	errBad  = errors.New("it broke")
+)
+
+// site is a cloud that holds machines and images by the tokens they were asked
+// for with.
+type site struct {
+	machines, images map[string]string // id -> token
+	address          error
+	start, find      error // what asking for an image, or looking for it, comes to
+	made             bool  // the image is made although start is an error
+	finish, remove   error
+	onStart          func()
+}
+
+func newSite() *site {
+	return &site{machines: map[string]string{}, images: map[string]string{}}
+}
+
+func (s *site) Launch(_ context.Context, _ capacity.Offer, token string) (string, error) {
+	id := "machine " + token
+	s.machines[id] = token
+	return id, nil
+}
+func (s *site) Find(context.Context, string) ([]string, error)  { return nil, nil }
+func (s *site) AwaitMachine(context.Context, string) error      { return nil }
+func (s *site) Classify(error) cloud.Verdict                    { return cloud.Verdict{} }
+func (s *site) Address(context.Context, string) (string, error) { return "10.0.0.1", s.address }
+func (s *site) FinishImage(context.Context, string) error       { return s.finish }
+func (s *site) Lost(err error) bool                             { return errors.Is(err, errLost) }
+func (s *site) Terminate(ctx context.Context, id string) error {
+	if s.remove == nil {
+		delete(s.machines, id)
+	}
+	return errors.Join(s.remove, ctx.Err())
+}
+
+func (s *site) StartImage(_ context.Context, _, token string) (string, error) {
+	if s.onStart != nil {
+		s.onStart()
+	}
+	id := "image " + token
+	if s.start == nil || s.made {
+		s.images[id] = token
+	}
+	if s.start != nil {
+		return "", s.start
+	}
+	return id, nil
+}
+
+func (s *site) FindImages(ctx context.Context, token string) (ids []string, err error) {
+	for id, t := range s.images {
+		if t == token {
+			ids = append(ids, id)
+		}
+	}
+	return ids, errors.Join(s.find, ctx.Err())
+}
+
+func (s *site) DeleteImage(ctx context.Context, id string) error {
+	if s.remove == nil {
+		delete(s.images, id)
+	}
+	return errors.Join(s.remove, ctx.Err())
+}
+
+// build runs the two phases and then one that comes to bad.
+func (s *site) build(ctx context.Context, bad error) (*MakeImage, string, error) {
+	u, out := ui()
+	token := func(parts ...string) string { return strings.Join(parts, " ") }
+	find := &FindMachine{
+		UI: u, Cloud: s, Token: token, Timeout: time.Hour,
+		Plan: func(context.Context) ([]capacity.Offer, error) {
+			return []capacity.Offer{{Zone: "AD-1", Shape: "A1"}}, nil
+		},
+	}
+	image := &MakeImage{UI: u, Cloud: s, Token: token, Machine: find}
+	last := &step{name: "last", log: new([]string), errs: []error{bad}}
+	err := (&Runner{UI: u, CleanupTimeout: time.Minute}).Run(ctx, find, image, last)
+	return image, out.String(), err
+}
+
+func TestMachineAndImage(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		change  func(*site)
+		last    error // of a phase after the image
+		says    []string
+		fails   bool
+		machine bool // is left
+	}{
+		{name: "all is well"},
+		{name: "the reply is lost, the image is there", change: func(s *site) { s.start, s.made = errLost, true }, says: []string{"but the image is there"}},
+		{name: "the reply is lost, there is no image", change: func(s *site) { s.start = errLost }, says: []string{"no reply"}, fails: true},
+		{name: "the reply is lost and nobody can look", change: func(s *site) { s.start, s.find = errLost, errBad }, says: []string{"no reply", "cannot be looked up: it broke"}, fails: true},
+		{name: "refused", change: func(s *site) { s.start = errBad }, says: []string{"it broke"}, fails: true},
+		{name: "the image comes to nothing", change: func(s *site) { s.finish = errBad }, says: []string{"it broke", "Deleting the unfinished image"}, fails: true},
+		{name: "a later phase fails", last: errBad, says: []string{"Deleting the unfinished image", "Terminating machine"}, fails: true},
+		{name: "no address", change: func(s *site) { s.address = errBad }, says: []string{"it broke", "Terminating machine"}, fails: true},
+		{name: "it cannot be terminated", change: func(s *site) { s.remove = errBad }, says: []string{"could not be terminated, please do so by hand: it broke"}, machine: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite()
+				if tt.change != nil {
+					tt.change(s)
+				}
+				image, said, err := s.build(t.Context(), tt.last)
+				if (err != nil) != tt.fails {
+					t.Fatalf("%v\n%s", err, said)
+				}
+				if err != nil {
+					said += err.Error()
+				}
+				for _, want := range tt.says {
+					if !strings.Contains(said, want) {
+						t.Errorf("%q is not said:\n%s", want, said)
+					}
+				}
+				if (len(s.machines) > 0) != tt.machine {
+					t.Errorf("machines left: %v", s.machines)
+				}
+				if tt.fails && len(s.images) > 0 || !tt.fails && (len(s.images) != 1 || s.images[image.ID] == "") {
+					t.Errorf("images %v, made %q", s.images, image.ID)
+				}
+			})
+		})
+	}
+}
+
+// A cancel in the middle of the request for an image still learns its id.
+func TestCancelWhileAnImageIsAskedFor(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			s := newSite()
+			s.onStart = cancel
+			if lost {
+				s.start, s.made = errLost, true
+			}
+			_, said, err := s.build(ctx, nil)
+			if !errors.Is(err, context.Canceled) || len(s.images)+len(s.machines) > 0 {
+				t.Errorf("%v, left %v %v\n%s", err, s.images, s.machines, said)
+			}
+		})
+	}
+}
+
+// A phase that is run again first removes what its first run made, and asks
+// with another token.
+func TestRunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite()
+		image, said, err := s.build(t.Context(), nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		first := image.ID
+		if err := image.Run(t.Context()); err != nil || image.ID == first || len(s.images) != 1 {
+			t.Errorf("%v; images %v", err, s.images)
+		}
+		find := image.Machine
+		for range 2 {
+			if err := find.Run(t.Context()); err != nil || len(s.machines) != 1 || s.machines[find.ID] == "" {
+				t.Errorf("%v; machines %v", err, s.machines)
+			}
+		}
+		if err := find.Undo(t.Context(), nil); err != nil || len(s.machines) > 0 {
+			t.Errorf("%v; machines %v", err, s.machines)
+		}
+	})
+}
