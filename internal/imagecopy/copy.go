@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -195,7 +196,7 @@ func (c *Copy) importAll(ctx context.Context, from cloud.Link) ([]Result, error)
 	for i, d := range c.Destinations {
 		wg.Go(func() {
 			start := time.Now()
-			id, err := c.importOne(ctx, d, from)
+			id, err := c.importOne(ctx, i, d, from)
 			if err != nil {
 				err = fmt.Errorf("destination %s: %w", d.Name(), err)
 			}
@@ -215,8 +216,8 @@ func (c *Copy) importAll(ctx context.Context, from cloud.Link) ([]Result, error)
 const lookupGrace = 20 * time.Second
 
 // importOne imports into d. A half-made image does not stay.
-func (c *Copy) importOne(ctx context.Context, d Destination, from cloud.Link) (string, error) {
-	token := c.Owner.Token("import", d.Name(), c.Image)
+func (c *Copy) importOne(ctx context.Context, n int, d Destination, from cloud.Link) (string, error) {
+	token := c.Owner.Token("import", strconv.Itoa(n), d.Name(), c.Image)
 	c.Say("Importing into %s", d.Name())
 	id, job, err := d.Import(ctx, from, c.Name, token)
 	if err != nil && d.Lost(err) {

@@ -46,6 +46,9 @@ type Loop struct {
 	// it is waited for, and Gone when it has been removed again.
 	Made func(id string)
 	Gone func(id string)
+	// Open, if set, is called with the token of a launch of which it is not clear what
+	// came of it.
+	Open func(token string)
 }
 
 // NoMachineError says that the search ended without a machine.
@@ -106,6 +109,9 @@ func (l *Loop) outlook(next capacity.Move) string {
 	return s
 }
 
+// removeLimit is how long it may take to remove a machine that did not come up.
+const removeLimit = 10 * time.Minute
+
 // resends is how often a launch whose reply was lost, and of which no machine
 // can be seen, is sent again with its own token.
 const resends = 2
@@ -127,7 +133,9 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 		return "", cloud.Verdict{}, ctx.Err() // the caller undoes what Made told
 	}
 	v = l.Cloud.Classify(err)
-	if terr := l.Cloud.Terminate(ctx, id); terr != nil {
+	c, cancel := context.WithTimeout(ctx, removeLimit)
+	defer cancel()
+	if terr := l.Cloud.Terminate(c, id); terr != nil {
 		return "", v, fmt.Errorf("machine %s did not come up (%s) and cannot be removed: %w", id, v.Reason, terr)
 	}
 	l.Gone(id)
@@ -148,6 +156,9 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 		v := l.Cloud.Classify(err)
 		if !v.Ambiguous {
 			return "", v, ctx.Err()
+		}
+		if l.Open != nil {
+			l.Open(token)
 		}
 		id, err = l.find(ctx, token)
 		if err != nil {

@@ -23,6 +23,7 @@ type world struct {
 	// answer decides what the nth launch comes to.
 	answer func(n int, o capacity.Offer) fate
 	n      int
+	open   []string
 	lags   bool              // lists do not show machines yet
 	alive  map[string]string // id -> token
 	most   int               // machines that were alive at the same time
@@ -125,6 +126,7 @@ func run(ctx context.Context, w *world) (id string, said []string, made []string
 		Token:  b.Token,
 		Say:    func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) },
 		Made:   func(id string) { made = append(made, id) },
+		Open:   func(token string) { w.open = append(w.open, token) },
 		Gone:   func(id string) { made = slices.DeleteFunc(made, func(m string) bool { return m == id }) },
 	}
 	id, _, err = l.Run(ctx)
@@ -193,6 +195,9 @@ func TestALostReplyIsNeverForgotten(t *testing.T) {
 		id, _, made, err := run(t.Context(), w)
 		if err != nil || id != "machine-1" || len(made) != 1 || w.most != 1 {
 			t.Errorf("got %q, %v; made %v, %d at once: the list lags, but the token tells", id, err, made, w.most)
+		}
+		if !slices.Equal(w.open, w.tokens[:1]) {
+			t.Errorf("told of the open tokens %q, of %q", w.open, w.tokens)
 		}
 		if len(w.tokens) != 2 || w.tokens[0] != w.tokens[1] {
 			t.Errorf("tokens %q: the second request must be the first again", w.tokens)

@@ -164,12 +164,13 @@ func repeatIf(ctx context.Context, op, subject string, passing func(error) bool,
 }
 
 // repeatWithToken makes a call that creates something, in grace: a request that
-// is under way is not cut short. While its outcome is open it is repeated with
-// the same retry token. After a refusal the next one has a new token: whether
-// the service remembers a failed request by its token, and would only repeat
-// the failure, is not documented.
+// is under way is not cut short. After a refusal the next request has a new
+// token: whether the service remembers a failed request by its token, and would
+// only repeat the failure, is not documented. Once the outcome of a request is
+// open its token stays, for it may have taken effect: a refusal that follows can
+// be the consequence of that.
 func repeatWithToken(ctx context.Context, op, subject, token string, call func(ctx context.Context, token string) error) error {
-	refused := 0
+	refused, open := 0, false
 	return repeat(ctx, op, subject, func(ctx context.Context) error {
 		g, cancel := wait.Grace(ctx, requestGrace)
 		defer cancel()
@@ -178,7 +179,11 @@ func repeatWithToken(ctx context.Context, op, subject, token string, call func(c
 			t = fmt.Sprintf("%s-%d", token, refused)
 		}
 		err := call(g, t)
-		if err != nil && !lost(wrap(op, subject, err)) {
+		switch {
+		case err == nil:
+		case lost(wrap(op, subject, err)):
+			open = true
+		case !open:
 			refused++
 		}
 		return err

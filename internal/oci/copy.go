@@ -213,10 +213,36 @@ func (b *Bucket) Share(ctx context.Context, object, name string, a cloud.Access,
 	return l, err
 }
 
-// Unshare implements imagecopy.Store.
+// Unshare implements imagecopy.Store. That a deletion finds nothing is believed
+// only if nothing is listed any more: a permission that is not there gives the
+// same answer.
 func (b *Bucket) Unshare(ctx context.Context, name string) error {
-	var ids []string
-	err := pages(func(page *string) (*string, error) {
+	ids, err := b.linksNamed(ctx, name)
+	errs := []error{err}
+	var doubt error
+	for _, id := range ids {
+		err := repeat(ctx, "delete pre-authenticated request", name, func(ctx context.Context) error {
+			_, err := b.objects.DeletePreauthenticatedRequest(shield(ctx), objectstorage.DeletePreauthenticatedRequestRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ParId: &id, RequestMetadata: once()})
+			return err
+		})
+		if missing(err) {
+			doubt = err
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	if doubt != nil {
+		left, err := b.linksNamed(ctx, name)
+		if errs = append(errs, err); len(left) > 0 {
+			errs = append(errs, doubt)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// linksNamed lists the ids of the pre-authenticated requests of a name.
+func (b *Bucket) linksNamed(ctx context.Context, name string) (ids []string, err error) {
+	err = pages(func(page *string) (*string, error) {
 		var r objectstorage.ListPreauthenticatedRequestsResponse
 		err := repeat(ctx, "list pre-authenticated requests of", b.Bucket, func(ctx context.Context) (err error) {
 			r, err = b.objects.ListPreauthenticatedRequests(shield(ctx), objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
@@ -229,17 +255,7 @@ func (b *Bucket) Unshare(ctx context.Context, name string) error {
 		}
 		return r.OpcNextPage, err
 	})
-	errs := []error{err}
-	for _, id := range ids {
-		err := repeat(ctx, "delete pre-authenticated request", name, func(ctx context.Context) error {
-			_, err := b.objects.DeletePreauthenticatedRequest(shield(ctx), objectstorage.DeletePreauthenticatedRequestRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ParId: &id, RequestMetadata: once()})
-			return err
-		})
-		if !missing(err) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
+	return ids, err
 }
 
 // Remove implements imagecopy.Store. An upload that was broken off counts as
@@ -250,10 +266,12 @@ func (b *Bucket) Remove(ctx context.Context, object string) error {
 		_, err := b.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
 		return err
 	})
-	if !missing(err) {
-		errs = append(errs, err)
+	if missing(err) {
+		if _, there, serr := b.Size(ctx, object); serr == nil && !there {
+			err = nil // it never came to be, or is gone
+		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, err)...)
 }
 
 func (b *Bucket) abortUploads(ctx context.Context, object string) error {

@@ -35,7 +35,7 @@ type Credentials struct {
 
 // Secrets lists what must never be printed.
 func (c Credentials) Secrets() []string {
-	return []string{c.KeyPEM, c.Passphrase}
+	return []string{c.KeyPEM, c.pem(), c.Passphrase}
 }
 
 // pem is the key as PEM. CI systems like to hand a multi-line secret over with

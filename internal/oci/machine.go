@@ -310,6 +310,12 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 	if err != nil && !missing(err) {
 		return err
 	}
+	if missing(err) {
+		// A permission that is not there looks like an instance that is not.
+		if i, gerr := b.instance(ctx, id); gerr == nil && !ended(i.LifecycleState) {
+			return fmt.Errorf("this user may not terminate it, it is %s: %w", i.LifecycleState, err)
+		}
+	}
 	err = wait.Loop{What: "instance " + id + " to terminate", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
 		r, err := b.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
 		if err = wrap("get instance", id, err); missing(err) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,6 +36,7 @@ type FindMachine struct {
 	Address string
 
 	made []string // every machine that exists because of us
+	open []string // tokens of launches that may have made one that nobody saw
 	runs int
 }
 
@@ -62,6 +64,7 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		Say:    func(f string, a ...any) { p.UI.Sayf(f, a...) },
 		Made:   func(id string) { p.made = append(p.made, id) },
 		Gone:   p.gone,
+		Open:   func(token string) { p.open = append(p.open, token) },
 	}
 	p.ID, p.Offer, err = loop.Run(ctx)
 	if err != nil {
@@ -94,6 +97,18 @@ func (p *FindMachine) gone(id string) {
 // Undo implements Phase: no machine outlives its build.
 func (p *FindMachine) Undo(ctx context.Context, _ error) error {
 	var errs []error
+	for _, token := range p.open {
+		ids, err := p.Cloud.Find(ctx, token)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("a launch was not confirmed and cannot be looked up; look for an instance whose tag \"armfree\" has attempt=%s: %w", token, err))
+		}
+		for _, id := range ids {
+			if !slices.Contains(p.made, id) {
+				p.made = append(p.made, id)
+			}
+		}
+	}
+	p.open = nil
 	for _, id := range p.made {
 		p.UI.Sayf("Terminating %s and its disk", id)
 		if err := p.Cloud.Terminate(ctx, id); err != nil {

@@ -56,7 +56,7 @@ type Runner struct {
 	Debug bool
 	// OnError is Packer's -on-error.
 	OnError string
-	// CleanupTimeout limits all undoing together.
+	// CleanupTimeout limits the undoing of each phase.
 	CleanupTimeout time.Duration
 }
 
@@ -118,8 +118,6 @@ func (r Runner) undo(ctx context.Context, begun []Phase, failed error) {
 		var abort abortError
 		keep = errors.As(failed, &abort) || r.OnError == Abort || r.OnError == RunCleanupSet
 	}
-	c, cancel := wait.Cleanup(ctx, r.CleanupTimeout)
-	defer cancel()
 	for i := len(begun) - 1; i >= 0; i-- {
 		p := begun[i]
 		if keep {
@@ -128,9 +126,17 @@ func (r Runner) undo(ctx context.Context, begun []Phase, failed error) {
 				continue
 			}
 		}
-		if err := p.Undo(c, failed); err != nil {
-			r.UI.Errorf("Cleanup: %v", err)
-		}
+		r.undoOne(ctx, p, failed)
+	}
+}
+
+// undoOne gives a phase a limit of its own: an image that cannot be deleted must
+// not cost the time in which the machine is terminated.
+func (r Runner) undoOne(ctx context.Context, p Phase, failed error) {
+	c, cancel := wait.Cleanup(ctx, r.CleanupTimeout)
+	defer cancel()
+	if err := p.Undo(c, failed); err != nil {
+		r.UI.Errorf("Cleanup: %v", err)
 	}
 }
 
