@@ -248,7 +248,7 @@ func TestBadDays(t *testing.T) {
 		{
 			name: "a lost reply and a list that fails", faults: []ocisim.Fault{
 				{Kind: ocisim.FaultStatusAfterEffect, Op: launch, Status: 502, Times: 1},
-				{Kind: ocisim.FaultStatus, Op: "ListInstances", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Times: 1},
+				{Kind: ocisim.FaultStatus, Op: "ListInstances", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Times: 4},
 			},
 			says: []string{"cannot be looked up"}, fails: true,
 		},
