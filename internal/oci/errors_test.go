@@ -238,17 +238,20 @@ func TestClassifyDeadInstance(t *testing.T) {
 
 func TestErrorsNeverQuoteALink(t *testing.T) {
 	const secret = "https://objectstorage.eu-frankfurt-1.oraclecloud.com/p/SECRET/n/ns/b/b/o/o"
+	want := map[string]string{"page": "the last answer was: create image: Bad Gateway (502)", "cut": "no reply: EOF"}
 	for name, reply := range map[string]http.HandlerFunc{
 		"page": sends("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 88\r\n\r\ncannot fetch " + secret),
 		"cut":  sends(""),
 	} {
-		c := wire(t, reply)
-		_, _, err := c.createImage(contextFor(t, time.Second), "t", core.CreateImageDetails{
-			CompartmentId: new("c"), ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: new(secret)},
+		synctest.Test(t, func(t *testing.T) {
+			c := wire(t, reply)
+			_, _, err := c.createImage(t.Context(), "t", core.CreateImageDetails{
+				CompartmentId: new("c"), ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: new(secret)},
+			})
+			if err == nil || strings.Contains(err.Error(), "SECRET") || !strings.Contains(err.Error(), want[name]) {
+				t.Errorf("%s: %v", name, err)
+			}
 		})
-		if err == nil || strings.Contains(err.Error(), "SECRET") {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }
 
