@@ -44,6 +44,10 @@ type Options struct {
 	Disks    ocisim.Disks
 	Delays   *ocisim.Delays
 	SSHPort  int
+	// MoreRegions are regions that the build tenancy subscribes to beside
+	// BuildRegion. Each has the base image, with an OCID of its own, and the
+	// bucket.
+	MoreRegions []string
 	// Adjust, if set, may change the tenancies before the cloud opens.
 	Adjust func(build, production *ocisim.Tenancy)
 	// Switches of the simulator.
@@ -61,11 +65,12 @@ type Stage struct {
 	Build      *ocisim.Tenancy
 	Production *ocisim.Tenancy
 	Neighbour  *ocisim.Tenancy
-	BaseImage  string // OCID in the build tenancy
+	BaseImage  string // OCID in the build tenancy and BuildRegion
 	Foreign    string // OCID of the neighbour's image, in the same region
 	CAFile     string
 
-	dir string
+	dir   string
+	bases map[string]string // OCIDs of the base image by region
 }
 
 // New builds the stage. Close it when done.
@@ -79,7 +84,7 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if s.dir, err = os.MkdirTemp(o.Dir, "stage-*"); err != nil {
 		return s, err
 	}
-	if s.Build, err = o.tenancy("build", BuildRegion); err != nil {
+	if s.Build, err = o.tenancy("build", BuildRegion, o.MoreRegions...); err != nil {
 		return s, err
 	}
 	if s.Production, err = o.tenancy("production", ProductionRegion); err != nil {
@@ -114,27 +119,39 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if s.CAFile, err = s.Net.CAFile(s.dir); err != nil {
 		return s, err
 	}
-	s.BaseImage = s.Cloud.ImageID(s.Build, BuildRegion, BaseImage)
 	s.Foreign = s.Cloud.ImageID(s.Neighbour, BuildRegion, "theirs")
-	return s, s.makeBucket(ctx)
+	s.bases = map[string]string{}
+	for _, region := range s.Build.Regions {
+		s.bases[region] = s.Cloud.ImageID(s.Build, region, BaseImage)
+		if err = s.makeBucket(ctx, region); err != nil {
+			return s, err
+		}
+	}
+	s.BaseImage = s.BaseImageIn(BuildRegion)
+	return s, nil
 }
 
-func (o Options) tenancy(name, region string) (*ocisim.Tenancy, error) {
+// BaseImageIn is the OCID of the base image in one of the build tenancy's
+// regions, or "" in any other.
+func (s *Stage) BaseImageIn(region string) string { return s.bases[region] }
+
+func (o Options) tenancy(name, region string, more ...string) (*ocisim.Tenancy, error) {
 	if o.Key == nil {
-		return ocisim.NewTenancy(name, region)
+		return ocisim.NewTenancy(name, region, more...)
 	}
 	key, err := o.Key(name)
 	if err != nil {
 		return nil, err
 	}
-	return ocisim.NewTenancyWithKey(key, name, region)
+	return ocisim.NewTenancyWithKey(key, name, region, more...)
 }
 
-// makeBucket creates the bucket as the owner of the build tenancy would.
-func (s *Stage) makeBucket(ctx context.Context) error {
+// makeBucket creates the bucket in a region as the owner of the build tenancy
+// would.
+func (s *Stage) makeBucket(ctx context.Context, region string) error {
 	t := s.Build
 	client, err := objectstorage.NewObjectStorageClientWithConfigurationProvider(
-		common.NewRawConfigurationProvider(t.ID, t.UserID, BuildRegion, t.Fingerprint(), t.PrivateKeyPEM(), nil))
+		common.NewRawConfigurationProvider(t.ID, t.UserID, region, t.Fingerprint(), t.PrivateKeyPEM(), nil))
 	if err != nil {
 		return err
 	}
@@ -145,7 +162,7 @@ func (s *Stage) makeBucket(ctx context.Context) error {
 		CreateBucketDetails: objectstorage.CreateBucketDetails{Name: &name, CompartmentId: &t.CompartmentID},
 	})
 	if err != nil {
-		return fmt.Errorf("make the bucket of the build tenancy: %w", err)
+		return fmt.Errorf("make the bucket of the build tenancy in %s: %w", region, err)
 	}
 	return nil
 }
@@ -204,7 +221,10 @@ func (s *Stage) ProductionEnv(image string) []string {
 // Left lists what exists beyond what the stage began with and the images of
 // keep, one line each; empty means that nothing was left behind.
 func (s *Stage) Left(keep ...string) []string {
-	kept := map[string]bool{s.BaseImage: true, s.Foreign: true}
+	kept := map[string]bool{s.Foreign: true}
+	for _, id := range s.bases {
+		kept[id] = true
+	}
 	for _, id := range keep {
 		kept[id] = true
 	}
