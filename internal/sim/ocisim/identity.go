@@ -11,7 +11,9 @@ func (c *Cloud) identityRoutes() []route {
 		op("GetTenancy", "GET /20160918/tenancies/{id}", c.getTenancy),
 		op("GetCompartment", "GET /20160918/compartments/{id}", c.getCompartment),
 		op("ListCompartments", "GET /20160918/compartments", c.listCompartments, "compartmentId!", "page", "limit",
-			"accessLevel", "compartmentIdInSubtree", "name", "sortBy", "sortOrder", "lifecycleState"),
+			"accessLevel", "compartmentIdInSubtree", "name", "sortBy", "sortOrder", "lifecycleState").
+			enum("accessLevel", "ANY", "ACCESSIBLE").enum("compartmentIdInSubtree", "true", "false").
+			enum("sortBy", "TIMECREATED", "NAME"),
 	}
 }
 
@@ -85,48 +87,4 @@ func (c *Cloud) getTenancy(q *call) (*reply, error) {
 	}
 	return ok(map[string]any{"id": t.ID, "name": t.Name, "description": t.Name, "homeRegionKey": home.key,
 		"freeformTags": map[string]string{}, "definedTags": map[string]any{}}), nil
-}
-
-type compartmentBody struct {
-	tags
-	ID             string   `json:"id"`
-	CompartmentID  *string  `json:"compartmentId"`
-	Name           string   `json:"name"`
-	Description    string   `json:"description"`
-	LifecycleState string   `json:"lifecycleState"`
-	IsAccessible   *bool    `json:"isAccessible"`
-	TimeCreated    wireTime `json:"timeCreated"`
-}
-
-// compartments are the tenancy's root and its one child.
-func (t *Tenancy) compartments() []compartmentBody {
-	return []compartmentBody{
-		{tags: tags{}.normal(), ID: t.ID, Name: t.Name, Description: "root", LifecycleState: "ACTIVE", TimeCreated: schemaEpoch()},
-		{tags: tags{}.normal(), ID: t.CompartmentID, CompartmentID: &t.ID, Name: "main", Description: "main",
-			LifecycleState: "ACTIVE", TimeCreated: schemaEpoch()},
-	}
-}
-
-func (c *Cloud) getCompartment(q *call) (*reply, error) {
-	for _, body := range q.tenancy().compartments() {
-		if body.ID == q.vars["id"] {
-			return ok(body), nil
-		}
-	}
-	return nil, errNotFound()
-}
-
-func (c *Cloud) listCompartments(q *call) (*reply, error) {
-	parent := q.param("compartmentId")
-	if err := q.compartment(parent); err != nil {
-		return nil, err
-	}
-	found := []compartmentBody{}
-	for _, body := range q.tenancy().compartments() {
-		if body.CompartmentID != nil && *body.CompartmentID == parent && q.selects("name", body.Name) &&
-			q.selects("lifecycleState", body.LifecycleState) {
-			found = append(found, body)
-		}
-	}
-	return paginate(q, found)
 }

@@ -65,7 +65,7 @@ type bucketSummary struct {
 }
 
 func (s *objectStore) getNamespace(q *call) (*reply, error) {
-	if c := q.param("compartmentId"); c != "" && !q.tenancy().owns(c) {
+	if c := q.param("compartmentId"); c != "" && !q.tenancy().may(c) {
 		return nil, errNotFound()
 	}
 	return ok(q.tenancy().Namespace), nil
@@ -82,7 +82,7 @@ func (s *objectStore) createBucket(q *call) (*reply, error) {
 	if !bucketName.MatchString(d.Name) {
 		return nil, fail(http.StatusBadRequest, "InvalidBucketName", "The bucket name %q is not valid.", d.Name)
 	}
-	if !q.tenancy().owns(d.CompartmentID) {
+	if !q.tenancy().may(d.CompartmentID) {
 		return nil, errNotFound()
 	}
 	// What the simulator does not play it refuses rather than ignores.
@@ -195,7 +195,7 @@ func (s *objectStore) listBuckets(q *call) (*reply, error) {
 	if err := ownNamespace(q); err != nil {
 		return nil, err
 	}
-	if !q.tenancy().owns(q.param("compartmentId")) {
+	if !q.tenancy().may(q.param("compartmentId")) {
 		return nil, errNotFound()
 	}
 	if _, err := fieldsOf(q, "tags"); err != nil {

@@ -104,9 +104,9 @@ func nameOr(name *string, kind string) string {
 	return kind + time.Now().UTC().Format("20060102150405")
 }
 
-// compartment checks that a compartment is the caller's own.
+// compartment checks that a compartment is the caller's own and open to it.
 func (q *call) compartment(id string) error {
-	if !q.tenancy().owns(id) {
+	if !q.tenancy().may(id) {
 		return errNotFound()
 	}
 	return nil

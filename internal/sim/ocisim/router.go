@@ -4,6 +4,7 @@
 package ocisim
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,7 +18,9 @@ type route struct {
 	pattern []string // path segments; "{x}" matches one, "{x...}" the rest
 	// query lists the parameters that the operation defines. A name that ends
 	// in "!" is mandatory.
-	query  []string
+	query []string
+	// enums are the values that a query parameter may have, by name.
+	enums  map[string][]string
 	handle func(*call) (*reply, error)
 
 	open     bool // needs no signature (pre-authenticated requests)
@@ -30,6 +33,17 @@ func op(name, methodAndPath string, handle func(*call) (*reply, error), query ..
 	method, path, _ := strings.Cut(methodAndPath, " ")
 	return route{op: name, method: method, pattern: strings.Split(strings.TrimPrefix(path, "/"), "/"),
 		query: query, handle: handle}
+}
+
+// enum says which values a query parameter may have. Oracle's service refuses
+// all others.
+func (r route) enum(param string, values ...string) route {
+	r.enums = maps.Clone(r.enums)
+	if r.enums == nil {
+		r.enums = map[string][]string{}
+	}
+	r.enums[param] = values
+	return r
 }
 
 // streaming marks an operation whose body is bytes.
@@ -138,6 +152,13 @@ func (r route) check(req *http.Request) error {
 		}
 		if len(given) > 1 {
 			return errInvalid("Query parameter %s is given more than once", name)
+		}
+		allowed := r.enums[name]
+		if name == "sortOrder" {
+			allowed = []string{"ASC", "DESC"}
+		}
+		if allowed != nil && given[0] != "" && !slices.Contains(allowed, given[0]) {
+			return errInvalid("Unknown %s %s", name, given[0])
 		}
 	}
 	for _, name := range r.query {

@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// Tenancy is a customer's account: one user with an API key, one compartment,
-// and in every subscribed region a network with a public and a private subnet.
+// Tenancy is a customer's account: one user with an API key, two compartments,
+// one below the other, and in every subscribed region a network.
 // Make it with [NewTenancy]; the exported fields may be changed until it is
 // given to [New].
 type Tenancy struct {
@@ -22,9 +22,12 @@ type Tenancy struct {
 	ID            string // OCID of the tenancy, which is also its root compartment
 	UserID        string
 	CompartmentID string // a compartment directly below the root
-	Namespace     string // the tenancy's Object Storage namespace
-	HomeRegion    string
-	Regions       []string // subscribed regions, the home region first
+	// ChildCompartmentID is a compartment below CompartmentID. What is in it
+	// counts for the tenancy's limits, but is in no list of its parent.
+	ChildCompartmentID string
+	Namespace          string // the tenancy's Object Storage namespace
+	HomeRegion         string
+	Regions            []string // subscribed regions, the home region first
 
 	// AlwaysFree makes it an account without a credit card: 2 OCPUs and 12 GB
 	// of A1, one region. It changes the default limits.
@@ -40,6 +43,10 @@ type Tenancy struct {
 
 	// TagNamespaces are the defined-tag namespaces that exist.
 	TagNamespaces []string
+
+	// NoAccess are compartments in which the user has no permissions: they
+	// exist in ListCompartments with accessLevel ANY, and nowhere else.
+	NoAccess []string
 
 	// NoCapacityReports takes the permission away that
 	// CreateComputeCapacityReport needs: the answer is then a 404.
@@ -68,15 +75,15 @@ func NewTenancyWithKey(key *rsa.PrivateKey, name, homeRegion string, more ...str
 		Name:          name,
 		ID:            newOCID("tenancy", ""),
 		UserID:        newOCID("user", ""),
-		CompartmentID: newOCID("compartment", ""),
-		Namespace:     "ns" + strings.ToLower(randomHex(5)),
-		HomeRegion:    homeRegion,
-		Regions:       append([]string{homeRegion}, more...),
-		Limits:        map[string]int64{},
-		Quotas:        map[string]int64{},
-		key:           key,
-		adPrefix:      randomHex(2),
-		networks:      map[string]*network{},
+		CompartmentID: newOCID("compartment", ""), ChildCompartmentID: newOCID("compartment", ""),
+		Namespace:  "ns" + strings.ToLower(randomHex(5)),
+		HomeRegion: homeRegion,
+		Regions:    append([]string{homeRegion}, more...),
+		Limits:     map[string]int64{},
+		Quotas:     map[string]int64{},
+		key:        key,
+		adPrefix:   randomHex(2),
+		networks:   map[string]*network{},
 	}
 	for _, regionName := range t.Regions {
 		r, err := lookUpRegion(regionName)
@@ -136,7 +143,7 @@ func (t *Tenancy) subscribed(regionName string) bool {
 
 // owns tells whether a compartment OCID is one of the tenancy's own.
 func (t *Tenancy) owns(compartment string) bool {
-	return compartment == t.ID || compartment == t.CompartmentID
+	return compartment == t.ID || compartment == t.CompartmentID || compartment == t.ChildCompartmentID
 }
 
 // hasAD tells whether a name is one of the tenancy's availability domains in
