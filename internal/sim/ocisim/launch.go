@@ -218,6 +218,9 @@ func (c *Cloud) planNetwork(q *call, p *launchPlan) error {
 	if p.subnet, err = q.subnet(*v.SubnetID); err != nil {
 		return err
 	}
+	if ad := p.subnet.AvailabilityDomain; ad != nil && *ad != d.AvailabilityDomain { // our wording
+		return errInvalid("Subnet %s is in availability domain %s, and the instance would be in %s", p.subnet.ID, *ad, d.AvailabilityDomain)
+	}
 	p.publicIP = !p.subnet.ProhibitPublicIPOnVnic
 	if v.AssignPublicIP != nil {
 		if *v.AssignPublicIP && p.subnet.ProhibitPublicIPOnVnic {

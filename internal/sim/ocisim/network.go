@@ -8,10 +8,16 @@ import (
 	"time"
 )
 
-// network is a tenancy's network in one region: one VCN with two subnets.
+// network is a tenancy's network in one region: one VCN with two subnets that
+// reach through the region, and in each availability domain a public one.
 type network struct {
 	vcn             vcnBody
 	public, private subnetBody
+	local           []subnetBody
+}
+
+func (n *network) subnets() []subnetBody {
+	return append([]subnetBody{n.public, n.private}, n.local...)
 }
 
 type vcnBody struct {
@@ -51,7 +57,7 @@ type subnetBody struct {
 	TimeCreated             wireTime `json:"timeCreated"`
 }
 
-// newNetwork makes the VCN and the two subnets of a tenancy in a region. The
+// newNetwork makes the VCN and the subnets of a tenancy in a region. The
 // CIDR blocks are those of the loopback addresses that instances really have.
 func newNetwork(t *Tenancy, r region) *network {
 	created := wireTime{time.Now().Add(-30 * 24 * time.Hour)}
@@ -72,7 +78,13 @@ func newNetwork(t *Tenancy, r region) *network {
 			ProhibitInternetIngress: private, ProhibitPublicIPOnVnic: private, TimeCreated: created,
 		}
 	}
-	return &network{vcn: vcn, public: subnet("public", false), private: subnet("private", true)}
+	n := &network{vcn: vcn, public: subnet("public", false), private: subnet("private", true)}
+	for i, ad := range r.availabilityDomains(t.adPrefix) {
+		s := subnet(fmt.Sprintf("ad%d", i+1), false)
+		s.AvailabilityDomain = &ad
+		n.local = append(n.local, s)
+	}
+	return n
 }
 
 // vnic is a network interface and its attachment to an instance.
@@ -192,7 +204,7 @@ func (q *call) selects(param, value string) bool {
 // subnet finds one of the caller's subnets.
 func (q *call) subnet(id string) (subnetBody, error) {
 	n := q.network()
-	for _, s := range []subnetBody{n.public, n.private} {
+	for _, s := range n.subnets() {
 		if s.ID == id {
 			return s, nil
 		}
@@ -214,11 +226,14 @@ func (c *Cloud) listSubnets(q *call) (*reply, error) {
 	}
 	n := q.network()
 	found := []subnetBody{}
-	for _, s := range []subnetBody{n.public, n.private} {
+	for _, s := range n.subnets() {
 		if q.selects("compartmentId", s.CompartmentID) && q.selects("vcnId", s.VCNID) &&
 			q.selects("displayName", s.DisplayName) && q.selects("lifecycleState", s.LifecycleState) {
 			found = append(found, s)
 		}
+	}
+	if err := sortResources(q, found, func(s subnetBody) (string, wireTime) { return s.DisplayName, s.TimeCreated }); err != nil {
+		return nil, err
 	}
 	return paginate(q, found)
 }

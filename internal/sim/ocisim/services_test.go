@@ -81,7 +81,7 @@ func TestNetwork(t *testing.T) {
 		t.Error(err)
 	}
 	subnets, err := c.ListSubnets(ctx, core.ListSubnetsRequest{CompartmentId: &k.build.CompartmentID, VcnId: vcns.Items[0].Id})
-	if err != nil || len(subnets.Items) != 2 {
+	if err != nil || len(subnets.Items) != 5 {
 		t.Fatalf("subnets: %+v, %v", subnets.Items, err)
 	}
 	private, err := c.GetSubnet(ctx, core.GetSubnetRequest{SubnetId: common.String(k.build.PrivateSubnetID(homeRegion))})

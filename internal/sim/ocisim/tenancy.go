@@ -135,6 +135,19 @@ func (t *Tenancy) PrivateSubnetID(regionName string) string {
 	return ""
 }
 
+// ADSubnetID is the public subnet of one availability domain, given by its name
+// or the end of it ("AD-2"), or "" where there is none.
+func (t *Tenancy) ADSubnetID(regionName, ad string) string {
+	if n := t.networks[regionName]; n != nil && ad != "" {
+		for _, s := range n.local {
+			if strings.HasSuffix(*s.AvailabilityDomain, ad) {
+				return s.ID
+			}
+		}
+	}
+	return ""
+}
+
 // subscribed tells whether the tenancy may use a region.
 func (t *Tenancy) subscribed(regionName string) bool {
 	_, ok := t.networks[regionName]
