@@ -80,6 +80,12 @@ type Switches struct {
 	// that failure for 24 hours.
 	RemembersFailedTokens bool
 
+	// PicksOneFaultDomain makes the service choose a fault domain for a launch
+	// that names none before it knows whether there is room: one after the
+	// other, in each availability domain. The launch fails if that one is out.
+	// Oracle documents only that the system selects one.
+	PicksOneFaultDomain bool
+
 	// GonePARIsNotFound answers the use of an expired or deleted
 	// pre-authenticated request with 404 NotAuthorizedOrNotFound. Oracle's own
 	// examples show 401 NotAuthenticated "PAR does not exist".
@@ -150,7 +156,8 @@ type Cloud struct {
 	schemas      table[*capabilitySchema]
 	consoles     table[*consoleHistory]
 	workRequests table[*workRequest]
-	addresses    int // loopback addresses given out so far
+	addresses    int            // loopback addresses given out so far
+	picked       map[string]int // fault domains picked so far, by availability domain
 	faults       faultList
 	log          []Request
 
@@ -191,7 +198,7 @@ func New(cfg Config) (*Cloud, error) {
 		gateway: gateway, sshPort: gateway.Addr().(*net.TCPAddr).Port,
 		sessions:  map[string]session{},
 		tokens:    map[tokenKey]*tokenUse{},
-		addresses: 1,
+		addresses: 1, picked: map[string]int{},
 	}
 	c.base, c.stop = context.WithCancel(context.Background())
 	c.ownFetch = simnet.Pipe(c)

@@ -139,8 +139,13 @@ func (c *Cloud) launchInstance(q *call) (*reply, error) {
 	t := q.target()
 	t.ad, t.shape, t.ocpus, t.memory = d.AvailabilityDomain, plan.spec.name, plan.size.ocpus, plan.size.memory
 	candidates := faultDomains()
-	if d.FaultDomain != nil {
+	switch {
+	case d.FaultDomain != nil:
 		candidates = []string{*d.FaultDomain}
+	case c.cfg.Switches.PicksOneFaultDomain:
+		next := c.picked[d.AvailabilityDomain] % len(candidates)
+		candidates = candidates[next : next+1]
+		c.picked[d.AvailabilityDomain]++
 	}
 	free := c.faults.freeFaultDomains(t, candidates, true)
 	if len(free) == 0 {

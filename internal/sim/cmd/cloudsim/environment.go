@@ -123,6 +123,7 @@ func (o *options) turn(name string) error {
 		"CountAvailable":        &o.switches.CountAvailable,
 		"WorkRequestsLate":      &o.switches.WorkRequestsLate,
 		"RemembersFailedTokens": &o.switches.RemembersFailedTokens,
+		"PicksOneFaultDomain":   &o.switches.PicksOneFaultDomain,
 		"GonePARIsNotFound":     &o.switches.GonePARIsNotFound,
 	}
 	s, exists := known[name]
