@@ -79,6 +79,10 @@ func (c *Cloud) createCapacityReport(q *call) (*reply, error) {
 		case len(free) == 0:
 			a.AvailabilityStatus = "OUT_OF_HOST_CAPACITY"
 		}
+		t.op, t.faultDomain = q.op, orElse(r.FaultDomain, "")
+		if forced := c.faults.hit(t, FaultCapacityReport); forced != nil {
+			a.AvailabilityStatus = forced.Availability
+		}
 		if c.cfg.Switches.CountAvailable {
 			count := int64(0)
 			if a.AvailabilityStatus == "AVAILABLE" {

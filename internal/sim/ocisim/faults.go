@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -52,6 +51,15 @@ const (
 	FaultImportFails FaultKind = "import-fails"
 	// FaultNoShapes leaves a new image without any shape entry.
 	FaultNoShapes FaultKind = "no-shapes"
+	// FaultCapacityReport makes matching rows of capacity reports say Availability,
+	// whatever the truth. A row that names no fault domain matches only a
+	// fault without one.
+	FaultCapacityReport FaultKind = "report"
+	// FaultThrottle gives each user a bucket of Burst tokens in each region,
+	// which gets one more token Every so often. A request that finds none is
+	// answered with 429 TooManyRequests and has no effect. It is about the
+	// operation Op or, without one, about all operations at Compute's host.
+	FaultThrottle FaultKind = "throttle"
 	// FaultSlow adds Delay to a lifecycle state that operation Op leads to.
 	FaultSlow FaultKind = "slow"
 )
@@ -60,7 +68,7 @@ const (
 func faultKinds() []FaultKind {
 	return []FaultKind{FaultCapacity, FaultLimit, FaultLimitValue, FaultShapeAbsent, FaultStatus,
 		FaultStatusAfterEffect, FaultCutAfterEffect, FaultMalformedHeader, FaultLaunchFails, FaultLaunchStuck,
-		FaultImageConflict, FaultExportLost, FaultImportFails, FaultNoShapes, FaultSlow}
+		FaultImageConflict, FaultExportLost, FaultImportFails, FaultNoShapes, FaultCapacityReport, FaultThrottle, FaultSlow}
 }
 
 // Fault is one thing that goes wrong: what, to whom, and when. Empty selectors
@@ -94,6 +102,10 @@ type Fault struct {
 	Limit   string   `json:"limit,omitempty"`
 	Value   int64    `json:"value,omitempty"`
 	Delay   Duration `json:"delay,omitempty"`
+
+	Availability string   `json:"availability,omitempty"` // FaultCapacityReport: any text, known to the API or not
+	Every        Duration `json:"every,omitempty"`        // FaultThrottle
+	Burst        int      `json:"burst,omitempty"`        // FaultThrottle
 }
 
 // Duration is a time.Duration that is written as in "1m30s" in JSON.
@@ -109,53 +121,12 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// validate refuses a fault that could never do anything.
-func (f Fault) validate() error {
-	switch {
-	case !slices.Contains(faultKinds(), f.Kind):
-		return fmt.Errorf("unknown kind of fault %q", f.Kind)
-	case (f.Kind == FaultStatus || f.Kind == FaultStatusAfterEffect) && (f.Status < 400 || f.Status > 599):
-		return fmt.Errorf("fault %s needs a status between 400 and 599", f.Kind)
-	case (f.Kind == FaultStatus || f.Kind == FaultStatusAfterEffect || f.Kind == FaultCutAfterEffect ||
-		f.Kind == FaultMalformedHeader) && f.Op == "":
-		return fmt.Errorf("fault %s needs an operation", f.Kind)
-	case f.Kind == FaultLimitValue && f.Limit == "":
-		return fmt.Errorf("fault %s needs the name of a limit", f.Kind)
-	case f.Kind == FaultSlow && (f.State == "" || f.Delay <= 0):
-		return fmt.Errorf("fault %s needs a state and a delay", f.Kind)
-	case f.Skip < 0 || f.Times < 0 || f.From < 0 || f.Until < 0 || (f.Until > 0 && f.Until <= f.From):
-		return fmt.Errorf("fault %s is never due", f.Kind)
-	}
-	return nil
-}
-
-// target is what a fault may match.
-type target struct {
-	op, tenancy, region, ad, faultDomain, shape, state string
-	ocpus, memory                                      float64
-}
-
-func (q *call) target() target {
-	t := target{op: q.op, region: q.region().name}
-	if q.tenancy() != nil {
-		t.tenancy = q.tenancy().Name
-	}
-	return t
-}
-
-func (f Fault) matches(t target) bool {
-	is := func(want, got string) bool { return want == "" || want == got }
-	return is(f.Op, t.op) && is(f.Tenancy, t.tenancy) && is(f.Region, t.region) && is(f.Shape, t.shape) &&
-		is(f.FaultDomain, t.faultDomain) && is(f.State, t.state) && strings.HasSuffix(t.ad, f.AD) &&
-		t.ocpus >= f.MinOCPUs && (f.MaxOCPUs == 0 || t.ocpus <= f.MaxOCPUs) &&
-		t.memory >= f.MinMemory && (f.MaxMemory == 0 || t.memory <= f.MaxMemory)
-}
-
 // activeFault is a fault that was added, and how often it has matched.
 type activeFault struct {
 	Fault
 	added   time.Time
 	matched int
+	buckets map[string]time.Time // FaultThrottle; see take
 }
 
 // due tells whether the next match is to be hit.
@@ -225,7 +196,13 @@ func (l faultList) freeFaultDomains(t target, candidates []string, count bool) [
 	return free
 }
 
-func (l faultList) beforeEffect(q *call) *Fault { return l.hit(q.target(), FaultStatus) }
+// beforeEffect finds what keeps a request from being looked at.
+func (l faultList) beforeEffect(q *call) *Fault {
+	if throttle := l.throttled(q); throttle != nil {
+		return throttle
+	}
+	return l.hit(q.requestTarget(), FaultStatus)
+}
 
 // afterEffect finds what is to happen to a reply. A lost reply is interesting
 // only when the request had an effect.
@@ -234,13 +211,17 @@ func (l faultList) afterEffect(q *call, succeeded bool) *Fault {
 		return nil
 	}
 	if succeeded {
-		return l.hit(q.target(), FaultStatusAfterEffect, FaultCutAfterEffect, FaultMalformedHeader)
+		return l.hit(q.requestTarget(), FaultStatusAfterEffect, FaultCutAfterEffect, FaultMalformedHeader)
 	}
-	return l.hit(q.target(), FaultMalformedHeader)
+	return l.hit(q.requestTarget(), FaultMalformedHeader)
 }
 
-// error is the answer of a FaultStatus or FaultStatusAfterEffect.
+// error is the answer of a FaultStatus, FaultStatusAfterEffect or
+// FaultThrottle.
 func (f *Fault) error() *apiError {
+	if f.Kind == FaultThrottle {
+		return fail(http.StatusTooManyRequests, "TooManyRequests", "Too many requests for the user")
+	}
 	message := f.Message
 	if message == "" {
 		message = http.StatusText(f.Status)

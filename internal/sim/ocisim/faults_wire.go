@@ -53,7 +53,7 @@ func (o *rendered) sendMalformed(w http.ResponseWriter) {
 // never have an effect; then none is added.
 func (c *Cloud) AddFaults(faults ...Fault) error {
 	for _, f := range faults {
-		if err := f.validate(); err != nil {
+		if err := c.checkFault(f); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,7 @@ const maxBody = 1 << 20
 // call is one request on its way through the cloud.
 type call struct {
 	*http.Request
+	service   service
 	ctxRegion region
 	who       caller
 	op        string
@@ -115,7 +116,7 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 		entry.Op = "UnknownHost"
 		return nil, fail(http.StatusNotFound, "UnknownHost", "%v", err)
 	}
-	q.ctxRegion, q.namespace = region, namespace
+	q.service, q.ctxRegion, q.namespace = svc, region, namespace
 	route, vars, err := match(c.routes[svc], q.Request)
 	if err != nil {
 		entry.Op = "UnknownRoute"
