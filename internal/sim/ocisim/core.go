@@ -86,6 +86,12 @@ type Switches struct {
 	// Oracle documents only that the system selects one.
 	PicksOneFaultDomain bool
 
+	// RefusesPreemptibleImages answers CreateImage of a preemptible instance
+	// with 409 IncorrectState: making an image stops the instance, and a
+	// preemptible one "cannot be stopped, started or rebooted". Whether that
+	// is meant by it nobody outside Oracle knows.
+	RefusesPreemptibleImages bool
+
 	// GonePARIsNotFound answers the use of an expired or deleted
 	// pre-authenticated request with 404 NotAuthorizedOrNotFound. Oracle's own
 	// examples show 401 NotAuthenticated "PAR does not exist".

@@ -132,7 +132,7 @@ func (c *Cloud) capture(q *call, d createImageDetails) (*reply, error) {
 		return nil, errImageConflict()
 	case !i.is("RUNNING", "STOPPED"):
 		return nil, errState("Instance %s is %s", i.body.ID, i.body.LifecycleState)
-	case i.body.Preemptible != nil:
+	case i.body.Preemptible != nil && c.cfg.Switches.RefusesPreemptibleImages:
 		return nil, errState("A preemptible instance cannot be stopped, so no image can be made of it")
 	}
 	img := c.newImage(q, d, "PROVISIONING")

@@ -69,9 +69,6 @@ func (d launchDetails) missing() error {
 			return fail(http.StatusNotImplemented, "NotImplemented", "The simulator does not have %s", name)
 		}
 	}
-	if d.CapacityReservationID != nil && *d.CapacityReservationID != "" {
-		return errNotFound() // there are no reservations
-	}
 	return nil
 }
 
@@ -199,10 +196,14 @@ func (c *Cloud) planShape(q *call, p *launchPlan) error {
 		return errInvalid("Shape %s does not support baselineOcpuUtilization %s", spec.name, *asked.Baseline)
 	case asked.NVMEs != nil:
 		return errInvalid("Shape %s has no NVMe drives", spec.name)
+	case d.Preemptible != nil && orElse(d.CapacityReservationID, "") != "": // our wording
+		return errInvalid("A preemptible instance cannot use a capacity reservation")
 	case d.Preemptible != nil && !spec.preemptible:
 		return errInvalid("Shape %s does not support preemptible instances", spec.name)
 	case d.Preemptible != nil && d.Preemptible.Action.Type != "TERMINATE":
 		return errInvalid("Unknown preemptionAction %s", d.Preemptible.Action.Type)
+	case orElse(d.CapacityReservationID, "") != "":
+		return errNotFound() // there are no reservations
 	}
 	return nil
 }

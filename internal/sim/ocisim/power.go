@@ -102,11 +102,11 @@ func (c *Cloud) instanceAction(q *call) (*reply, error) {
 	default:
 		return nil, errInvalid("Unknown action %s", action)
 	}
+	if i.body.Preemptible != nil {
+		return nil, errState("A preemptible instance cannot be stopped, started or rebooted")
+	}
 	if !i.is(from) {
 		return nil, errState("Instance %s is %s", i.body.ID, i.body.LifecycleState)
-	}
-	if i.body.Preemptible != nil {
-		return nil, errState("A preemptible instance cannot be stopped, started or reset")
 	}
 	i.body.LifecycleState = during
 	i.touch()

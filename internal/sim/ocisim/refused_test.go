@@ -116,29 +116,6 @@ func TestOnlyOneExportAtATime(t *testing.T) {
 	k.imageReaches(c, *made.Id, core.ImageLifecycleStateAvailable)
 }
 
-// TestPreemptibleCannotStop: a preemptible instance cannot be stopped, so no
-// image can be made of it; and not every shape can be one.
-func TestPreemptibleCannotStop(t *testing.T) {
-	k := newKit(t, nil)
-	ctx := context.Background()
-	c := k.compute(k.build, homeRegion)
-	preemptible := &core.PreemptibleInstanceConfigDetails{PreemptionAction: core.TerminatePreemptionAction{}}
-	r, err := c.LaunchInstance(ctx, k.launchRequest(func(d *core.LaunchInstanceDetails) { d.PreemptibleInstanceConfig = preemptible }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.reaches(c, *r.Id, core.InstanceLifecycleStateRunning)
-	_, err = c.InstanceAction(ctx, core.InstanceActionRequest{InstanceId: r.Id, Action: core.InstanceActionActionStop})
-	wantServiceError(t, err, 409, "IncorrectState", "preemptible")
-	_, err = c.CreateImage(ctx, core.CreateImageRequest{RequestMetadata: once(), CreateImageDetails: core.CreateImageDetails{
-		CompartmentId: &k.build.CompartmentID, InstanceId: r.Id}})
-	wantServiceError(t, err, 409, "IncorrectState", "preemptible")
-	_, err = c.LaunchInstance(ctx, k.launchRequest(func(d *core.LaunchInstanceDetails) {
-		d.Shape, d.ShapeConfig, d.PreemptibleInstanceConfig = common.String("BM.Standard.A1.160"), nil, preemptible
-	}))
-	wantServiceError(t, err, 400, "InvalidParameter", "preemptible")
-}
-
 // TestTerminatingStillCounts: an instance on its way out holds its share of the
 // limits until it is gone.
 func TestTerminatingStillCounts(t *testing.T) {

@@ -119,12 +119,13 @@ func (s *services) Set(text string) error {
 // turn sets one of the simulator's switches by the name of its field.
 func (o *options) turn(name string) error {
 	known := map[string]*bool{
-		"ImportRegistersShapes": &o.switches.ImportRegistersShapes,
-		"CountAvailable":        &o.switches.CountAvailable,
-		"WorkRequestsLate":      &o.switches.WorkRequestsLate,
-		"RemembersFailedTokens": &o.switches.RemembersFailedTokens,
-		"PicksOneFaultDomain":   &o.switches.PicksOneFaultDomain,
-		"GonePARIsNotFound":     &o.switches.GonePARIsNotFound,
+		"ImportRegistersShapes":    &o.switches.ImportRegistersShapes,
+		"CountAvailable":           &o.switches.CountAvailable,
+		"WorkRequestsLate":         &o.switches.WorkRequestsLate,
+		"RemembersFailedTokens":    &o.switches.RemembersFailedTokens,
+		"PicksOneFaultDomain":      &o.switches.PicksOneFaultDomain,
+		"RefusesPreemptibleImages": &o.switches.RefusesPreemptibleImages,
+		"GonePARIsNotFound":        &o.switches.GonePARIsNotFound,
 	}
 	s, exists := known[name]
 	if !exists {
