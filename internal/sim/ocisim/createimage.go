@@ -48,7 +48,8 @@ func (c *Cloud) createImage(q *call) (*reply, error) {
 		return nil, errImageConflict()
 	}
 	limit, _ := lookUpLimit("compute", "custom-image-count")
-	if c.used(q.here(), "", limit) >= c.limitValue(q.here(), "", limit) {
+	phantom := c.faults.hitLimit(q.target(), func(name string) bool { return name == limit.name })
+	if c.used(q.here(), "", limit) >= c.limitValue(q.here(), "", limit) || phantom.about(limit, false) {
 		return nil, errLimit([]string{limit.name})
 	}
 	if d.InstanceID != nil {

@@ -19,7 +19,9 @@ const (
 	// capacity." and says so in capacity reports.
 	FaultCapacity FaultKind = "capacity"
 	// FaultLimit answers matching launches with a LimitExceeded that own use
-	// does not explain: the phantom that follows failed launches.
+	// does not explain: the phantom that follows failed launches. The counters
+	// of A1 lie with it. With Limit it is about that one alone; the phantom
+	// custom-image-count concerns CreateImage.
 	FaultLimit FaultKind = "limit"
 	// FaultLimitValue sets the service limit named Limit to Value.
 	FaultLimitValue FaultKind = "limit-value"

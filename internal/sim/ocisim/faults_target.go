@@ -70,6 +70,9 @@ func (c *Cloud) checkFault(f Fault) error {
 	if f.Tenancy != "" && !slices.ContainsFunc(c.cfg.Tenancies, func(t *Tenancy) bool { return t.Name == f.Tenancy }) {
 		return fmt.Errorf("fault %s: there is no tenancy %q", f.Kind, f.Tenancy)
 	}
+	if f.Limit != "" && !slices.ContainsFunc(limitSpecs(), func(l limitSpec) bool { return l.name == f.Limit }) {
+		return fmt.Errorf("fault %s: there is no limit %q", f.Kind, f.Limit)
+	}
 	if f.Region != "" {
 		if _, err := lookUpRegion(f.Region); err != nil {
 			return fmt.Errorf("fault %s: %w", f.Kind, err)

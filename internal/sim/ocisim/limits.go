@@ -4,6 +4,7 @@
 package ocisim
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -122,16 +123,17 @@ func volumeCounts(limit string, sizeGB int64) float64 {
 func (c *Cloud) checkLimits(q *call, ad string, spec shapeSpec, asked size, bootVolumeGB int64) error {
 	t := q.target()
 	t.ad, t.shape, t.ocpus, t.memory = ad, spec.name, asked.ocpus, asked.memory
-	phantom := c.faults.hit(t, FaultLimit) != nil
+	adds := func(limit string) int64 { return int64(spec.counts(limit, asked) + volumeCounts(limit, bootVolumeGB)) }
+	phantom := c.faults.hitLimit(t, func(limit string) bool { return limit == "" || adds(limit) > 0 })
 
 	var exceeded, overQuota []string
 	for _, l := range limitSpecs() {
-		add := int64(spec.counts(l.name, asked) + volumeCounts(l.name, bootVolumeGB))
+		add := adds(l.name)
 		if add == 0 {
 			continue
 		}
 		used := c.used(q.here(), ad, l)
-		if used+add > c.limitValue(q.here(), ad, l) || (phantom && l.service == "compute") {
+		if used+add > c.limitValue(q.here(), ad, l) || phantom.about(l, l.service == "compute") {
 			exceeded = append(exceeded, l.name)
 		}
 		if quota, set := q.tenancy().Quotas[l.name]; set && used+add > quota {
@@ -159,11 +161,12 @@ func (c *Cloud) limitRoutes() []route {
 		op("GetResourceAvailability", "GET /20190729/services/{service}/limits/{limit}/resourceAvailability",
 			c.getResourceAvailability, "compartmentId!", "availabilityDomain", "subscriptionId", "externalLocation"),
 		op("ListLimitValues", "GET /20190729/limitValues", c.listLimitValues, "compartmentId!", "serviceName!",
-			"scopeType", "availabilityDomain", "name", "sortBy", "sortOrder", "limit", "page", "subscriptionId", "externalLocation"),
+			"scopeType", "availabilityDomain", "name", "sortBy", "sortOrder", "limit", "page", "subscriptionId", "externalLocation").
+			enum("scopeType", "GLOBAL", "REGION", "AD").enum("sortBy", "name"),
 		op("ListLimitDefinitions", "GET /20190729/limitDefinitions", c.listLimitDefinitions, "compartmentId!", "serviceName",
-			"name", "sortBy", "sortOrder", "limit", "page", "subscriptionId"),
+			"name", "sortBy", "sortOrder", "limit", "page", "subscriptionId").enum("sortBy", "name", "description"),
 		op("ListServices", "GET /20190729/services", c.listServices, "compartmentId!", "sortBy", "sortOrder", "limit", "page",
-			"subscriptionId"),
+			"subscriptionId").enum("sortBy", "name", "description"),
 	}
 }
 
@@ -187,23 +190,15 @@ func (c *Cloud) getResourceAvailability(q *call) (*reply, error) {
 	value, used := c.limitValue(q.here(), ad, l), c.used(q.here(), ad, l)
 	t := q.target()
 	t.op, t.ad = "LaunchInstance", ad
-	if phantom := c.faults.peekLimit(t); phantom && strings.HasPrefix(l.name, "standard-a1") {
+	if l.name == "custom-image-count" {
+		t.op = "CreateImage"
+	}
+	if c.faults.peekLimit(t, l) {
 		used = value // the counters lie as well while the phantom lasts
 	}
 	available := max(value-used, 0)
 	return ok(map[string]any{"used": used, "available": available, "fractionalUsage": float64(used),
 		"fractionalAvailability": float64(available), "effectiveQuotaValue": nil}), nil
-}
-
-// peekLimit tells whether a phantom limit holds now, for whatever size.
-func (l faultList) peekLimit(t target) bool {
-	for _, f := range l {
-		if f.Kind == FaultLimit && f.due() && (f.Tenancy == "" || f.Tenancy == t.tenancy) &&
-			(f.Region == "" || f.Region == t.region) && (t.ad == "" || strings.HasSuffix(t.ad, f.AD)) {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *Cloud) listLimitValues(q *call) (*reply, error) {
@@ -215,6 +210,9 @@ func (c *Cloud) listLimitValues(q *call) (*reply, error) {
 		ScopeType          string  `json:"scopeType"`
 		AvailabilityDomain *string `json:"availabilityDomain"`
 		Value              int64   `json:"value"`
+	}
+	if ad := q.param("availabilityDomain"); ad != "" && !q.tenancy().hasAD(q.region(), ad) {
+		return nil, errNotFound()
 	}
 	found := []body{}
 	for _, l := range limitSpecs() {
@@ -233,7 +231,23 @@ func (c *Cloud) listLimitValues(q *call) (*reply, error) {
 			}
 		}
 	}
+	byName(q, found, func(b body) string { return b.Name + " " + orElse(b.AvailabilityDomain, "") })
 	return paginate(q, found)
+}
+
+// byName sorts a list of the Limits service if it is asked to: ascending unless
+// sortOrder says otherwise. What can also be sorted by its description has its
+// name there.
+func byName[T any](q *call, items []T, name func(T) string) {
+	if q.param("sortBy") == "" && q.param("sortOrder") == "" {
+		return
+	}
+	slices.SortStableFunc(items, func(a, b T) int {
+		if q.param("sortOrder") == "DESC" {
+			a, b = b, a
+		}
+		return strings.Compare(name(a), name(b))
+	})
 }
 
 // rootCompartment checks that the compartment is the tenancy itself, which is
@@ -257,6 +271,7 @@ func (c *Cloud) listLimitDefinitions(q *call) (*reply, error) {
 				"isDeprecated": false, "isEligibleForLimitIncrease": true, "isDynamic": false})
 		}
 	}
+	byName(q, found, func(b map[string]any) string { return fmt.Sprint(b["name"]) })
 	return paginate(q, found)
 }
 
@@ -264,7 +279,9 @@ func (c *Cloud) listServices(q *call) (*reply, error) {
 	if err := q.rootCompartment(); err != nil {
 		return nil, err
 	}
-	return paginate(q, []map[string]string{
+	found := []map[string]string{
 		{"name": "block-storage", "description": "Block Volume"}, {"name": "compute", "description": "Compute"},
-	})
+	}
+	byName(q, found, func(b map[string]string) string { return b["name"] })
+	return paginate(q, found)
 }
