@@ -93,6 +93,13 @@ func TestLoopThatTakesLong(t *testing.T) {
 	if got := begins[:3]; !slices.Equal(got, []string{"0s", "1m15s", "2m30s"}) {
 		t.Errorf("passes began at %q", got)
 	}
+
+	// Who comes in the middle of a minute asks, and then at whole minutes.
+	late := Client{"late", func(w *World, r *rand.Rand) { w.Sleep(30 * time.Second); LoopOneDomain(w, r) }}
+	_, events = play(late, made(func(*Trace) {}))
+	if got := tell(events[:3]); got != "30s AD-1 no capacity, 1m0s AD-1 no capacity, 2m0s AD-1 no capacity" {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestOracleByHand(t *testing.T) {

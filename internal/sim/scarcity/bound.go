@@ -32,7 +32,7 @@ func chances(t Trace) []Interval {
 		if !fits || t.absent(w.Region, w.AD) {
 			continue
 		}
-		rest := Interval{w.From, min(w.To, Deadline)}
+		rest := w.Interval
 		for _, p := range phantoms {
 			if before := (Interval{rest.From, min(rest.To, p.From)}); before.From < before.To {
 				all = append(all, before)

@@ -58,6 +58,7 @@ func TestLaunch(t *testing.T) {
 		{"when it has closed", open(""), 200 * s, two(home, ad2, ""), NoCapacity},
 		{"in another domain", open(""), 150 * s, two(home, ad1, ""), NoCapacity},
 		{"in another region", open(""), 150 * s, two(away, away1, ""), NoCapacity},
+		{"a domain of another region with its name", func(t *Trace) { t.Windows = []Window{window(away, ad2, "", 100, 200)} }, 150 * s, two(home, ad2, ""), NoCapacity},
 		{"the smaller size", open(""), 150 * s, one(home, ad2, ""), Launched},
 		{"a window for the smaller size", small, 150 * s, one(home, ad2, ""), Launched},
 		{"a window for the smaller size, and the larger", small, 150 * s, two(home, ad2, ""), NoCapacity},
