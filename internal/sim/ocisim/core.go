@@ -109,6 +109,7 @@ type Delays struct {
 	Export    time.Duration // least time of image EXPORTING
 	Import    time.Duration // least time of image IMPORTING
 	Copy      time.Duration // least time of an object copy
+	Reserve   time.Duration // capacity reservation CREATING, DELETING
 	// ShutdownLimit is how long a guest may take to power off before its
 	// power is cut.
 	ShutdownLimit time.Duration
@@ -118,7 +119,7 @@ type Delays struct {
 // short.
 func QuickDelays() *Delays {
 	const d = 50 * time.Millisecond
-	return &Delays{d, d, d, d, d, d, d, d, d, 2 * time.Minute}
+	return &Delays{d, d, d, d, d, d, d, d, d, d, 2 * time.Minute}
 }
 
 // RealisticDelays are in the proportions that people report from Oracle's
@@ -127,7 +128,7 @@ func RealisticDelays() *Delays {
 	return &Delays{
 		Provision: 4 * time.Second, Start: 2 * time.Second, Stop: 2 * time.Second,
 		Terminate: 3 * time.Second, Capture: 10 * time.Second, Export: 12 * time.Second, Import: 15 * time.Second,
-		Copy: 4 * time.Second, ShutdownLimit: 5 * time.Minute,
+		Copy: 4 * time.Second, Reserve: 3 * time.Second, ShutdownLimit: 5 * time.Minute,
 	}
 }
 
@@ -161,6 +162,7 @@ type Cloud struct {
 	volumes      table[*bootVolume]
 	schemas      table[*capabilitySchema]
 	consoles     table[*consoleHistory]
+	reservations table[*reservation]
 	workRequests table[*workRequest]
 	addresses    int            // loopback addresses given out so far
 	picked       map[string]int // fault domains picked so far, by availability domain

@@ -61,3 +61,8 @@ func errCapacity() *apiError {
 func errTagMismatch() *apiError {
 	return fail(http.StatusPreconditionFailed, "NoEtagMatch", "The if-match header does not match the resource's current etag.")
 }
+
+// errNotSimulated must not be taken for a fault of the client.
+func errNotSimulated(what string) *apiError {
+	return fail(http.StatusNotImplemented, "NotImplemented", "The simulator does not have %s", what)
+}

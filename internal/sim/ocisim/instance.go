@@ -20,6 +20,7 @@ type instance struct {
 	image  *image
 	volume *bootVolume
 	vnic   *vnic
+	seat   seat
 
 	machine machine.Machine // nil while the power is off
 	current *operation      // the latest one, ended or not; nil before the first
@@ -29,6 +30,7 @@ type instanceBody struct {
 	tags
 	ID                 string             `json:"id"`
 	AvailabilityDomain string             `json:"availabilityDomain"`
+	Reservation        *string            `json:"capacityReservationId"`
 	CompartmentID      string             `json:"compartmentId"`
 	DisplayName        string             `json:"displayName"`
 	ExtendedMetadata   map[string]any     `json:"extendedMetadata"`
@@ -162,7 +164,7 @@ func (c *Cloud) listInstances(q *call) (*reply, error) {
 		b := i.body
 		if i.ownedBy(q) && q.selects("compartmentId", b.CompartmentID) && q.selects("displayName", b.DisplayName) &&
 			q.selects("availabilityDomain", b.AvailabilityDomain) && q.selects("lifecycleState", b.LifecycleState) &&
-			q.param("capacityReservationId") == "" && q.param("computeClusterId") == "" {
+			q.selects("capacityReservationId", orElse(b.Reservation, "")) && q.param("computeClusterId") == "" {
 			found = append(found, b)
 		}
 	}

@@ -26,6 +26,7 @@ type RegionInventory struct {
 	Images            []Resource     `json:"images"`
 	CapabilitySchemas []Resource     `json:"capabilitySchemas"`
 	ConsoleHistories  []Resource     `json:"consoleHistories"`
+	Reservations      []Resource     `json:"capacityReservations"`
 	Buckets           []StoredBucket `json:"buckets"`
 }
 
@@ -54,7 +55,7 @@ func (c *Cloud) Inventory() Inventory {
 
 func (c *Cloud) regionInventory(t *Tenancy, regionName string) RegionInventory {
 	in := RegionInventory{Region: regionName, Instances: []Resource{}, Machines: []string{}, BootVolumes: []Resource{},
-		Images: []Resource{}, CapabilitySchemas: []Resource{}, ConsoleHistories: []Resource{},
+		Images: []Resource{}, CapabilitySchemas: []Resource{}, ConsoleHistories: []Resource{}, Reservations: []Resource{},
 		Buckets: c.objects.inventory(t.Namespace, regionName)}
 	here := func(p place) bool { return p.tenancy == t && p.region.name == regionName }
 	row := func(id, name, state string, tagged tags) Resource {
@@ -93,6 +94,11 @@ func (c *Cloud) regionInventory(t *Tenancy, regionName string) RegionInventory {
 	for _, h := range c.consoles.all() {
 		if here(h.place) && h.body.LifecycleState != "DELETED" {
 			in.ConsoleHistories = append(in.ConsoleHistories, row(h.body.ID, h.body.DisplayName, h.body.LifecycleState, h.body.tags))
+		}
+	}
+	for _, r := range c.reservations.all() {
+		if here(r.place) && !r.is("DELETED") {
+			in.Reservations = append(in.Reservations, row(r.body.ID, r.body.DisplayName, r.body.LifecycleState, r.body.tags))
 		}
 	}
 	return in

@@ -66,7 +66,7 @@ func (d launchDetails) missing() error {
 		"instanceConfigurationId": d.MissingConfiguration, "licensingConfigs": d.MissingLicensingConfigs,
 	} {
 		if !absent(raw) {
-			return fail(http.StatusNotImplemented, "NotImplemented", "The simulator does not have %s", name)
+			return errNotSimulated(name)
 		}
 	}
 	return nil
@@ -110,6 +110,7 @@ type launchPlan struct {
 	subnet      subnetBody
 	publicIP    bool
 	faultDomain string
+	seat        seat
 	volumeGB    int64
 	askedGB     int64 // 0 when the client left the size to the image
 	vpus        int64
@@ -123,15 +124,18 @@ func (c *Cloud) launchInstance(q *call) (*reply, error) {
 		return nil, err
 	}
 	for _, check := range []func(*call, *launchPlan) error{
-		c.planPlacement, c.planShape, c.planNetwork, c.planImage, c.planMetadata,
+		c.planPlacement, c.planShape, c.planNetwork, c.planImage, c.planMetadata, c.planSeat,
 	} {
 		if err := check(q, &plan); err != nil {
 			return nil, err
 		}
 	}
 	d := plan.details
-	if err := c.checkLimits(q, d.AvailabilityDomain, plan.spec, plan.size, plan.volumeGB); err != nil {
+	if err := c.checkLimits(q, &plan); err != nil {
 		return nil, err
+	}
+	if plan.seat.reservation != nil {
+		return c.place(q, &plan) // there is capacity, whatever it is like elsewhere
 	}
 	t := q.target()
 	t.ad, t.shape, t.ocpus, t.memory = d.AvailabilityDomain, plan.spec.name, plan.size.ocpus, plan.size.memory
@@ -202,8 +206,6 @@ func (c *Cloud) planShape(q *call, p *launchPlan) error {
 		return errInvalid("Shape %s does not support preemptible instances", spec.name)
 	case d.Preemptible != nil && d.Preemptible.Action.Type != "TERMINATE":
 		return errInvalid("Unknown preemptionAction %s", d.Preemptible.Action.Type)
-	case orElse(d.CapacityReservationID, "") != "":
-		return errNotFound() // there are no reservations
 	}
 	return nil
 }

@@ -67,6 +67,9 @@ func newInstance(q *call, p *launchPlan) *instance {
 		AvailabilityConfig: orElse(d.AvailabilityConfig, availabilityConfig{}),
 		AgentConfig:        orElse(d.AgentConfig, agentConfig{}), TimeCreated: wireNow(),
 	}}
+	if r := p.seat.reservation; r != nil {
+		i.seat, i.body.Reservation = p.seat, &r.body.ID
+	}
 	i.touch()
 	return i
 }

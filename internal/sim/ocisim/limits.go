@@ -76,11 +76,16 @@ func (c *Cloud) used(at place, ad string, l limitSpec) int64 {
 		return p.tenancy == at.tenancy && p.region.name == at.region.name && (l.scope == "REGION" || resourceAD == ad)
 	}
 	for _, i := range c.instances.all() {
-		if !inScope(i.place, i.body.AvailabilityDomain) || i.body.LifecycleState == "TERMINATED" {
-			continue
+		if !inScope(i.place, i.body.AvailabilityDomain) || i.body.LifecycleState == "TERMINATED" || i.seat.reservation != nil {
+			continue // what is reserved counts as such
 		}
 		spec, _ := lookUpShape(i.body.Shape)
 		sum += spec.counts(l.name, i.size)
+	}
+	for _, r := range c.reservations.all() {
+		if inScope(r.place, r.body.AvailabilityDomain) && !r.is("DELETED") {
+			sum += r.counts(l.name)
+		}
 	}
 	for _, img := range c.images.all() {
 		if l.name == "custom-image-count" && inScope(img.place, "") && img.body.LifecycleState != "DELETED" {
@@ -120,11 +125,17 @@ func volumeCounts(limit string, sizeGB int64) float64 {
 
 // checkLimits refuses a launch that limits or quotas do not allow, with the
 // names of all limits that it would exceed.
-func (c *Cloud) checkLimits(q *call, ad string, spec shapeSpec, asked size, bootVolumeGB int64) error {
-	t := q.target()
-	t.ad, t.shape, t.ocpus, t.memory = ad, spec.name, asked.ocpus, asked.memory
-	adds := func(limit string) int64 { return int64(spec.counts(limit, asked) + volumeCounts(limit, bootVolumeGB)) }
-	phantom := c.faults.hitLimit(t, func(limit string) bool { return limit == "" || adds(limit) > 0 })
+func (c *Cloud) checkLimits(q *call, p *launchPlan) error {
+	ad, t := p.details.AvailabilityDomain, q.target()
+	t.ad, t.shape, t.ocpus, t.memory = ad, p.spec.name, p.size.ocpus, p.size.memory
+	adds := func(limit string) int64 {
+		add := volumeCounts(limit, p.volumeGB)
+		if p.seat.reservation == nil { // else the reservation counts already
+			add += p.spec.counts(limit, p.size)
+		}
+		return int64(add)
+	}
+	phantom := c.faults.hitLimit(t, func(limit string) bool { return (limit == "" && p.seat.reservation == nil) || adds(limit) > 0 })
 
 	var exceeded, overQuota []string
 	for _, l := range limitSpecs() {

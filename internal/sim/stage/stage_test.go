@@ -100,6 +100,29 @@ func TestMoreRegions(t *testing.T) {
 	eventually(t, "nothing is left", func() bool { return len(s.Left()) == 0 })
 }
 
+// TestReservationIsLeft: a capacity reservation costs money until it is gone.
+func TestReservationIsLeft(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	ctx := context.Background()
+	c := compute(t, s, stage.BuildRegion)
+	r, err := c.CreateComputeCapacityReservation(ctx, core.CreateComputeCapacityReservationRequest{
+		CreateComputeCapacityReservationDetails: core.CreateComputeCapacityReservationDetails{CompartmentId: &s.Build.CompartmentID,
+			AvailabilityDomain: &s.Build.AvailabilityDomains(stage.BuildRegion)[0]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := s.Left(); len(left) != 1 || !strings.Contains(left[0], "capacity reservation "+*r.Id) {
+		t.Errorf("left: %q", left)
+	}
+	if left := s.Left(*r.Id); len(left) != 0 {
+		t.Errorf("left, although it is to stay: %q", left)
+	}
+	eventually(t, "it is gone", func() bool {
+		_, _ = c.DeleteComputeCapacityReservation(ctx, core.DeleteComputeCapacityReservationRequest{CapacityReservationId: r.Id})
+		return len(s.Left()) == 0
+	})
+}
+
 // TestOneRegion is the stage without more regions.
 func TestOneRegion(t *testing.T) {
 	s := stage.ForTest(t, stage.Options{})
