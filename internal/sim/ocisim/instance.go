@@ -30,7 +30,7 @@ type instanceBody struct {
 	tags
 	ID                 string             `json:"id"`
 	AvailabilityDomain string             `json:"availabilityDomain"`
-	Reservation        *string            `json:"capacityReservationId"`
+	Reservation        *string            `json:"capacityReservationId,omitempty"`
 	CompartmentID      string             `json:"compartmentId"`
 	DisplayName        string             `json:"displayName"`
 	ExtendedMetadata   map[string]any     `json:"extendedMetadata"`
