@@ -62,6 +62,11 @@ func (c *Cloud) createCapacityReport(q *call) (*reply, error) {
 		if !known {
 			return nil, errInvalid("Unknown shape %s", r.InstanceShape)
 		}
+		if r.ShapeConfig != nil {
+			if err := checkEnums(enumField{"baselineOcpuUtilization", r.ShapeConfig.Baseline, baselines()}); err != nil {
+				return nil, err
+			}
+		}
 		asked := size{spec.ocpus, spec.memory}
 		if r.ShapeConfig != nil && r.ShapeConfig.OCPUs != nil {
 			var err error

@@ -65,6 +65,8 @@ func (c *Cloud) listCompartments(q *call) (*reply, error) {
 	switch {
 	case !t.owns(parent):
 		return nil, errNotFound()
+	case !oneOf(strings.ToUpper(q.param("lifecycleState")), []string{"", "CREATING", "ACTIVE", "INACTIVE", "DELETING", "DELETED"}):
+		return nil, errInvalid("Unknown lifecycleState %s", q.param("lifecycleState")) // in any case of letters
 	case whole && parent != t.ID: // our wording
 		return nil, errInvalid("compartmentIdInSubtree can only be true for the root compartment")
 	}

@@ -156,7 +156,8 @@ func (c *Cloud) imageRoutes() []route {
 		op("CreateImage", "POST /20160918/images", c.createImage),
 		op("GetImage", "GET "+one, c.getImage),
 		op("ListImages", "GET /20160918/images", c.listImages, "compartmentId!", "displayName", "operatingSystem",
-			"operatingSystemVersion", "shape", "limit", "page", "sortBy", "sortOrder", "lifecycleState"),
+			"operatingSystemVersion", "shape", "limit", "page", "sortBy", "sortOrder", "lifecycleState").
+			enum("lifecycleState", "PROVISIONING", "IMPORTING", "AVAILABLE", "EXPORTING", "DISABLED", "DELETED"),
 		op("UpdateImage", "PUT "+one, c.updateImage),
 		op("DeleteImage", "DELETE "+one, c.deleteImage),
 		op("ExportImage", "POST "+one+"/actions/export", c.exportImage),
@@ -213,9 +214,7 @@ func (c *Cloud) listImages(q *call) (*reply, error) {
 			found = append(found, b)
 		}
 	}
-	if err := sortResources(q, found, func(b imageBody) (string, wireTime) { return b.DisplayName, b.TimeCreated }); err != nil {
-		return nil, err
-	}
+	sortResources(q, found, func(b imageBody) (string, wireTime) { return b.DisplayName, b.TimeCreated })
 	return paginate(q, found)
 }
 

@@ -130,11 +130,15 @@ func (c *Cloud) instanceRoutes() []route {
 		op("LaunchInstance", "POST /20160918/instances", c.launchInstance),
 		op("GetInstance", "GET /20160918/instances/{id}", c.getInstance),
 		op("ListInstances", "GET /20160918/instances", c.listInstances, "compartmentId!", "availabilityDomain",
-			"capacityReservationId", "computeClusterId", "displayName", "limit", "page", "sortBy", "sortOrder", "lifecycleState"),
+			"capacityReservationId", "computeClusterId", "displayName", "limit", "page", "sortBy", "sortOrder", "lifecycleState").
+			enum("lifecycleState", "MOVING", "PROVISIONING", "RUNNING", "STARTING", "STOPPING", "STOPPED", "CREATING_IMAGE",
+				"TERMINATING", "TERMINATED"),
 		op("UpdateInstance", "PUT /20160918/instances/{id}", c.updateInstance),
 		op("InstanceAction", "POST /20160918/instances/{id}", c.instanceAction, "action!"),
 		op("TerminateInstance", "DELETE /20160918/instances/{id}", c.terminateInstance,
-			"preserveBootVolume", "preserveDataVolumesCreatedAtLaunch", "recycleLevel"),
+			"preserveBootVolume", "preserveDataVolumesCreatedAtLaunch", "recycleLevel").
+			enum("preserveBootVolume", "true", "false").enum("preserveDataVolumesCreatedAtLaunch", "true", "false").
+			enum("recycleLevel", "FULL_RECYCLE"),
 	}
 }
 
@@ -168,9 +172,7 @@ func (c *Cloud) listInstances(q *call) (*reply, error) {
 			found = append(found, b)
 		}
 	}
-	if err := sortResources(q, found, func(b instanceBody) (string, wireTime) { return b.DisplayName, b.TimeCreated }); err != nil {
-		return nil, err
-	}
+	sortResources(q, found, func(b instanceBody) (string, wireTime) { return b.DisplayName, b.TimeCreated })
 	return paginate(q, found)
 }
 
@@ -185,6 +187,9 @@ func (c *Cloud) updateInstance(q *call) (*reply, error) {
 		AgentConfig      *agentConfig      `json:"agentConfig"`
 	}
 	if err := q.decode(&details); err != nil {
+		return nil, err
+	}
+	if err := details.AgentConfig.checkEnums(); err != nil {
 		return nil, err
 	}
 	i, err := c.findInstance(q, q.vars["id"])

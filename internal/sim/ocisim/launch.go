@@ -91,6 +91,9 @@ type shapeConfig struct {
 	Memory   *float64 `json:"memoryInGBs"`
 	Baseline *string  `json:"baselineOcpuUtilization"`
 	NVMEs    *int     `json:"nvmes"`
+
+	ResourceManagement *string         `json:"resourceManagement"` // reserved for internal use
+	MissingLocalVolume json.RawMessage `json:"localVolumeSizeInGBs"`
 }
 
 type imageSource struct {
@@ -161,6 +164,9 @@ func (c *Cloud) planPlacement(q *call, p *launchPlan) error {
 	if err := d.missing(); err != nil {
 		return err
 	}
+	if err := d.checkEnums(); err != nil {
+		return err
+	}
 	if err := q.compartment(d.CompartmentID); err != nil {
 		return err
 	}
@@ -204,8 +210,10 @@ func (c *Cloud) planShape(q *call, p *launchPlan) error {
 		return errInvalid("A preemptible instance cannot use a capacity reservation")
 	case d.Preemptible != nil && !spec.preemptible:
 		return errInvalid("Shape %s does not support preemptible instances", spec.name)
-	case d.Preemptible != nil && d.Preemptible.Action.Type != "TERMINATE":
-		return errInvalid("Unknown preemptionAction %s", d.Preemptible.Action.Type)
+	case asked.ResourceManagement != nil:
+		return errNotSimulated("resourceManagement")
+	case !absent(asked.MissingLocalVolume):
+		return errNotSimulated("localVolumeSizeInGBs")
 	}
 	return nil
 }

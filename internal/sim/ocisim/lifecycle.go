@@ -229,9 +229,6 @@ func (c *Cloud) terminateInstance(q *call) (*reply, error) {
 		return nil, errNotFound()
 	}
 	preserve := q.param("preserveBootVolume")
-	if preserve != "" && preserve != "true" && preserve != "false" {
-		return nil, errInvalid("preserveBootVolume must be true or false")
-	}
 	if i.is("TERMINATING") {
 		return noContent(), nil
 	}

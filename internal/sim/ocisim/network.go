@@ -156,13 +156,16 @@ func (c *Cloud) nextAddress() (string, error) {
 }
 
 func (c *Cloud) networkRoutes() []route {
+	states := []string{"PROVISIONING", "AVAILABLE", "TERMINATING", "TERMINATED", "UPDATING"}
 	return []route{
 		op("GetVcn", "GET /20160918/vcns/{id}", c.getVCN),
 		op("ListVcns", "GET /20160918/vcns", c.listVCNs,
-			"compartmentId!", "limit", "page", "displayName", "sortBy", "sortOrder", "lifecycleState"),
+			"compartmentId!", "limit", "page", "displayName", "sortBy", "sortOrder", "lifecycleState").
+			enum("lifecycleState", states...),
 		op("GetSubnet", "GET /20160918/subnets/{id}", c.getSubnet),
 		op("ListSubnets", "GET /20160918/subnets", c.listSubnets,
-			"compartmentId!", "limit", "page", "vcnId", "displayName", "sortBy", "sortOrder", "lifecycleState"),
+			"compartmentId!", "limit", "page", "vcnId", "displayName", "sortBy", "sortOrder", "lifecycleState").
+			enum("lifecycleState", states...),
 		op("GetVnic", "GET /20160918/vnics/{id}", c.getVnic),
 		op("ListVnicAttachments", "GET /20160918/vnicAttachments", c.listVnicAttachments,
 			"compartmentId!", "availabilityDomain", "instanceId", "limit", "page", "vnicId"),
@@ -232,9 +235,7 @@ func (c *Cloud) listSubnets(q *call) (*reply, error) {
 			found = append(found, s)
 		}
 	}
-	if err := sortResources(q, found, func(s subnetBody) (string, wireTime) { return s.DisplayName, s.TimeCreated }); err != nil {
-		return nil, err
-	}
+	sortResources(q, found, func(s subnetBody) (string, wireTime) { return s.DisplayName, s.TimeCreated })
 	return paginate(q, found)
 }
 

@@ -99,6 +99,8 @@ func (c *Cloud) instanceAction(q *call) (*reply, error) {
 		from, during = "RUNNING", "STOPPING"
 	case "START":
 		from, during = "STOPPED", "STARTING"
+	case "SENDDIAGNOSTICINTERRUPT", "DIAGNOSTICREBOOT", "REBOOTMIGRATE":
+		return nil, errNotSimulated(action)
 	default:
 		return nil, errInvalid("Unknown action %s", action)
 	}

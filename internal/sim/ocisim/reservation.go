@@ -246,9 +246,7 @@ func (c *Cloud) listReservations(q *call) (*reply, error) {
 			found = append(found, b)
 		}
 	}
-	if err := sortResources(q, found, func(b reservationBody) (string, wireTime) { return b.DisplayName, b.TimeCreated }); err != nil {
-		return nil, err
-	}
+	sortResources(q, found, func(b reservationBody) (string, wireTime) { return b.DisplayName, b.TimeCreated })
 	return paginate(q, found)
 }
 

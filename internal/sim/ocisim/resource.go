@@ -112,26 +112,6 @@ func (q *call) compartment(id string) error {
 	return nil
 }
 
-// sorting applies sortBy and sortOrder to "less" functions by name. Without
-// sortBy lists are sorted by time, newest first.
-func (q *call) sorting() (by string, descending bool, err error) {
-	by, order := q.param("sortBy"), q.param("sortOrder")
-	if by == "" {
-		by = "TIMECREATED"
-	}
-	if by != "TIMECREATED" && by != "DISPLAYNAME" {
-		return "", false, errInvalid("Unknown sortBy %s", by)
-	}
-	switch order {
-	case "":
-		return by, by == "TIMECREATED", nil
-	case "ASC", "DESC":
-		return by, order == "DESC", nil
-	default:
-		return "", false, errInvalid("Unknown sortOrder %s", order)
-	}
-}
-
 // withEtag is a 200 with the resource's etag.
 func withEtag(body any, v revision) *reply {
 	return (&reply{status: http.StatusOK, body: body}).with("Etag", v.etag)
@@ -153,18 +133,17 @@ func plainText(text []byte) *reply {
 	return &reply{stream: io.NopCloser(bytes.NewReader(text)), length: int64(len(text)), contentType: "text/plain"}
 }
 
-// sortResources sorts a list as sortBy and sortOrder say, in place. key gives a
-// resource's name and age.
-func sortResources[T any](q *call, items []T, key func(T) (string, wireTime)) error {
-	by, descending, err := q.sorting()
-	if err != nil {
-		return err
-	}
+// sortResources sorts a list as sortBy and sortOrder say, in place: by default
+// by age, the newest first, and names ascending. key gives a resource's name
+// and age.
+func sortResources[T any](q *call, items []T, key func(T) (string, wireTime)) {
+	byName := q.param("sortBy") == "DISPLAYNAME"
+	descending := q.param("sortOrder") == "DESC" || (q.param("sortOrder") == "" && !byName)
 	slices.SortStableFunc(items, func(a, b T) int {
 		aName, aTime := key(a)
 		bName, bTime := key(b)
 		order := aTime.Compare(bTime.Time)
-		if by == "DISPLAYNAME" {
+		if byName {
 			order = strings.Compare(strings.ToLower(aName), strings.ToLower(bName))
 		}
 		if descending {
@@ -172,5 +151,4 @@ func sortResources[T any](q *call, items []T, key func(T) (string, wireTime)) er
 		}
 		return order
 	})
-	return nil
 }

@@ -46,6 +46,20 @@ func (r route) enum(param string, values ...string) route {
 	return r
 }
 
+// allows are the values of a query parameter, nil for any. Most lists can be
+// sorted alike.
+func (r route) allows(param string) []string {
+	switch {
+	case r.enums[param] != nil:
+		return r.enums[param]
+	case param == "sortBy":
+		return []string{"TIMECREATED", "DISPLAYNAME"}
+	case param == "sortOrder":
+		return []string{"ASC", "DESC"}
+	}
+	return nil
+}
+
 // streaming marks an operation whose body is bytes.
 func (r route) streaming() route { r.streamed, r.unlocked = true, true; return r }
 
@@ -153,11 +167,7 @@ func (r route) check(req *http.Request) error {
 		if len(given) > 1 {
 			return errInvalid("Query parameter %s is given more than once", name)
 		}
-		allowed := r.enums[name]
-		if name == "sortOrder" {
-			allowed = []string{"ASC", "DESC"}
-		}
-		if allowed != nil && given[0] != "" && !slices.Contains(allowed, given[0]) {
+		if allowed := r.allows(name); allowed != nil && given[0] != "" && !slices.Contains(allowed, given[0]) {
 			return errInvalid("Unknown %s %s", name, given[0])
 		}
 	}
