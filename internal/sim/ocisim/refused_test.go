@@ -93,6 +93,10 @@ func TestOnlyOneExportAtATime(t *testing.T) {
 	ctx := context.Background()
 	c := k.compute(k.build, homeRegion)
 	k.bucket(k.storage(k.build, homeRegion), k.build, "images")
+	k.faults( // so that states last long enough to be met
+		ocisim.Fault{Kind: ocisim.FaultSlow, State: "EXPORTING", Delay: ocisim.Duration(time.Second)},
+		ocisim.Fault{Kind: ocisim.FaultSlow, Op: "CreateImage", State: "PROVISIONING", Delay: ocisim.Duration(time.Second)},
+	)
 	export := core.ExportImageRequest{ImageId: &k.base, RequestMetadata: once(),
 		ExportImageDetails: core.ExportImageViaObjectStorageTupleDetails{BucketName: common.String("images"),
 			NamespaceName: &k.build.Namespace, ObjectName: common.String("one.oci")}}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -128,6 +129,7 @@ func TestReservation(t *testing.T) {
 		k.terminate(c, again.Id)
 	}
 	k.terminate(c, second.Id)
+	k.faults(ocisim.Fault{Kind: ocisim.FaultSlow, State: "DELETING", Delay: ocisim.Duration(time.Second)})
 	gone, err := c.DeleteComputeCapacityReservation(ctx, remove)
 	if err != nil {
 		t.Fatal(err)
