@@ -71,7 +71,7 @@ func LoopAllDomains(w *World, _ *rand.Rand) { loop(w, w.Home()) }
 // longer than its minute is followed by the next at once.
 func loop(w *World, places []Place) {
 	for !w.Over() {
-		next := (w.Now()/period + 1) * period
+		next := w.Now().Truncate(period) + period
 		for _, p := range places {
 			switch launchBaseline(w, p) {
 			case Launched, LimitExceeded, ShapeNotFound, Forbidden, Late, Reported:
