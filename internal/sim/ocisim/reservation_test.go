@@ -201,11 +201,15 @@ func TestReservationDoesNotFit(t *testing.T) {
 // TestReservationLimits: what is reserved counts, once, and needs hardware.
 func TestReservationLimits(t *testing.T) {
 	k := newKit(t, nil)
-	k.build.Limits["standard-a1-core-count"] = 4
+	k.build.Limits["standard-a1-core-count"] = 5
 	id := k.reserved(0, room(2, ""))
-	if n := k.available("standard-a1-core-count", 0); n != 0 {
-		t.Errorf("%d cores are available", n)
+	oneCore := func() {
+		t.Helper()
+		if n := k.available("standard-a1-core-count", 0); n != 1 {
+			t.Errorf("%d cores are available", n)
+		}
 	}
+	oneCore()
 	_, err := k.compute(k.build, homeRegion).LaunchInstance(context.Background(), k.launchRequest(nil))
 	wantServiceError(t, err, 400, "LimitExceeded", "standard-a1-core-count")
 	_, err = k.reserve(0, room(1, ""))
@@ -216,6 +220,8 @@ func TestReservationLimits(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	k.cloud.ResetFaults()
+	oneCore()
 	k.faults(ocisim.Fault{Kind: ocisim.FaultCapacity, Op: "CreateComputeCapacityReservation", AD: "AD-2", MinOCPUs: 2})
 	_, err = k.reserve(1, room(1, ""))
 	wantServiceError(t, err, 500, "InternalError", "Out of host capacity.")
