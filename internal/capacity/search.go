@@ -12,109 +12,64 @@
 // live through a month of scarcity in milliseconds, and the same offers and
 // outcomes always give the same moves.
 //
-// The search goes through the offers in the order given, round after round.
-// Within a round it leaves Policy.Interval between attempts; between rounds it
-// rests for Policy.Round. What an outcome teaches has a scope: no capacity in
-// one fault domain says little about the next, a shape that an availability
-// domain does not have closes that shape there for good, a limit closes every
-// offer that is at least as large in the same region, and a throttle slows the
-// whole account.
+// The search goes round the zones, in the order of the offers. Where a cloud
+// can be asked what is free (OCI's capacity report), one such question covers
+// every size and fault domain of a zone and takes nothing from anybody, so the
+// search asks, and launches only what is said to be free. It does not trust the
+// answers: now and then it launches against them, and a zone whose reports were
+// wrong several times is launched in without asking. Where a cloud cannot be
+// asked, each visit to a zone is one launch: every other one of the offer that
+// fits most (the first size, any fault domain), between them the others in
+// turn.
+//
+// What an outcome teaches has a scope. No capacity in one fault domain says
+// little about the next. A shape that a zone does not have closes that shape
+// there for good. A limit closes every offer that is at least as large and
+// shares it; one that own use does not explain only pauses them. A refusal
+// closes the region, and a throttle slows the whole account.
 package capacity
 
 import (
-	"fmt"
+	"cmp"
+	"slices"
 	"time"
 )
 
-// Offer is one place and form in which a machine can be asked for. The zero
-// value of FaultDomain lets the cloud choose.
-type Offer struct {
-	Cloud       string  // "oci", "aws"
-	Region      string  // "eu-frankfurt-1"
-	Zone        string  // availability domain or zone
-	FaultDomain string  // OCI only; "" lets OCI choose
-	Shape       string  // shape or instance type
-	OCPUs       float32 // 0 where the shape fixes it
-	MemoryGB    float32 // 0 where the shape fixes it
-}
-
-// String is the offer as people read it: "Uocm:PHX-AD-1 FAULT-DOMAIN-2
-// VM.Standard.A1.Flex 2 OCPU/12 GB".
-func (o Offer) String() string {
-	s := o.Zone
-	if o.FaultDomain != "" {
-		s += " " + o.FaultDomain
-	}
-	s += " " + o.Shape
-	if o.OCPUs > 0 {
-		s += fmt.Sprintf(" %g OCPU/%g GB", o.OCPUs, o.MemoryGB)
-	}
-	return s
-}
-
-// Outcome is what an attempt on an offer came to. The set is closed: every
-// error of a cloud is translated into one of these, once, by its adapter.
-type Outcome int
-
-// The outcomes.
-const (
-	// Launched: there is a machine; the search is over.
-	Launched Outcome = iota
-	// NoCapacity: the place has no room at the moment.
-	NoCapacity
-	// LimitReached: the account may not have as much as this offer asks for.
-	LimitReached
-	// Throttled: too many requests; everything has to slow down.
-	Throttled
-	// Unavailable: this shape does not exist in this zone, now or later.
-	Unavailable
-	// Transient: the service failed in a way that says nothing about capacity.
-	Transient
-	// Rejected: the request can never succeed, on any offer (credentials,
-	// permissions, a parameter); the search is over.
-	Rejected
-)
-
-// String is the outcome in words.
-func (o Outcome) String() string {
-	switch o {
-	case Launched:
-		return "launched"
-	case NoCapacity:
-		return "no capacity"
-	case LimitReached:
-		return "limit reached"
-	case Throttled:
-		return "throttled"
-	case Unavailable:
-		return "not offered there"
-	case Transient:
-		return "failed for the moment"
-	case Rejected:
-		return "rejected"
-	}
-	return fmt.Sprintf("outcome %d", int(o))
-}
-
 // Policy says how patient the search is.
 type Policy struct {
-	// Interval is the least time between two attempts.
+	// Interval is the least time between two requests to one account, reports
+	// and launches alike. A launch that a report calls for may follow the report
+	// at once; the next request then waits twice as long.
 	Interval time.Duration
-	// Round is the rest after every open offer has been tried.
+	// Jitter is the largest part of Interval by which it is made longer, at
+	// random, so that builds that started together do not ask together for ever.
+	// It is never made shorter.
+	Jitter float64
+	// Round is the least time between the beginnings of two rounds through all
+	// zones. Zero leaves the pace to Interval.
 	Round time.Duration
 	// Deadline ends the search; the zero time means that it never ends.
 	Deadline time.Time
-	// Retries is how often an offer is tried again within a round after a
-	// Transient outcome.
+	// Retries is how often an offer is tried again at once after a Transient
+	// outcome.
 	Retries int
+	// SizeFirst looks for the first size in every zone before it takes the
+	// second anywhere. By default the search takes the best that a zone has
+	// when it gets there, for it may be gone a minute later.
+	SizeFirst bool
+	// NoAsking launches without asking first.
+	NoAsking bool
+	// Worked are offers that are known to have given a machine not long ago,
+	// the latest first. Of zones that are equal to the user they come first.
+	Worked []Offer
+	// Seed spreads the jitter of searches that start together.
+	Seed uint64
 }
 
-// maxThrottle bounds how far repeated throttling stretches the pace.
-const maxThrottle = 10 * time.Minute
-
-// Move is what to do next: exactly one of Try, Until and GiveUp is set.
+// Move is what to do next: exactly one of Try, Ask, Until and GiveUp is set.
 type Move struct {
 	Try    *Offer    // ask for a machine here, now
+	Ask    *Ask      // ask what is free here, now
 	Until  time.Time // do nothing until then
 	GiveUp string    // there is nothing left to try: why
 }
@@ -122,74 +77,187 @@ type Move struct {
 // Tried is what the search knows of one offer.
 type Tried struct {
 	Offer    Offer
-	Attempts int
+	Attempts int // launches
+	Asked    int // reports that covered it
 	Last     Outcome
 	Reason   string // the cloud's words for Last
 	Closed   bool   // will not be tried again
 }
 
+// How an unexplained limit is waited out: reports say that it passes after an
+// hour or so.
+const (
+	firstDoubt = 5 * time.Minute
+	maxDoubt   = 15 * time.Minute
+	// doubtGap is how soon after a launch that a report called for, and that met
+	// such a limit, the next one may follow.
+	doubtGap = 30 * time.Second
+)
+
 // Search is one search for a machine. It is not safe for concurrent use.
 type Search struct {
 	policy   Policy
-	offers   []state
-	next     int // index into offers of the next to try in this round
-	round    int // rounds completed
-	notUntil time.Time
-	throttle time.Duration // current extra pace, 0 when not throttled
-	over     string        // why the search is over; "" while it goes on
+	offers   []*offer
+	by       map[Offer]*offer
+	accounts []*account
+	refused  string // why a region was closed, if one was
 	won      bool
 }
 
-type state struct {
+// offer is what is known of an offer, and whether it may be tried.
+type offer struct {
 	Tried
-	retries int // transient retries left in this round
+	size    int // which of the sizes it is, 0 is the user's first
+	zone    *zone
+	worked  bool // it gave a machine not long ago
+	hint    Hint
+	retries int // left before it is passed over
+
+	// After an unexplained limit.
+	pausedUntil time.Time
+	pause       time.Duration
+	doubtedAt   time.Time
 }
 
-// New starts a search over offers, in their order.
-func New(policy Policy, offers []Offer) *Search {
-	s := &Search{policy: policy, offers: make([]state, len(offers))}
-	for i, o := range offers {
-		s.offers[i] = state{Tried: Tried{Offer: o}, retries: policy.Retries}
+// New starts a search at the time now. The order of the offers is the order of
+// preference: of zones by their first offer, of sizes by the first offer that
+// has it.
+func New(policy Policy, now time.Time, offers []Offer) *Search {
+	if policy.Interval <= 0 && policy.Round <= 0 {
+		policy.Interval = leastPace
+	}
+	s := &Search{policy: policy, by: make(map[Offer]*offer, len(offers))}
+	var sizes []Offer
+	for _, o := range offers {
+		if s.by[o] != nil {
+			continue
+		}
+		size := Offer{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB, Market: o.Market}
+		n := slices.Index(sizes, size)
+		if n < 0 {
+			n = len(sizes)
+			sizes = append(sizes, size)
+		}
+		f := &offer{Tried: Tried{Offer: o}, size: n, worked: slices.Contains(policy.Worked, o), retries: policy.Retries}
+		s.offers = append(s.offers, f)
+		s.by[o] = f
+		i := slices.IndexFunc(s.accounts, func(a *account) bool { return a.cloud == o.Cloud })
+		if i < 0 {
+			i = len(s.accounts)
+			s.accounts = append(s.accounts, &account{cloud: o.Cloud, policy: policy, mute: map[string]bool{}})
+		}
+		s.accounts[i].add(f)
+	}
+	for _, a := range s.accounts {
+		a.pace = newPace(policy, a.cloud, len(a.zones))
+		a.roundDue = now
+		a.favour(policy.Worked)
 	}
 	return s
 }
 
-// Next is the move to make at the time now.
+// Next is the move to make at the time now. It changes nothing.
 func (s *Search) Next(now time.Time) Move {
 	if s.won {
 		return Move{GiveUp: "a machine was launched"}
 	}
-	if s.over != "" {
-		return Move{GiveUp: s.over}
-	}
 	if !s.policy.Deadline.IsZero() && !now.Before(s.policy.Deadline) {
 		return Move{GiveUp: "the time allowed for the search is over"}
 	}
-	i := s.open(s.next)
-	if i < 0 {
-		if i = s.open(0); i < 0 {
-			return Move{GiveUp: s.exhausted()}
+	best := Move{}
+	for _, a := range s.accounts {
+		m, at := a.next(now)
+		switch {
+		case m == (Move{}) && at.IsZero():
+			continue // nothing is open
+		case m != (Move{}) && !at.After(now):
+			return m
+		case best.Until.IsZero() || at.Before(best.Until):
+			best.Until = at
 		}
 	}
-	if now.Before(s.notUntil) {
-		until := s.notUntil
-		if d := s.policy.Deadline; !d.IsZero() && until.After(d) {
-			until = d
-		}
-		return Move{Until: until}
+	if best.Until.IsZero() {
+		return Move{GiveUp: s.exhausted()}
 	}
-	o := s.offers[i].Offer
-	return Move{Try: &o}
+	if d := s.policy.Deadline; !d.IsZero() && best.Until.After(d) {
+		best.Until = d
+	}
+	return best
 }
 
-// open is the index of the first offer from i on that is not closed, or -1.
-func (s *Search) open(i int) int {
-	for ; i < len(s.offers); i++ {
-		if !s.offers[i].Closed {
-			return i
+// Observe tells the search what the attempt on o, which ended at the time at,
+// came to.
+func (s *Search) Observe(o Offer, at time.Time, r Result) {
+	f := s.by[o]
+	if f == nil {
+		return // not an offer of ours: nothing to learn
+	}
+	a := s.account(o.Cloud)
+	f.Attempts++
+	f.Last, f.Reason = r.Outcome, r.Reason
+	if r.Outcome == Throttled {
+		a.pace.throttled(at) // the offer itself was not tried: it stays the next one
+		return
+	}
+	a.pace.spent(at)
+	if r.Outcome == Transient && f.retries > 0 {
+		f.retries--
+		return
+	}
+	switch r.Outcome {
+	case Launched:
+		s.won = true
+		return
+	case Rejected:
+		s.refused = cmp.Or(s.refused, r.Reason)
+		s.close(r, func(p Offer) bool { return p.Cloud == o.Cloud && p.Region == o.Region })
+	case Unavailable:
+		s.close(r, func(p Offer) bool { return f.zone.holds(p) && p.Shape == o.Shape })
+	case LimitReached:
+		s.close(r, func(p Offer) bool { return shares(p, o, r.ZoneOnly) && p.asLarge(o) })
+	case LimitDoubtful:
+		s.doubt(f, at, r)
+	default:
+		if r.Outcome == NoCapacity {
+			f.hint = Full
+			s.trust(f, r)
 		}
 	}
-	return -1
+	f.retries = s.policy.Retries
+	a.done(f, at, r.Outcome)
+}
+
+// Answer tells the search what came, at the time at, of asking q.
+func (s *Search) Answer(q Ask, at time.Time, r Reply) {
+	a := s.account(q.Cloud)
+	if a == nil {
+		return
+	}
+	if r.Hints == nil && r.Outcome == Throttled {
+		a.pace.throttled(at)
+		return
+	}
+	if r.Hints != nil || r.Outcome != Rejected { // what may not be asked is not asked again
+		a.pace.spent(at)
+	}
+	var asked []*offer
+	for i, o := range q.Offers {
+		f := s.by[o]
+		if f == nil {
+			continue
+		}
+		f.hint = Unknown
+		if r.Hints != nil {
+			f.Asked++
+			if i < len(r.Hints) {
+				f.hint = r.Hints[i]
+			}
+		}
+		asked = append(asked, f)
+	}
+	if len(asked) > 0 {
+		a.answered(asked, at, r)
+	}
 }
 
 // exhausted is the reason for giving up when no offer is open.
@@ -197,100 +265,92 @@ func (s *Search) exhausted() string {
 	if len(s.offers) == 0 {
 		return "there is no place to try"
 	}
-	last := s.offers[0]
-	for _, o := range s.offers {
-		if o.Last == LimitReached {
-			last = o
+	if s.refused != "" {
+		return s.refused
+	}
+	for _, f := range s.offers {
+		if f.Last == LimitReached {
+			return "the account's limits allow none of the sizes: " + f.Reason
 		}
 	}
-	if last.Last == LimitReached {
-		return "the account's limits allow none of the sizes: " + last.Reason
-	}
-	return "none of the places has the shape: " + last.Reason
+	return "none of the places has the shape: " + s.offers[0].Reason
 }
 
-// Observe tells the search what the attempt on o, which ended at the time at,
-// came to. reason is the cloud's own wording.
-func (s *Search) Observe(o Offer, at time.Time, out Outcome, reason string) {
-	i := s.find(o)
-	if i < 0 {
-		return // not an offer of ours: nothing to learn
-	}
-	t := &s.offers[i]
-	t.Attempts++
-	t.Last, t.Reason = out, reason
-	pace := s.policy.Interval
-	if out != Throttled {
-		s.throttle = 0
-	}
-	switch out {
-	case Launched:
-		s.won = true
-		return
-	case Rejected:
-		s.over = reason
-		return
-	case Unavailable:
-		s.close(out, reason, func(p Offer) bool {
-			return p.Cloud == o.Cloud && p.Region == o.Region && p.Zone == o.Zone && p.Shape == o.Shape
-		})
-	case LimitReached:
-		s.close(out, reason, func(p Offer) bool {
-			return p.Cloud == o.Cloud && p.Region == o.Region && p.Shape == o.Shape &&
-				p.OCPUs >= o.OCPUs && p.MemoryGB >= o.MemoryGB
-		})
-	case Throttled:
-		s.throttle = min(maxThrottle, max(2*s.throttle, 2*s.policy.Interval, time.Second))
-		s.notUntil = at.Add(s.throttle)
-		return // the offer itself was not tried: it stays the next one
-	case Transient:
-		if t.retries > 0 {
-			t.retries--
-			s.next = i
-			s.notUntil = at.Add(pace)
-			return
-		}
-	case NoCapacity:
-	}
-	s.next = i + 1
-	if s.open(s.next) < 0 {
-		s.next = 0
-		s.round++
-		pace = max(pace, s.policy.Round)
-		for j := range s.offers {
-			s.offers[j].retries = s.policy.Retries
+func (s *Search) account(cloud string) *account {
+	for _, a := range s.accounts {
+		if a.cloud == cloud {
+			return a
 		}
 	}
-	s.notUntil = at.Add(pace)
-}
-
-func (s *Search) find(o Offer) int {
-	for i := range s.offers {
-		if s.offers[i].Offer == o {
-			return i
-		}
-	}
-	return -1
+	return nil
 }
 
 // close ends every offer that is alike.
-func (s *Search) close(out Outcome, reason string, alike func(Offer) bool) {
-	for i := range s.offers {
-		t := &s.offers[i]
-		if alike(t.Offer) && !t.Closed {
-			t.Closed, t.Last, t.Reason = true, out, reason
+func (s *Search) close(r Result, alike func(Offer) bool) {
+	for _, f := range s.offers {
+		if alike(f.Offer) && !f.Closed {
+			f.Closed, f.Last, f.Reason = true, r.Outcome, r.Reason
+		}
+	}
+	for _, a := range s.accounts {
+		a.prune()
+	}
+}
+
+// shares says whether two offers count against the same limits.
+func shares(p, o Offer, zoneOnly bool) bool {
+	return p.Cloud == o.Cloud && p.Region == o.Region && p.Shape == o.Shape && (!zoneOnly || p.Zone == o.Zone)
+}
+
+// doubt pauses whatever shares a limit that cannot be true.
+func (s *Search) doubt(f *offer, at time.Time, r Result) {
+	called := slices.Contains(s.account(f.Offer.Cloud).found, f) // by a report
+	f.pause = min(max(f.pause+firstDoubt, firstDoubt), maxDoubt)
+	for _, p := range s.offers {
+		if shares(p.Offer, f.Offer, r.ZoneOnly) {
+			p.pause, p.pausedUntil, p.hint = f.pause, at.Add(f.pause), Unknown
+			if called {
+				p.doubtedAt = at
+			}
+			for _, a := range s.accounts {
+				if p != f {
+					a.found = slices.DeleteFunc(a.found, func(x *offer) bool { return x == p })
+				}
+			}
 		}
 	}
 }
 
-// Rounds is how many times every open offer has been tried.
-func (s *Search) Rounds() int { return s.round }
+// trust ends such a pause: limits are looked at before capacity, so a launch
+// that found no capacity has passed them.
+func (s *Search) trust(f *offer, r Result) {
+	if f.pause == 0 {
+		return
+	}
+	for _, p := range s.offers {
+		if shares(p.Offer, f.Offer, r.ZoneOnly) {
+			p.pause, p.pausedUntil = 0, time.Time{}
+		}
+	}
+}
 
-// Tried lists what is known of every offer, in the order of the search.
+// Rounds is how many times every zone has been visited.
+func (s *Search) Rounds() int {
+	if len(s.accounts) == 0 {
+		return 0
+	}
+	n := s.accounts[0].rounds
+	for _, a := range s.accounts {
+		n = min(n, a.rounds)
+	}
+	return n
+}
+
+// Tried lists what is known of every offer, in the order of preference.
 func (s *Search) Tried() []Tried {
 	t := make([]Tried, len(s.offers))
-	for i := range s.offers {
-		t[i] = s.offers[i].Tried
+	for i, f := range s.offers {
+		t[i] = f.Tried
 	}
 	return t
 }
