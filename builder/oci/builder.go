@@ -13,7 +13,6 @@ package oci
 import (
 	"context"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
@@ -67,16 +66,14 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	b.Mask.Add(secret)
-	client, err := oci.NewClient(c.credentials, oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP})
+	id := owner.NewBuild(time.Now(), c.CapacityTimeout+c.InstanceTimeout+c.ImageTimeout+c.Comm.SSHTimeout+life)
+	cloud, err := b.fleet(id, ui.Sayf)
 	if err != nil {
 		return nil, err
 	}
-	id := owner.NewBuild(time.Now(), c.CapacityTimeout+c.InstanceTimeout+c.ImageTimeout+c.Comm.SSHTimeout+life)
-	cloud := oci.NewBuild(client, c.build(), id, ui.Sayf)
-
 	find := &phase.FindMachine{
 		UI: ui, Cloud: cloud, Token: id.Token, Plan: cloud.Plan,
-		Interval: c.CapacityInterval, Round: c.CapacityPause, Timeout: c.CapacityTimeout,
+		Policy: c.policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
 	}
 	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find}
 	provision := &phase.Provision{UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect}
@@ -95,21 +92,23 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, nil
 	}
 	return &Artifact{
-		image: image.ID, name: c.ImageName, region: c.Region, remove: client.DeleteImage,
+		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,
 		data: map[string]interface{}{"ID": find.ID},
 	}, nil
 }
 
-// build is the configuration in the adapter's terms.
-func (c *Config) build() oci.BuildConfig {
-	return oci.BuildConfig{
-		Compartment: c.CompartmentOCID, ImageCompartment: c.ImageCompartmentOCID,
-		AvailabilityDomain: c.AvailabilityDomain, FirstDomain: os.Getenv("OCI_AVAILABILITY_DOMAIN"),
-		BaseImage: c.BaseImageOCID, Shape: c.Shape, Sizes: c.sizes(), DiskGB: c.BootVolumeSizeInGBs,
-		Subnet: c.SubnetOCID, AssignPublicIP: c.AssignPublicIP.ToBoolPointer(), UsePrivateIP: c.UsePrivateIP,
-		InstanceName: c.InstanceName, InstanceTags: c.InstanceTags,
-		SSHPublicKey: string(c.Comm.SSHPublicKey), UserData: c.userData,
-		ImageName: c.ImageName, ImageTags: c.Tags, ImageShapes: c.ImageShapes, SkipImage: c.SkipCreateImage,
-		InstanceTimeout: c.InstanceTimeout, ImageTimeout: c.ImageTimeout,
+// fleet is the build in every region in which it may take place.
+func (b *Builder) fleet(id owner.Build, say func(string, ...any)) (*oci.Fleet, error) {
+	c := &b.config
+	var builds []*oci.Build
+	for _, cfg := range c.builds() {
+		who := c.credentials
+		who.Region = cfg.Region
+		client, err := oci.NewClient(who, oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP})
+		if err != nil {
+			return nil, err
+		}
+		builds = append(builds, oci.NewBuild(client, cfg, id, say))
 	}
+	return oci.NewFleet(builds...), nil
 }

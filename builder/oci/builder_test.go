@@ -58,7 +58,7 @@ func settings(s *stage.Stage) map[string]interface{} {
 		"region": stage.BuildRegion, "compartment_ocid": s.Build.CompartmentID,
 		"base_image_ocid": s.BaseImage, "subnet_ocid": s.Build.SubnetID(stage.BuildRegion),
 		"ssh_username": "debian", "ssh_port": s.Cloud.SSHPort(), "assign_public_ip": true,
-		"image_name": "built", "capacity_interval": "20ms", "capacity_pause": "20ms", "capacity_timeout": "30s", "ssh_timeout": "30s",
+		"image_name": "built", "capacity_interval": "20ms", "capacity_timeout": "30s", "ssh_timeout": "30s",
 	}
 }
 

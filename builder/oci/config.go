@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,ShapeConfig
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,ShapeConfig,AdditionalRegion,FreeAllowance
 
 package oci
 
@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
@@ -24,23 +23,14 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
-	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
-
-// ShapeConfig is how much of a flexible shape a machine gets.
-type ShapeConfig struct {
-	// How many OCPUs. On `VM.Standard.A1.Flex` one OCPU is one Ampere core.
-	Ocpus float32 `mapstructure:"ocpus" required:"false"`
-	// How many gigabytes of memory. Defaults to 6 for each OCPU, which is the
-	// ratio of the Always Free allowance.
-	MemoryInGBs float32 `mapstructure:"memory_in_gbs" required:"false"`
-}
 
 // Config is the configuration of the armfree-oci builder.
 type Config struct {
 	common.PackerConfig `mapstructure:",squash"`
 	Comm                communicator.Config `mapstructure:",squash"`
 	ocicfg.Access       `mapstructure:",squash"`
+	Search              `mapstructure:",squash"`
 
 	// The compartment in which the machine is launched. A tenancy's OCID is its
 	// root compartment. Defaults to the environment variable
@@ -49,23 +39,12 @@ type Config struct {
 	// The compartment in which the image is made. Defaults to
 	// `compartment_ocid`.
 	ImageCompartmentOCID string `mapstructure:"image_compartment_ocid" required:"false"`
-	// The one availability domain to look for a machine in, such as
-	// `Uocm:PHX-AD-1`. By default every availability domain of the region is
-	// searched. The environment variable `OCI_AVAILABILITY_DOMAIN` does not pin
-	// the search: the domain it names is tried first, if it exists.
-	AvailabilityDomain string `mapstructure:"availability_domain" required:"false"`
 	// The image from which the machine starts. Defaults to the environment
 	// variable `OCI_BASE_IMAGE_OCID`. For an Ampere shape it must start by
 	// `UEFI_64`.
 	BaseImageOCID string `mapstructure:"base_image_ocid" required:"false"`
 	// The name of the image that is made. Defaults to `packer-{{timestamp}}`.
 	ImageName string `mapstructure:"image_name" required:"false"`
-	// The shape of the machine. Defaults to `VM.Standard.A1.Flex`.
-	Shape string `mapstructure:"shape" required:"false"`
-	// The size of the machine, for shapes whose name ends in `Flex`. By default
-	// the sizes that fit the Always Free allowance are tried: 2 OCPUs with 12
-	// GB, then 1 OCPU with 6 GB.
-	ShapeConfig ShapeConfig `mapstructure:"shape_config" required:"false"`
 	// The size of the boot volume in GB, from 50 to 16384. Defaults to the size
 	// of the base image.
 	BootVolumeSizeInGBs int64 `mapstructure:"disk_size" required:"false"`
@@ -92,19 +71,11 @@ type Config struct {
 	// The path of a file with user data. Excludes `user_data`.
 	UserDataFile string `mapstructure:"user_data_file" required:"false"`
 	// Shapes on which the image must be able to start; missing ones are added
-	// to it, and the result is verified. Defaults to the shape of the machine.
+	// to it, and the result is verified. Defaults to the shapes of the machine.
 	ImageShapes []string `mapstructure:"image_shapes" required:"false"`
 	// Build and check, but make no image. Defaults to `false`.
 	SkipCreateImage bool `mapstructure:"skip_create_image" required:"false"`
 
-	// How long to look for a machine, over all places and sizes. Defaults to
-	// `6h`: free capacity comes in short windows.
-	CapacityTimeout time.Duration `mapstructure:"capacity_timeout" required:"false"`
-	// The least time between two attempts to launch a machine. Defaults to
-	// `16s`; OCI throttles accounts that ask more often than every ten seconds.
-	CapacityInterval time.Duration `mapstructure:"capacity_interval" required:"false"`
-	// The rest after every place has been tried once. Defaults to `60s`.
-	CapacityPause time.Duration `mapstructure:"capacity_pause" required:"false"`
 	// How long a machine that was accepted may take until it runs and has an
 	// address. Defaults to `15m`.
 	InstanceTimeout time.Duration `mapstructure:"instance_timeout" required:"false"`
@@ -148,25 +119,12 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		{c.BaseImageOCID, "base_image_ocid", "OCI_BASE_IMAGE_OCID", "image"},
 		{c.SubnetOCID, "subnet_ocid", "OCI_SUBNET_OCID", "subnet"},
 	} {
-		switch {
-		case o.value == "":
+		if o.value == "" {
 			note(fmt.Errorf("%s must be set (or the environment variable %s)", o.name, o.env))
-		case !tmpl.Unknown(o.value) && !strings.HasPrefix(o.value, "ocid1."+o.kind+"."):
-			note(fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", o.name, o.kind, o.value))
 		}
+		note(ocid(o.name, o.kind, o.value))
 	}
-	flex := strings.HasSuffix(c.Shape, ".Flex")
-	s := c.ShapeConfig
-	switch {
-	case s.Ocpus < 0 || s.MemoryInGBs < 0:
-		note(errors.New("shape_config: ocpus and memory_in_gbs must be positive"))
-	case s.MemoryInGBs > 0 && s.Ocpus == 0:
-		note(errors.New("shape_config: memory_in_gbs needs ocpus as well"))
-	case s.Ocpus > 0 && !flex:
-		note(fmt.Errorf("shape_config is for flexible shapes, and %s is not one", c.Shape))
-	case s.Ocpus == 0 && flex && c.Shape != defaultShape:
-		note(fmt.Errorf("shape_config: ocpus must be set for %s", c.Shape))
-	}
+	note(c.Search.problems(c.Region)...)
 	if d := c.BootVolumeSizeInGBs; d != 0 && (d < 50 || d > 16384) {
 		note(fmt.Errorf("disk_size must be from 50 to 16384 GB, it is %d", d))
 	}
@@ -178,7 +136,6 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		value time.Duration
 		name  string
 	}{
-		{c.CapacityTimeout, "capacity_timeout"}, {c.CapacityInterval, "capacity_interval"}, {c.CapacityPause, "capacity_pause"},
 		{c.InstanceTimeout, "instance_timeout"}, {c.ImageTimeout, "image_timeout"}, {c.CleanupTimeout, "cleanup_timeout"},
 	} {
 		if d.value < 0 {
@@ -192,8 +149,6 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	}
 	return warnings, nil
 }
-
-const defaultShape = "VM.Standard.A1.Flex"
 
 func (c *Config) defaults() {
 	str := func(v *string, d string) {
@@ -212,7 +167,7 @@ func (c *Config) defaults() {
 	str(&c.ImageCompartmentOCID, c.CompartmentOCID)
 	str(&c.BaseImageOCID, os.Getenv("OCI_BASE_IMAGE_OCID"))
 	str(&c.SubnetOCID, os.Getenv("OCI_SUBNET_OCID"))
-	str(&c.Shape, defaultShape)
+	c.Search.defaults()
 	if c.ImageName == "" {
 		name, err := interpolate.Render("packer-{{timestamp}}", nil)
 		if err == nil {
@@ -223,11 +178,8 @@ func (c *Config) defaults() {
 		c.Comm.SSHUsername = os.Getenv("OCI_SSH_USERNAME")
 	}
 	if len(c.ImageShapes) == 0 {
-		c.ImageShapes = []string{c.Shape}
+		c.ImageShapes = c.shapes()
 	}
-	dur(&c.CapacityTimeout, 6*time.Hour)
-	dur(&c.CapacityInterval, 16*time.Second)
-	dur(&c.CapacityPause, time.Minute)
 	dur(&c.InstanceTimeout, 15*time.Minute)
 	dur(&c.ImageTimeout, time.Hour)
 	dur(&c.CleanupTimeout, 10*time.Minute)
@@ -252,18 +204,4 @@ func (c *Config) readUserData() error {
 		return fmt.Errorf("the user data has %d bytes when encoded, OCI takes at most %d", n, maxUserData)
 	}
 	return nil
-}
-
-// sizes is the ladder of machine sizes to try.
-func (c *Config) sizes() []oci.Size {
-	s := c.ShapeConfig
-	switch {
-	case s.Ocpus > 0 && s.MemoryInGBs == 0:
-		return []oci.Size{{OCPUs: s.Ocpus, MemoryGB: 6 * s.Ocpus}}
-	case s.Ocpus > 0:
-		return []oci.Size{{OCPUs: s.Ocpus, MemoryGB: s.MemoryInGBs}}
-	case c.Shape == defaultShape:
-		return []oci.Size{{OCPUs: 2, MemoryGB: 12}, {OCPUs: 1, MemoryGB: 6}}
-	}
-	return []oci.Size{{}}
 }

@@ -7,97 +7,133 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
+// FlatAdditionalRegion is an auto-generated flat version of AdditionalRegion.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatAdditionalRegion struct {
+	Region             *string `mapstructure:"region" required:"true" cty:"region" hcl:"region"`
+	SubnetOCID         *string `mapstructure:"subnet_ocid" required:"true" cty:"subnet_ocid" hcl:"subnet_ocid"`
+	BaseImageOCID      *string `mapstructure:"base_image_ocid" required:"true" cty:"base_image_ocid" hcl:"base_image_ocid"`
+	AvailabilityDomain *string `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
+}
+
+// FlatMapstructure returns a new FlatAdditionalRegion.
+// FlatAdditionalRegion is an auto-generated flat version of AdditionalRegion.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*AdditionalRegion) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatAdditionalRegion)
+}
+
+// HCL2Spec returns the hcl spec of a AdditionalRegion.
+// This spec is used by HCL to read the fields of AdditionalRegion.
+// The decoded values from this spec will then be applied to a FlatAdditionalRegion.
+func (*FlatAdditionalRegion) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"region":              &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"subnet_ocid":         &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
+		"base_image_ocid":     &hcldec.AttrSpec{Name: "base_image_ocid", Type: cty.String, Required: false},
+		"availability_domain": &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
+	}
+	return s
+}
+
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName           *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType         *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion         *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug               *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce               *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError             *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars            map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars       []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Type                      *string           `mapstructure:"communicator" cty:"communicator" hcl:"communicator"`
-	PauseBeforeConnect        *string           `mapstructure:"pause_before_connecting" cty:"pause_before_connecting" hcl:"pause_before_connecting"`
-	SSHHost                   *string           `mapstructure:"ssh_host" cty:"ssh_host" hcl:"ssh_host"`
-	SSHPort                   *int              `mapstructure:"ssh_port" cty:"ssh_port" hcl:"ssh_port"`
-	SSHUsername               *string           `mapstructure:"ssh_username" cty:"ssh_username" hcl:"ssh_username"`
-	SSHPassword               *string           `mapstructure:"ssh_password" cty:"ssh_password" hcl:"ssh_password"`
-	SSHKeyPairName            *string           `mapstructure:"ssh_keypair_name" undocumented:"true" cty:"ssh_keypair_name" hcl:"ssh_keypair_name"`
-	SSHTemporaryKeyPairName   *string           `mapstructure:"temporary_key_pair_name" undocumented:"true" cty:"temporary_key_pair_name" hcl:"temporary_key_pair_name"`
-	SSHTemporaryKeyPairType   *string           `mapstructure:"temporary_key_pair_type" cty:"temporary_key_pair_type" hcl:"temporary_key_pair_type"`
-	SSHTemporaryKeyPairBits   *int              `mapstructure:"temporary_key_pair_bits" cty:"temporary_key_pair_bits" hcl:"temporary_key_pair_bits"`
-	SSHCiphers                []string          `mapstructure:"ssh_ciphers" cty:"ssh_ciphers" hcl:"ssh_ciphers"`
-	SSHClearAuthorizedKeys    *bool             `mapstructure:"ssh_clear_authorized_keys" cty:"ssh_clear_authorized_keys" hcl:"ssh_clear_authorized_keys"`
-	SSHKEXAlgos               []string          `mapstructure:"ssh_key_exchange_algorithms" cty:"ssh_key_exchange_algorithms" hcl:"ssh_key_exchange_algorithms"`
-	SSHPrivateKeyFile         *string           `mapstructure:"ssh_private_key_file" undocumented:"true" cty:"ssh_private_key_file" hcl:"ssh_private_key_file"`
-	SSHCertificateFile        *string           `mapstructure:"ssh_certificate_file" cty:"ssh_certificate_file" hcl:"ssh_certificate_file"`
-	SSHPty                    *bool             `mapstructure:"ssh_pty" cty:"ssh_pty" hcl:"ssh_pty"`
-	SSHTimeout                *string           `mapstructure:"ssh_timeout" cty:"ssh_timeout" hcl:"ssh_timeout"`
-	SSHWaitTimeout            *string           `mapstructure:"ssh_wait_timeout" undocumented:"true" cty:"ssh_wait_timeout" hcl:"ssh_wait_timeout"`
-	SSHAgentAuth              *bool             `mapstructure:"ssh_agent_auth" undocumented:"true" cty:"ssh_agent_auth" hcl:"ssh_agent_auth"`
-	SSHDisableAgentForwarding *bool             `mapstructure:"ssh_disable_agent_forwarding" cty:"ssh_disable_agent_forwarding" hcl:"ssh_disable_agent_forwarding"`
-	SSHHandshakeAttempts      *int              `mapstructure:"ssh_handshake_attempts" cty:"ssh_handshake_attempts" hcl:"ssh_handshake_attempts"`
-	SSHBastionHost            *string           `mapstructure:"ssh_bastion_host" cty:"ssh_bastion_host" hcl:"ssh_bastion_host"`
-	SSHBastionPort            *int              `mapstructure:"ssh_bastion_port" cty:"ssh_bastion_port" hcl:"ssh_bastion_port"`
-	SSHBastionAgentAuth       *bool             `mapstructure:"ssh_bastion_agent_auth" cty:"ssh_bastion_agent_auth" hcl:"ssh_bastion_agent_auth"`
-	SSHBastionUsername        *string           `mapstructure:"ssh_bastion_username" cty:"ssh_bastion_username" hcl:"ssh_bastion_username"`
-	SSHBastionPassword        *string           `mapstructure:"ssh_bastion_password" cty:"ssh_bastion_password" hcl:"ssh_bastion_password"`
-	SSHBastionInteractive     *bool             `mapstructure:"ssh_bastion_interactive" cty:"ssh_bastion_interactive" hcl:"ssh_bastion_interactive"`
-	SSHBastionPrivateKeyFile  *string           `mapstructure:"ssh_bastion_private_key_file" cty:"ssh_bastion_private_key_file" hcl:"ssh_bastion_private_key_file"`
-	SSHBastionCertificateFile *string           `mapstructure:"ssh_bastion_certificate_file" cty:"ssh_bastion_certificate_file" hcl:"ssh_bastion_certificate_file"`
-	SSHFileTransferMethod     *string           `mapstructure:"ssh_file_transfer_method" cty:"ssh_file_transfer_method" hcl:"ssh_file_transfer_method"`
-	SSHProxyHost              *string           `mapstructure:"ssh_proxy_host" cty:"ssh_proxy_host" hcl:"ssh_proxy_host"`
-	SSHProxyPort              *int              `mapstructure:"ssh_proxy_port" cty:"ssh_proxy_port" hcl:"ssh_proxy_port"`
-	SSHProxyUsername          *string           `mapstructure:"ssh_proxy_username" cty:"ssh_proxy_username" hcl:"ssh_proxy_username"`
-	SSHProxyPassword          *string           `mapstructure:"ssh_proxy_password" cty:"ssh_proxy_password" hcl:"ssh_proxy_password"`
-	SSHKeepAliveInterval      *string           `mapstructure:"ssh_keep_alive_interval" cty:"ssh_keep_alive_interval" hcl:"ssh_keep_alive_interval"`
-	SSHReadWriteTimeout       *string           `mapstructure:"ssh_read_write_timeout" cty:"ssh_read_write_timeout" hcl:"ssh_read_write_timeout"`
-	SSHRemoteTunnels          []string          `mapstructure:"ssh_remote_tunnels" cty:"ssh_remote_tunnels" hcl:"ssh_remote_tunnels"`
-	SSHLocalTunnels           []string          `mapstructure:"ssh_local_tunnels" cty:"ssh_local_tunnels" hcl:"ssh_local_tunnels"`
-	SSHPublicKey              []byte            `mapstructure:"ssh_public_key" undocumented:"true" cty:"ssh_public_key" hcl:"ssh_public_key"`
-	SSHPrivateKey             []byte            `mapstructure:"ssh_private_key" undocumented:"true" cty:"ssh_private_key" hcl:"ssh_private_key"`
-	WinRMUser                 *string           `mapstructure:"winrm_username" cty:"winrm_username" hcl:"winrm_username"`
-	WinRMPassword             *string           `mapstructure:"winrm_password" cty:"winrm_password" hcl:"winrm_password"`
-	WinRMHost                 *string           `mapstructure:"winrm_host" cty:"winrm_host" hcl:"winrm_host"`
-	WinRMNoProxy              *bool             `mapstructure:"winrm_no_proxy" cty:"winrm_no_proxy" hcl:"winrm_no_proxy"`
-	WinRMPort                 *int              `mapstructure:"winrm_port" cty:"winrm_port" hcl:"winrm_port"`
-	WinRMTimeout              *string           `mapstructure:"winrm_timeout" cty:"winrm_timeout" hcl:"winrm_timeout"`
-	WinRMUseSSL               *bool             `mapstructure:"winrm_use_ssl" cty:"winrm_use_ssl" hcl:"winrm_use_ssl"`
-	WinRMInsecure             *bool             `mapstructure:"winrm_insecure" cty:"winrm_insecure" hcl:"winrm_insecure"`
-	WinRMUseNTLM              *bool             `mapstructure:"winrm_use_ntlm" cty:"winrm_use_ntlm" hcl:"winrm_use_ntlm"`
-	TenancyOCID               *string           `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
-	UserOCID                  *string           `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
-	Fingerprint               *string           `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
-	Key                       *string           `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
-	KeyFile                   *string           `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
-	PassPhrase                *string           `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
-	Region                    *string           `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
-	CompartmentOCID           *string           `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
-	ImageCompartmentOCID      *string           `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
-	AvailabilityDomain        *string           `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
-	BaseImageOCID             *string           `mapstructure:"base_image_ocid" required:"false" cty:"base_image_ocid" hcl:"base_image_ocid"`
-	ImageName                 *string           `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
-	Shape                     *string           `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
-	ShapeConfig               *FlatShapeConfig  `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
-	BootVolumeSizeInGBs       *int64            `mapstructure:"disk_size" required:"false" cty:"disk_size" hcl:"disk_size"`
-	SubnetOCID                *string           `mapstructure:"subnet_ocid" required:"false" cty:"subnet_ocid" hcl:"subnet_ocid"`
-	AssignPublicIP            *bool             `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
-	UsePrivateIP              *bool             `mapstructure:"use_private_ip" required:"false" cty:"use_private_ip" hcl:"use_private_ip"`
-	InstanceName              *string           `mapstructure:"instance_name" required:"false" cty:"instance_name" hcl:"instance_name"`
-	InstanceTags              map[string]string `mapstructure:"instance_tags" required:"false" cty:"instance_tags" hcl:"instance_tags"`
-	Tags                      map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
-	UserData                  *string           `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
-	UserDataFile              *string           `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
-	ImageShapes               []string          `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
-	SkipCreateImage           *bool             `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
-	CapacityTimeout           *string           `mapstructure:"capacity_timeout" required:"false" cty:"capacity_timeout" hcl:"capacity_timeout"`
-	CapacityInterval          *string           `mapstructure:"capacity_interval" required:"false" cty:"capacity_interval" hcl:"capacity_interval"`
-	CapacityPause             *string           `mapstructure:"capacity_pause" required:"false" cty:"capacity_pause" hcl:"capacity_pause"`
-	InstanceTimeout           *string           `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
-	ImageTimeout              *string           `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
-	CleanupTimeout            *string           `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	PackerBuildName           *string                `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType         *string                `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion         *string                `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug               *bool                  `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce               *bool                  `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError             *string                `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars            map[string]string      `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars       []string               `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Type                      *string                `mapstructure:"communicator" cty:"communicator" hcl:"communicator"`
+	PauseBeforeConnect        *string                `mapstructure:"pause_before_connecting" cty:"pause_before_connecting" hcl:"pause_before_connecting"`
+	SSHHost                   *string                `mapstructure:"ssh_host" cty:"ssh_host" hcl:"ssh_host"`
+	SSHPort                   *int                   `mapstructure:"ssh_port" cty:"ssh_port" hcl:"ssh_port"`
+	SSHUsername               *string                `mapstructure:"ssh_username" cty:"ssh_username" hcl:"ssh_username"`
+	SSHPassword               *string                `mapstructure:"ssh_password" cty:"ssh_password" hcl:"ssh_password"`
+	SSHKeyPairName            *string                `mapstructure:"ssh_keypair_name" undocumented:"true" cty:"ssh_keypair_name" hcl:"ssh_keypair_name"`
+	SSHTemporaryKeyPairName   *string                `mapstructure:"temporary_key_pair_name" undocumented:"true" cty:"temporary_key_pair_name" hcl:"temporary_key_pair_name"`
+	SSHTemporaryKeyPairType   *string                `mapstructure:"temporary_key_pair_type" cty:"temporary_key_pair_type" hcl:"temporary_key_pair_type"`
+	SSHTemporaryKeyPairBits   *int                   `mapstructure:"temporary_key_pair_bits" cty:"temporary_key_pair_bits" hcl:"temporary_key_pair_bits"`
+	SSHCiphers                []string               `mapstructure:"ssh_ciphers" cty:"ssh_ciphers" hcl:"ssh_ciphers"`
+	SSHClearAuthorizedKeys    *bool                  `mapstructure:"ssh_clear_authorized_keys" cty:"ssh_clear_authorized_keys" hcl:"ssh_clear_authorized_keys"`
+	SSHKEXAlgos               []string               `mapstructure:"ssh_key_exchange_algorithms" cty:"ssh_key_exchange_algorithms" hcl:"ssh_key_exchange_algorithms"`
+	SSHPrivateKeyFile         *string                `mapstructure:"ssh_private_key_file" undocumented:"true" cty:"ssh_private_key_file" hcl:"ssh_private_key_file"`
+	SSHCertificateFile        *string                `mapstructure:"ssh_certificate_file" cty:"ssh_certificate_file" hcl:"ssh_certificate_file"`
+	SSHPty                    *bool                  `mapstructure:"ssh_pty" cty:"ssh_pty" hcl:"ssh_pty"`
+	SSHTimeout                *string                `mapstructure:"ssh_timeout" cty:"ssh_timeout" hcl:"ssh_timeout"`
+	SSHWaitTimeout            *string                `mapstructure:"ssh_wait_timeout" undocumented:"true" cty:"ssh_wait_timeout" hcl:"ssh_wait_timeout"`
+	SSHAgentAuth              *bool                  `mapstructure:"ssh_agent_auth" undocumented:"true" cty:"ssh_agent_auth" hcl:"ssh_agent_auth"`
+	SSHDisableAgentForwarding *bool                  `mapstructure:"ssh_disable_agent_forwarding" cty:"ssh_disable_agent_forwarding" hcl:"ssh_disable_agent_forwarding"`
+	SSHHandshakeAttempts      *int                   `mapstructure:"ssh_handshake_attempts" cty:"ssh_handshake_attempts" hcl:"ssh_handshake_attempts"`
+	SSHBastionHost            *string                `mapstructure:"ssh_bastion_host" cty:"ssh_bastion_host" hcl:"ssh_bastion_host"`
+	SSHBastionPort            *int                   `mapstructure:"ssh_bastion_port" cty:"ssh_bastion_port" hcl:"ssh_bastion_port"`
+	SSHBastionAgentAuth       *bool                  `mapstructure:"ssh_bastion_agent_auth" cty:"ssh_bastion_agent_auth" hcl:"ssh_bastion_agent_auth"`
+	SSHBastionUsername        *string                `mapstructure:"ssh_bastion_username" cty:"ssh_bastion_username" hcl:"ssh_bastion_username"`
+	SSHBastionPassword        *string                `mapstructure:"ssh_bastion_password" cty:"ssh_bastion_password" hcl:"ssh_bastion_password"`
+	SSHBastionInteractive     *bool                  `mapstructure:"ssh_bastion_interactive" cty:"ssh_bastion_interactive" hcl:"ssh_bastion_interactive"`
+	SSHBastionPrivateKeyFile  *string                `mapstructure:"ssh_bastion_private_key_file" cty:"ssh_bastion_private_key_file" hcl:"ssh_bastion_private_key_file"`
+	SSHBastionCertificateFile *string                `mapstructure:"ssh_bastion_certificate_file" cty:"ssh_bastion_certificate_file" hcl:"ssh_bastion_certificate_file"`
+	SSHFileTransferMethod     *string                `mapstructure:"ssh_file_transfer_method" cty:"ssh_file_transfer_method" hcl:"ssh_file_transfer_method"`
+	SSHProxyHost              *string                `mapstructure:"ssh_proxy_host" cty:"ssh_proxy_host" hcl:"ssh_proxy_host"`
+	SSHProxyPort              *int                   `mapstructure:"ssh_proxy_port" cty:"ssh_proxy_port" hcl:"ssh_proxy_port"`
+	SSHProxyUsername          *string                `mapstructure:"ssh_proxy_username" cty:"ssh_proxy_username" hcl:"ssh_proxy_username"`
+	SSHProxyPassword          *string                `mapstructure:"ssh_proxy_password" cty:"ssh_proxy_password" hcl:"ssh_proxy_password"`
+	SSHKeepAliveInterval      *string                `mapstructure:"ssh_keep_alive_interval" cty:"ssh_keep_alive_interval" hcl:"ssh_keep_alive_interval"`
+	SSHReadWriteTimeout       *string                `mapstructure:"ssh_read_write_timeout" cty:"ssh_read_write_timeout" hcl:"ssh_read_write_timeout"`
+	SSHRemoteTunnels          []string               `mapstructure:"ssh_remote_tunnels" cty:"ssh_remote_tunnels" hcl:"ssh_remote_tunnels"`
+	SSHLocalTunnels           []string               `mapstructure:"ssh_local_tunnels" cty:"ssh_local_tunnels" hcl:"ssh_local_tunnels"`
+	SSHPublicKey              []byte                 `mapstructure:"ssh_public_key" undocumented:"true" cty:"ssh_public_key" hcl:"ssh_public_key"`
+	SSHPrivateKey             []byte                 `mapstructure:"ssh_private_key" undocumented:"true" cty:"ssh_private_key" hcl:"ssh_private_key"`
+	WinRMUser                 *string                `mapstructure:"winrm_username" cty:"winrm_username" hcl:"winrm_username"`
+	WinRMPassword             *string                `mapstructure:"winrm_password" cty:"winrm_password" hcl:"winrm_password"`
+	WinRMHost                 *string                `mapstructure:"winrm_host" cty:"winrm_host" hcl:"winrm_host"`
+	WinRMNoProxy              *bool                  `mapstructure:"winrm_no_proxy" cty:"winrm_no_proxy" hcl:"winrm_no_proxy"`
+	WinRMPort                 *int                   `mapstructure:"winrm_port" cty:"winrm_port" hcl:"winrm_port"`
+	WinRMTimeout              *string                `mapstructure:"winrm_timeout" cty:"winrm_timeout" hcl:"winrm_timeout"`
+	WinRMUseSSL               *bool                  `mapstructure:"winrm_use_ssl" cty:"winrm_use_ssl" hcl:"winrm_use_ssl"`
+	WinRMInsecure             *bool                  `mapstructure:"winrm_insecure" cty:"winrm_insecure" hcl:"winrm_insecure"`
+	WinRMUseNTLM              *bool                  `mapstructure:"winrm_use_ntlm" cty:"winrm_use_ntlm" hcl:"winrm_use_ntlm"`
+	TenancyOCID               *string                `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
+	UserOCID                  *string                `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
+	Fingerprint               *string                `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
+	Key                       *string                `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
+	KeyFile                   *string                `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
+	PassPhrase                *string                `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
+	Region                    *string                `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AvailabilityDomain        *string                `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
+	AdditionalRegions         []FlatAdditionalRegion `mapstructure:"additional_region" required:"false" cty:"additional_region" hcl:"additional_region"`
+	Shape                     *string                `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
+	ShapeConfig               []FlatShapeConfig      `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
+	CapacityTimeout           *string                `mapstructure:"capacity_timeout" required:"false" cty:"capacity_timeout" hcl:"capacity_timeout"`
+	CapacityInterval          *string                `mapstructure:"capacity_interval" required:"false" cty:"capacity_interval" hcl:"capacity_interval"`
+	CapacityRound             *string                `mapstructure:"capacity_round" required:"false" cty:"capacity_round" hcl:"capacity_round"`
+	CapacityOrder             *string                `mapstructure:"capacity_order" required:"false" cty:"capacity_order" hcl:"capacity_order"`
+	CapacityReports           *bool                  `mapstructure:"capacity_reports" required:"false" cty:"capacity_reports" hcl:"capacity_reports"`
+	CapacityReservationOCID   *string                `mapstructure:"capacity_reservation_ocid" required:"false" cty:"capacity_reservation_ocid" hcl:"capacity_reservation_ocid"`
+	Preemptible               *bool                  `mapstructure:"preemptible" required:"false" cty:"preemptible" hcl:"preemptible"`
+	FreeTier                  *string                `mapstructure:"free_tier" required:"false" cty:"free_tier" hcl:"free_tier"`
+	FreeAllowance             *FlatFreeAllowance     `mapstructure:"free_allowance" required:"false" cty:"free_allowance" hcl:"free_allowance"`
+	CompartmentOCID           *string                `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	ImageCompartmentOCID      *string                `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
+	BaseImageOCID             *string                `mapstructure:"base_image_ocid" required:"false" cty:"base_image_ocid" hcl:"base_image_ocid"`
+	ImageName                 *string                `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
+	BootVolumeSizeInGBs       *int64                 `mapstructure:"disk_size" required:"false" cty:"disk_size" hcl:"disk_size"`
+	SubnetOCID                *string                `mapstructure:"subnet_ocid" required:"false" cty:"subnet_ocid" hcl:"subnet_ocid"`
+	AssignPublicIP            *bool                  `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
+	UsePrivateIP              *bool                  `mapstructure:"use_private_ip" required:"false" cty:"use_private_ip" hcl:"use_private_ip"`
+	InstanceName              *string                `mapstructure:"instance_name" required:"false" cty:"instance_name" hcl:"instance_name"`
+	InstanceTags              map[string]string      `mapstructure:"instance_tags" required:"false" cty:"instance_tags" hcl:"instance_tags"`
+	Tags                      map[string]string      `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
+	UserData                  *string                `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
+	UserDataFile              *string                `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
+	ImageShapes               []string               `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
+	SkipCreateImage           *bool                  `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
+	InstanceTimeout           *string                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
+	ImageTimeout              *string                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
+	CleanupTimeout            *string                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -176,13 +212,23 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"key_file":                     &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
 		"pass_phrase":                  &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
 		"region":                       &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
+		"additional_region":            &hcldec.BlockListSpec{TypeName: "additional_region", Nested: hcldec.ObjectSpec((*FlatAdditionalRegion)(nil).HCL2Spec())},
+		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
+		"shape_config":                 &hcldec.BlockListSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*FlatShapeConfig)(nil).HCL2Spec())},
+		"capacity_timeout":             &hcldec.AttrSpec{Name: "capacity_timeout", Type: cty.String, Required: false},
+		"capacity_interval":            &hcldec.AttrSpec{Name: "capacity_interval", Type: cty.String, Required: false},
+		"capacity_round":               &hcldec.AttrSpec{Name: "capacity_round", Type: cty.String, Required: false},
+		"capacity_order":               &hcldec.AttrSpec{Name: "capacity_order", Type: cty.String, Required: false},
+		"capacity_reports":             &hcldec.AttrSpec{Name: "capacity_reports", Type: cty.Bool, Required: false},
+		"capacity_reservation_ocid":    &hcldec.AttrSpec{Name: "capacity_reservation_ocid", Type: cty.String, Required: false},
+		"preemptible":                  &hcldec.AttrSpec{Name: "preemptible", Type: cty.Bool, Required: false},
+		"free_tier":                    &hcldec.AttrSpec{Name: "free_tier", Type: cty.String, Required: false},
+		"free_allowance":               &hcldec.BlockSpec{TypeName: "free_allowance", Nested: hcldec.ObjectSpec((*FlatFreeAllowance)(nil).HCL2Spec())},
 		"compartment_ocid":             &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
 		"image_compartment_ocid":       &hcldec.AttrSpec{Name: "image_compartment_ocid", Type: cty.String, Required: false},
-		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
 		"base_image_ocid":              &hcldec.AttrSpec{Name: "base_image_ocid", Type: cty.String, Required: false},
 		"image_name":                   &hcldec.AttrSpec{Name: "image_name", Type: cty.String, Required: false},
-		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
-		"shape_config":                 &hcldec.BlockSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*FlatShapeConfig)(nil).HCL2Spec())},
 		"disk_size":                    &hcldec.AttrSpec{Name: "disk_size", Type: cty.Number, Required: false},
 		"subnet_ocid":                  &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
 		"assign_public_ip":             &hcldec.AttrSpec{Name: "assign_public_ip", Type: cty.Bool, Required: false},
@@ -194,12 +240,36 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"user_data_file":               &hcldec.AttrSpec{Name: "user_data_file", Type: cty.String, Required: false},
 		"image_shapes":                 &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
 		"skip_create_image":            &hcldec.AttrSpec{Name: "skip_create_image", Type: cty.Bool, Required: false},
-		"capacity_timeout":             &hcldec.AttrSpec{Name: "capacity_timeout", Type: cty.String, Required: false},
-		"capacity_interval":            &hcldec.AttrSpec{Name: "capacity_interval", Type: cty.String, Required: false},
-		"capacity_pause":               &hcldec.AttrSpec{Name: "capacity_pause", Type: cty.String, Required: false},
 		"instance_timeout":             &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
 		"image_timeout":                &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
 		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatFreeAllowance is an auto-generated flat version of FreeAllowance.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatFreeAllowance struct {
+	Ocpus        *float32 `mapstructure:"ocpus" required:"false" cty:"ocpus" hcl:"ocpus"`
+	MemoryInGBs  *float32 `mapstructure:"memory_in_gbs" required:"false" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
+	StorageInGBs *int64   `mapstructure:"storage_in_gbs" required:"false" cty:"storage_in_gbs" hcl:"storage_in_gbs"`
+}
+
+// FlatMapstructure returns a new FlatFreeAllowance.
+// FlatFreeAllowance is an auto-generated flat version of FreeAllowance.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*FreeAllowance) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatFreeAllowance)
+}
+
+// HCL2Spec returns the hcl spec of a FreeAllowance.
+// This spec is used by HCL to read the fields of FreeAllowance.
+// The decoded values from this spec will then be applied to a FlatFreeAllowance.
+func (*FlatFreeAllowance) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"ocpus":          &hcldec.AttrSpec{Name: "ocpus", Type: cty.Number, Required: false},
+		"memory_in_gbs":  &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.Number, Required: false},
+		"storage_in_gbs": &hcldec.AttrSpec{Name: "storage_in_gbs", Type: cty.Number, Required: false},
 	}
 	return s
 }
@@ -209,6 +279,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 type FlatShapeConfig struct {
 	Ocpus       *float32 `mapstructure:"ocpus" required:"false" cty:"ocpus" hcl:"ocpus"`
 	MemoryInGBs *float32 `mapstructure:"memory_in_gbs" required:"false" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
+	Shape       *string  `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
 }
 
 // FlatMapstructure returns a new FlatShapeConfig.
@@ -225,6 +296,7 @@ func (*FlatShapeConfig) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"ocpus":         &hcldec.AttrSpec{Name: "ocpus", Type: cty.Number, Required: false},
 		"memory_in_gbs": &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.Number, Required: false},
+		"shape":         &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -62,15 +62,18 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Shape != "VM.Standard.A1.Flex" || c.CompartmentOCID != c.TenancyOCID || c.ImageCompartmentOCID != c.TenancyOCID ||
-		!strings.HasPrefix(c.ImageName, "packer-") || c.CapacityTimeout != 6*time.Hour || c.CapacityInterval != 16*time.Second ||
+		!strings.HasPrefix(c.ImageName, "packer-") || c.CapacityTimeout != 6*time.Hour || c.CapacityInterval != 10*time.Second ||
 		!slices.Equal(c.ImageShapes, []string{c.Shape}) {
 		t.Errorf("defaults: %+v", c)
 	}
-	if want := []oci.Size{{OCPUs: 2, MemoryGB: 12}, {OCPUs: 1, MemoryGB: 6}}; !slices.Equal(c.sizes(), want) {
+	if want := []oci.Size{{Shape: c.Shape, OCPUs: 2, MemoryGB: 12}, {Shape: c.Shape, OCPUs: 1, MemoryGB: 6}}; !slices.Equal(c.sizes(), want) {
 		t.Errorf("sizes %v", c.sizes())
 	}
-	if c.build().AssignPublicIP != nil {
-		t.Error("assign_public_ip is not left to the subnet")
+	if b := c.builds(); len(b) != 1 || b[0].AssignPublicIP != nil || b[0].SizesNamed || b[0].FreeTier != oci.FreePrefer || b[0].Allowance != (oci.Allowance{OCPUs: 2, MemoryGB: 12, StorageGB: 200}) {
+		t.Errorf("builds: %+v", b)
+	}
+	if p := c.policy(); p.NoAsking || p.SizeFirst || p.Jitter <= 0 {
+		t.Errorf("policy: %+v", p)
 	}
 }
 
@@ -94,11 +97,45 @@ func TestEnvironment(t *testing.T) {
 	if _, err := c.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	if b := c.build(); b.FirstDomain != "Uocm:PHX-AD-2" || b.AvailabilityDomain != "" {
+	if b := c.builds()[0]; b.FirstDomain != "Uocm:PHX-AD-2" || b.AvailabilityDomain != "" {
 		t.Errorf("OCI_AVAILABILITY_DOMAIN gives first %q, pinned %q", b.FirstDomain, b.AvailabilityDomain)
 	}
 	if c.CompartmentOCID != "ocid1.compartment.oc1..c" || c.Comm.SSHUsername != "debian" {
 		t.Errorf("%+v", c)
+	}
+}
+
+func TestSearchOptions(t *testing.T) {
+	in := good(t)
+	maps.Copy(in, map[string]interface{}{
+		"shape_config": []map[string]interface{}{{"ocpus": 4}, {"ocpus": 1, "memory_in_gbs": 8, "shape": "VM.Standard.A2.Flex"}},
+		"additional_region": []map[string]interface{}{{
+			"region": "eu-amsterdam-1", "subnet_ocid": "ocid1.subnet.oc1..s2", "base_image_ocid": "ocid1.image.oc1..i2", "availability_domain": "x:AD-1",
+		}},
+		"availability_domain": "x:AD-3", "capacity_order": "size", "capacity_reports": "false", "capacity_round": "5m", "preemptible": true,
+		"free_tier": "ignore", "free_allowance": map[string]interface{}{"ocpus": 4, "memory_in_gbs": "24"},
+	})
+	var c Config
+	if _, err := c.Prepare(in); err != nil {
+		t.Fatal(err)
+	}
+	want := []oci.Size{{Shape: "VM.Standard.A1.Flex", OCPUs: 4, MemoryGB: 24}, {Shape: "VM.Standard.A2.Flex", OCPUs: 1, MemoryGB: 8}}
+	if !slices.Equal(c.sizes(), want) || !slices.Equal(c.ImageShapes, []string{"VM.Standard.A1.Flex", "VM.Standard.A2.Flex"}) {
+		t.Errorf("sizes %v, shapes %q", c.sizes(), c.ImageShapes)
+	}
+	b := c.builds()
+	if len(b) != 2 || b[0].Region != "eu-frankfurt-1" || b[0].AvailabilityDomain != "x:AD-3" || !b[0].SizesNamed || !b[0].Preemptible ||
+		b[1].Region != "eu-amsterdam-1" || b[1].Subnet != "ocid1.subnet.oc1..s2" || b[1].BaseImage != "ocid1.image.oc1..i2" || b[1].AvailabilityDomain != "x:AD-1" ||
+		b[1].Allowance != (oci.Allowance{OCPUs: 4, MemoryGB: 24, StorageGB: 200}) || b[1].FreeTier != oci.FreeIgnore {
+		t.Errorf("builds: %+v", b)
+	}
+	if p := c.policy(); !p.NoAsking || !p.SizeFirst || p.Round != 5*time.Minute {
+		t.Errorf("policy: %+v", p)
+	}
+	// One block, as oracle-oci's templates have it, in JSON a single object.
+	in["shape_config"] = map[string]interface{}{"ocpus": "2", "memory_in_gbs": 6.5}
+	if _, err := c.Prepare(in); err != nil || !slices.Equal(c.sizes(), []oci.Size{{Shape: "VM.Standard.A1.Flex", OCPUs: 2, MemoryGB: 6.5}}) {
+		t.Errorf("%v; sizes %v", err, c.sizes())
 	}
 }
 
@@ -141,6 +178,20 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"tags": map[string]string{"armfree": "x"}}, want: `tags: the key "armfree"`},
 		{set: map[string]interface{}{"instance_tags": map[string]string{"k": strings.Repeat("x", 257)}}, want: "instance_tags: a key may have"},
 		{set: map[string]interface{}{"capacity_timeout": "-1s"}, want: "capacity_timeout must not be negative"},
+		{set: map[string]interface{}{"capacity_round": "-1s"}, want: "capacity_round must not be negative"},
+		{set: map[string]interface{}{"capacity_order": "cheap"}, want: `capacity_order must be "place" or "size", it is "cheap"`},
+		{set: map[string]interface{}{"free_tier": "maybe"}, want: `free_tier must be "prefer", "require" or "ignore", it is "maybe"`},
+		{set: map[string]interface{}{"free_tier": "require", "preemptible": true}, want: "preemptible machines are not part of the Always Free allowance"},
+		{set: map[string]interface{}{"free_tier": "require", "capacity_reservation_ocid": "ocid1.capacityreservation.oc1..r"}, want: "reserved capacity is not part of"},
+		{set: map[string]interface{}{"preemptible": true, "capacity_reservation_ocid": "ocid1.capacityreservation.oc1..r"}, want: "exclude each other"},
+		{set: map[string]interface{}{"capacity_reservation_ocid": "r"}, want: "capacity_reservation_ocid must be an OCID that begins with ocid1.capacityreservation"},
+		{set: map[string]interface{}{"free_allowance": map[string]interface{}{"ocpus": 4}}, want: "ocpus and memory_in_gbs must be set together"},
+		{set: map[string]interface{}{"shape_config": []map[string]interface{}{{"ocpus": 1}, {"ocpus": 1, "memory_in_gbs": 6}}}, want: "is there twice"},
+		{set: map[string]interface{}{"shape_config": []map[string]interface{}{{}}}, want: "ocpus must be set for VM.Standard.A1.Flex"},
+		{set: region("eu-frankfurt-1", "ocid1.subnet.x", "ocid1.image.x"), want: "eu-frankfurt-1 is there twice"},
+		{set: region("", "ocid1.subnet.x", "ocid1.image.x"), want: "additional_region: region must be set"},
+		{set: region("eu-paris-1", "", "ocid1.image.x"), want: "subnet_ocid must be set for eu-paris-1"},
+		{set: region("eu-paris-1", "ocid1.subnet.x", "ocid1.subnet.x"), want: "additional_region: base_image_ocid must be an OCID that begins with ocid1.image"},
 		{set: map[string]interface{}{"capacity_timeuot": "1s"}, want: "capacity_timeuot"},
 	}
 	for _, tt := range tests {
@@ -160,6 +211,11 @@ func TestMistakes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// region is a template's additional region.
+func region(name, subnet, image string) map[string]interface{} {
+	return map[string]interface{}{"additional_region": []map[string]interface{}{{"region": name, "subnet_ocid": subnet, "base_image_ocid": image}}}
 }
 
 func TestAllMistakesAtOnce(t *testing.T) {

@@ -45,7 +45,7 @@ func arrows() map[string][]string {
 		},
 
 		"builder/oci": append([]string{
-			"internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey",
+			"internal/capacity", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey",
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),

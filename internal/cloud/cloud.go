@@ -17,13 +17,32 @@ import (
 
 // Verdict is an error of a cloud, understood.
 type Verdict struct {
-	Outcome capacity.Outcome
+	// Result has one sentence for people as its reason: what happened, in the
+	// cloud's terms, with its code and request id.
+	capacity.Result
 	// Ambiguous means that the request may have taken effect all the same: the
 	// reply was lost, or came from something in between.
 	Ambiguous bool
-	// Reason is one sentence for people: what happened, in the cloud's terms,
-	// with its code and request id.
-	Reason string
+}
+
+// Reporter is a cloud that can be asked what is free.
+type Reporter interface {
+	// Report asks once what is free. A reply without hints says why there are
+	// none.
+	Report(ctx context.Context, q capacity.Ask) capacity.Reply
+}
+
+// Plan is what a look at the cloud, before anything costs money, found.
+type Plan struct {
+	// Offers are where a machine may be asked for, in the order of preference.
+	Offers []capacity.Offer
+	// Notes are for people: what was left out, what will cost money, each in a
+	// sentence.
+	Notes []string
+	// Worked are offers that gave a machine not long ago, the latest first.
+	Worked []capacity.Offer
+	// NoAsking means that reports say nothing about these offers.
+	NoAsking bool
 }
 
 // Launcher is a cloud as the search for a machine sees it.
@@ -44,6 +63,9 @@ type Launcher interface {
 	Terminate(ctx context.Context, id string) error
 	// Classify understands an error of the methods above.
 	Classify(err error) Verdict
+	// Examine looks closer at the verdict on an attempt where requests can tell
+	// more than its error did: whether a limit that was reported is true.
+	Examine(ctx context.Context, offer capacity.Offer, v Verdict) Verdict
 }
 
 // Imager is a cloud as the imaging phase sees it.

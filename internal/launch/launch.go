@@ -9,6 +9,10 @@
 // at once, it never forgets one (an id is recorded before it is waited for,
 // and a reply that got lost is looked up by its token), and a cancelled
 // context ends it at once with whatever it made handed to the caller.
+//
+// Every launch is said in a line of its own. Reports come every few seconds for
+// hours, so they are said when something has changed, and summed up every few
+// minutes.
 package launch
 
 import (
@@ -54,6 +58,7 @@ type Loop struct {
 // NoMachineError says that the search ended without a machine.
 type NoMachineError struct {
 	Why   string
+	Late  bool // the time was over; more of it might have helped
 	Tried []capacity.Tried
 }
 
@@ -62,7 +67,8 @@ func (e *NoMachineError) Error() string { return "no machine could be had: " + e
 // Run returns the id of a running machine and the offer it runs on. An error
 // is ctx's, or a *NoMachineError.
 func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err error) {
-	search := capacity.New(l.Policy, l.Offers)
+	search := capacity.New(l.Policy, time.Now(), l.Offers)
+	tell := newNarrator(l.Say, search)
 	for attempt := 1; ; {
 		if err := ctx.Err(); err != nil {
 			return "", capacity.Offer{}, err
@@ -70,7 +76,15 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 		move := search.Next(time.Now())
 		switch {
 		case move.GiveUp != "":
-			return "", capacity.Offer{}, &NoMachineError{Why: move.GiveUp, Tried: search.Tried()}
+			d := l.Policy.Deadline
+			return "", capacity.Offer{}, &NoMachineError{Why: move.GiveUp, Late: !d.IsZero() && !time.Now().Before(d), Tried: search.Tried()}
+		case move.Ask != nil:
+			reply := l.report(ctx, *move.Ask)
+			if err := ctx.Err(); err != nil {
+				return "", capacity.Offer{}, err
+			}
+			search.Answer(*move.Ask, time.Now(), reply)
+			tell.reply(*move.Ask, reply)
 		case move.Try == nil:
 			if err := wait.Sleep(ctx, time.Until(move.Until)); err != nil {
 				return "", capacity.Offer{}, err
@@ -80,33 +94,24 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 			if err != nil {
 				return "", capacity.Offer{}, err
 			}
-			search.Observe(*move.Try, time.Now(), verdict.Outcome, verdict.Reason)
+			search.Observe(*move.Try, time.Now(), verdict.Result)
 			if id != "" {
 				l.Say("Attempt %d: %s: launched (%s)", attempt, *move.Try, id)
 				return id, *move.Try, nil
 			}
-			l.Say("Attempt %d: %s: %s: %s. %s", attempt, *move.Try, verdict.Outcome, verdict.Reason, l.outlook(search.Next(time.Now())))
+			tell.attempt(attempt, *move.Try, verdict)
 			attempt++
 		}
 	}
 }
 
-// outlook says what comes next, and how long the search may still take.
-func (l *Loop) outlook(next capacity.Move) string {
-	now := time.Now()
-	var s string
-	switch {
-	case next.GiveUp != "":
-		return "Giving up"
-	case next.Try != nil:
-		s = "Trying " + next.Try.String() + " now"
-	default:
-		s = "Next try in " + next.Until.Sub(now).Round(time.Second).String()
+// report asks what is free, in a cloud that can be asked.
+func (l *Loop) report(ctx context.Context, q capacity.Ask) capacity.Reply {
+	r, ok := l.Cloud.(cloud.Reporter)
+	if !ok {
+		return capacity.Reply{Outcome: capacity.Rejected}
 	}
-	if d := l.Policy.Deadline; !d.IsZero() {
-		s += ", " + d.Sub(now).Round(time.Second).String() + " left"
-	}
-	return s
+	return r.Report(ctx, q)
 }
 
 // removeLimit is how long it may take to remove a machine that did not come up.
@@ -127,7 +132,7 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 	}
 	err = l.Cloud.AwaitMachine(ctx, id)
 	if err == nil {
-		return id, cloud.Verdict{Outcome: capacity.Launched}, nil
+		return id, cloud.Verdict{}, nil
 	}
 	if ctx.Err() != nil {
 		return "", cloud.Verdict{}, ctx.Err() // the caller undoes what Made told
@@ -139,7 +144,7 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 		return "", v, fmt.Errorf("machine %s did not come up (%s) and cannot be removed: %w", id, v.Reason, terr)
 	}
 	l.Gone(id)
-	return "", v, nil
+	return "", l.Cloud.Examine(ctx, o, v), ctx.Err()
 }
 
 // settle sends a launch until it is clear what came of it. A lost reply is
@@ -155,7 +160,7 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 		}
 		v := l.Cloud.Classify(err)
 		if !v.Ambiguous {
-			return "", v, ctx.Err()
+			return "", l.Cloud.Examine(ctx, o, v), ctx.Err()
 		}
 		if l.Open != nil {
 			l.Open(token)

@@ -57,7 +57,7 @@ func (w *world) Launch(ctx context.Context, o capacity.Offer, token string) (str
 		case <-ctx.Done():
 			// The request had reached the cloud: the machine is there.
 			w.add(token)
-			return "", verdictError{cloud.Verdict{Outcome: capacity.Transient, Ambiguous: true, Reason: "cut off"}}
+			return "", verdictError{cloud.Verdict{Result: capacity.Result{Outcome: capacity.Transient, Reason: "cut off"}, Ambiguous: true}}
 		}
 	}
 	if f.verdict.Outcome != capacity.Launched {
@@ -111,7 +111,11 @@ func (w *world) Classify(err error) cloud.Verdict {
 	if errors.As(err, &v) {
 		return v.v
 	}
-	return cloud.Verdict{Outcome: capacity.Rejected, Reason: err.Error()}
+	return cloud.Verdict{Result: capacity.Result{Outcome: capacity.Rejected, Reason: err.Error()}}
+}
+
+func (w *world) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) cloud.Verdict {
+	return v
 }
 
 // run lets a loop look for a machine in w for at most ten hours.
@@ -133,7 +137,7 @@ func run(ctx context.Context, w *world) (id string, said []string, made []string
 	return id, said, made, err
 }
 
-var full = cloud.Verdict{Outcome: capacity.NoCapacity, Reason: "500 InternalError: Out of host capacity."}
+var full = cloud.Verdict{Result: capacity.Result{Outcome: capacity.NoCapacity, Reason: "500 InternalError: Out of host capacity."}}
 
 func TestEveryAttemptIsSaidAndHasItsOwnToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -150,7 +154,7 @@ func TestEveryAttemptIsSaidAndHasItsOwnToken(t *testing.T) {
 		if len(said) != 4 {
 			t.Fatalf("said %d lines: %q", len(said), said)
 		}
-		for _, want := range []string{"Attempt 1", "AD-1 A1 2 OCPU/12 GB", "Out of host capacity", "Next try in 16s", "left"} {
+		for _, want := range []string{"Attempt 1", "AD-1 A1 2 OCPU/12 GB", "Out of host capacity", ". Next: AD-2 A1 2 OCPU/12 GB in 1", "left"} {
 			if !strings.Contains(said[0], want) {
 				t.Errorf("%q does not say %q", said[0], want)
 			}
@@ -163,7 +167,7 @@ func TestEveryAttemptIsSaidAndHasItsOwnToken(t *testing.T) {
 }
 
 func TestALostReplyIsLookedUp(t *testing.T) {
-	lost := cloud.Verdict{Outcome: capacity.Transient, Ambiguous: true, Reason: "502"}
+	lost := cloud.Verdict{Result: capacity.Result{Outcome: capacity.Transient, Reason: "502"}, Ambiguous: true}
 	for _, exists := range []bool{true, false} {
 		t.Run(fmt.Sprintf("machine exists: %v", exists), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -184,7 +188,7 @@ func TestALostReplyIsLookedUp(t *testing.T) {
 }
 
 func TestALostReplyIsNeverForgotten(t *testing.T) {
-	lost := cloud.Verdict{Outcome: capacity.Transient, Ambiguous: true, Reason: "502"}
+	lost := cloud.Verdict{Result: capacity.Result{Outcome: capacity.Transient, Reason: "502"}, Ambiguous: true}
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{lags: true, answer: func(n int, _ capacity.Offer) fate {
 			if n == 1 {
@@ -258,7 +262,7 @@ func TestCancelDuringALaunchLosesNoMachine(t *testing.T) {
 func TestGivingUpSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: func(int, capacity.Offer) fate {
-			return fate{verdict: cloud.Verdict{Outcome: capacity.Rejected, Reason: "401 NotAuthenticated"}}
+			return fate{verdict: cloud.Verdict{Result: capacity.Result{Outcome: capacity.Rejected, Reason: "401 NotAuthenticated"}}}
 		}}
 		_, _, _, err := run(t.Context(), w)
 		var none *NoMachineError

@@ -207,7 +207,7 @@ func network(err error) bool {
 // says about a launch into what the search understands. The texts are OCI's;
 // where they come from is listed in docs/architecture.md.
 func (*Client) Classify(err error) cloud.Verdict {
-	v := cloud.Verdict{Outcome: capacity.Rejected, Reason: err.Error()}
+	v := cloud.Verdict{Result: capacity.Result{Outcome: capacity.Rejected, Reason: err.Error()}}
 	var e *Error
 	if !errors.As(err, &e) {
 		return v

@@ -72,7 +72,7 @@ func buildOver(c *Client, change func(*BuildConfig)) *Build {
 	cfg := BuildConfig{
 		Compartment: "ocid1.compartment.oc1..c", ImageCompartment: "ocid1.compartment.oc1..c",
 		BaseImage: "ocid1.image.oc1..base", Subnet: "ocid1.subnet.oc1..s", AssignPublicIP: &yes,
-		Shape: a1, Sizes: []Size{{2, 12}}, ImageName: "built", ImageShapes: []string{a1},
+		Sizes: []Size{{a1, 2, 12}}, FreeTier: FreePrefer, Allowance: Allowance{2, 12, 200}, ImageName: "built", ImageShapes: []string{a1},
 		InstanceTimeout: time.Minute, ImageTimeout: time.Hour,
 	}
 	if change != nil {

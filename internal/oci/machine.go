@@ -28,14 +28,20 @@ const stuckCode = "NeverPlaced"
 
 // BuildConfig is what a build in one region needs to know.
 type BuildConfig struct {
+	Region             string // that of the client
 	Compartment        string
 	ImageCompartment   string
 	AvailabilityDomain string // pins the search to one; empty means all
 	FirstDomain        string // is tried first; ignored if it does not exist
 	BaseImage          string
-	Shape              string
-	Sizes              []Size // in the order in which they are tried
-	DiskGB             int64  // 0 keeps the image's size
+	Sizes              []Size // in the order of preference
+	SizesNamed         bool   // the user named them; else they are our choice
+	SizeFirst          bool   // list the first size everywhere before the second
+	Preemptible        bool
+	Reservation        string // OCID of a capacity reservation; the machine comes from there or not at all
+	FreeTier           FreeTier
+	Allowance          Allowance
+	DiskGB             int64 // 0 keeps the image's size
 	Subnet             string
 	AssignPublicIP     *bool // nil leaves it to the subnet
 	UsePrivateIP       bool
@@ -52,11 +58,16 @@ type BuildConfig struct {
 	ImageTimeout    time.Duration // requested to available
 }
 
-// Size is how much of a flexible shape is asked for. The zero value is for
-// shapes that are not flexible.
+// Size is a shape, and how much of it is asked for where it is flexible.
 type Size struct {
-	OCPUs    float32
+	Shape    string
+	OCPUs    float32 // 0 where the shape fixes it
 	MemoryGB float32
+}
+
+// String is "VM.Standard.A1.Flex 2 OCPU/12 GB".
+func (s Size) String() string {
+	return capacity.Offer{Shape: s.Shape, OCPUs: s.OCPUs, MemoryGB: s.MemoryGB}.Size()
 }
 
 // Build is one build in one region; it implements cloud.Cloud.
@@ -68,6 +79,7 @@ type Build struct {
 
 	mu   sync.Mutex
 	work map[string]string // work request of an instance or image
+	has  limitValues       // as the plan found them
 }
 
 // NewBuild prepares a build. say is told what takes long.
@@ -106,6 +118,15 @@ func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (str
 	if o.FaultDomain != "" {
 		d.FaultDomain = &o.FaultDomain
 	}
+	if b.cfg.Reservation != "" {
+		d.CapacityReservationId = &b.cfg.Reservation
+	}
+	if b.cfg.Preemptible {
+		drop := false
+		d.PreemptibleInstanceConfig = &core.PreemptibleInstanceConfigDetails{
+			PreemptionAction: core.TerminatePreemptionAction{PreserveBootVolume: &drop},
+		}
+	}
 	if o.OCPUs > 0 {
 		d.ShapeConfig = &core.LaunchInstanceShapeConfigDetails{Ocpus: &o.OCPUs, MemoryInGBs: &o.MemoryGB}
 	}
@@ -141,7 +162,7 @@ func positive(n int64) *int64 {
 // Find implements cloud.Launcher.
 func (b *Build) Find(ctx context.Context, token string) ([]string, error) {
 	var ids []string
-	err := b.eachInstance(ctx, func(i core.Instance) {
+	err := b.instances(ctx, b.cfg.Compartment, func(i core.Instance) {
 		if madeBy(i.FreeformTags, token) && !ended(i.LifecycleState) {
 			ids = append(ids, text(i.Id))
 		}
@@ -153,11 +174,12 @@ func ended(s core.InstanceLifecycleStateEnum) bool {
 	return s == core.InstanceLifecycleStateTerminated || s == core.InstanceLifecycleStateTerminating
 }
 
-func (b *Build) eachInstance(ctx context.Context, see func(core.Instance)) error {
+// instances lists the instances of a compartment, TERMINATED ones included.
+func (c *Client) instances(ctx context.Context, compartment string, see func(core.Instance)) error {
 	return pages(func(page *string) (*string, error) {
 		var r core.ListInstancesResponse
 		err := repeat(ctx, "list instances", "", func(ctx context.Context) (err error) {
-			r, err = b.compute.ListInstances(shield(ctx), core.ListInstancesRequest{CompartmentId: &b.cfg.Compartment, Page: page, RequestMetadata: once()})
+			r, err = c.compute.ListInstances(shield(ctx), core.ListInstancesRequest{CompartmentId: &compartment, Page: page, RequestMetadata: once()})
 			return err
 		})
 		for _, i := range r.Items {

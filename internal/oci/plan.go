@@ -11,18 +11,64 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oracle/oci-go-sdk/v65/core"
-	"github.com/oracle/oci-go-sdk/v65/identity"
-	"github.com/oracle/oci-go-sdk/v65/limits"
-
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
+// survey is a look at one region: what is there, and what speaks against the
+// build.
+type survey struct {
+	b        *Build
+	problems []error
+	notes    []string
+
+	image    imageInfo
+	places   []place
+	use      usage
+	billing  map[string]string // of shapes
+	booked   *reservation
+	subnetAD string // the one availability domain of the subnet, if it has one
+}
+
+func (s *survey) problem(err error) {
+	if err != nil {
+		s.problems = append(s.problems, err)
+	}
+}
+
+func (s *survey) note(format string, args ...any) {
+	if n := fmt.Sprintf(format, args...); !slices.Contains(s.notes, n) {
+		s.notes = append(s.notes, n)
+	}
+}
+
 // Plan checks against the cloud whatever can be checked before something costs
-// money, and returns the offers of the search: each size, in each availability
-// domain, first where OCI likes and then in each fault domain. Every problem is
-// reported, not only the first.
-func (b *Build) Plan(ctx context.Context) ([]capacity.Offer, error) {
+// money, and returns the offers of the search: availability domain after
+// availability domain, each size of it, first where OCI likes and then in each
+// fault domain. Every problem is reported, not only the first.
+func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
+	s, err := b.survey(ctx)
+	if err == nil {
+		err = refusal(s.problems)
+	}
+	if err != nil {
+		return cloud.Plan{}, err
+	}
+	return s.plan()
+}
+
+// refusal is the one error of a build that cannot work.
+func refusal(problems []error) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("this build cannot work, and nothing was started:\n%w", errors.Join(problems...))
+}
+
+// survey looks at the region. An error is one that hides everything else: the
+// credentials, or ctx's.
+func (b *Build) survey(ctx context.Context) (*survey, error) {
+	s := &survey{b: b, billing: map[string]string{}}
 	all, err := b.signIn(ctx)
 	switch {
 	case missing(err) && b.cfg.AvailabilityDomain != "":
@@ -32,198 +78,190 @@ func (b *Build) Plan(ctx context.Context) ([]capacity.Offer, error) {
 	case err != nil:
 		return nil, err
 	}
-	var errs []error
-	note := func(err error) {
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	note(b.checkImage(ctx))
-	note(b.checkSubnet(ctx))
+	s.checkImage(ctx)
+	s.checkSubnet(ctx)
 	if !b.cfg.SkipImage {
-		note(b.checkImageLimit(ctx))
+		s.checkImageLimit(ctx)
 	}
-	domains, err := b.domains(all)
-	note(err)
+	s.checkReservation(ctx)
+	domains, err := s.domains(all)
+	s.problem(err)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var places []place
-	if len(errs) == 0 {
-		places, err = b.places(ctx, domains)
-		note(err)
+	if len(domains) > 0 && s.image.state != "" {
+		s.use = b.use(ctx, b.cfg.Compartment)
+		b.has = b.readLimits(ctx, b.shapes())
+		s.findPlaces(ctx, domains)
 	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("this build cannot work, and nothing was started:\n%w", errors.Join(errs...))
-	}
-	var offers []capacity.Offer
-	for _, size := range b.cfg.Sizes {
-		for _, p := range places {
-			for _, fd := range append([]string{""}, p.faultDomains...) {
-				offers = append(offers, capacity.Offer{
-					Cloud: "oci", Region: b.Region, Zone: p.domain, FaultDomain: fd,
-					Shape: b.cfg.Shape, OCPUs: size.OCPUs, MemoryGB: size.MemoryGB,
+	return s, ctx.Err()
+}
+
+// plan turns what was found into offers. Sizes that the limits or the free-tier
+// guard do not allow are left out, with a note; if that leaves none, the notes
+// are the problem.
+func (s *survey) plan() (cloud.Plan, error) {
+	b := s.b
+	p := cloud.Plan{Worked: s.use.worked, NoAsking: b.cfg.Reservation != ""}
+	why := s.tooMuch()
+	for _, at := range s.places {
+		if at.full != "" {
+			why = append(why, at.full)
+			continue
+		}
+		for _, size := range b.cfg.Sizes {
+			if !slices.Contains(at.shapes, size.Shape) || len(b.has.exceeded(s.use, size, at.domain)) > 0 {
+				continue
+			}
+			ok, note := at.account.decide(b.cfg.FreeTier, size, b.cfg.SizesNamed)
+			if !ok {
+				why = append(why, note)
+				continue
+			}
+			if note != "" {
+				s.note("%s", note)
+			}
+			for _, fd := range s.faultDomains(at, size) {
+				p.Offers = append(p.Offers, capacity.Offer{
+					Cloud: "oci", Region: b.Region, Zone: at.domain, FaultDomain: fd,
+					Shape: size.Shape, OCPUs: size.OCPUs, MemoryGB: size.MemoryGB, Market: b.market(),
 				})
 			}
 		}
 	}
-	return offers, nil
-}
-
-// checkImage looks at the base image.
-func (b *Build) checkImage(ctx context.Context) error {
-	id := b.cfg.BaseImage
-	img, err := b.image(ctx, id)
-	switch {
-	case missing(err):
-		return fmt.Errorf("base_image_ocid: there is no image %s in %s that this user may see; an image's OCID belongs to one region, and another tenancy's images cannot be used: %w", id, b.Region, err)
-	case err != nil:
-		return fmt.Errorf("base_image_ocid: %w", err)
-	case img.state != core.ImageLifecycleStateAvailable:
-		return fmt.Errorf("base_image_ocid: image %s (%s) is %s, it must be AVAILABLE", id, img.name, img.state)
-	case armShape(b.cfg.Shape) && img.firmware != "" && img.firmware != string(core.LaunchOptionsFirmwareUefi64):
-		return fmt.Errorf("base_image_ocid: image %s (%s) has the firmware %s, and %s starts only images with UEFI_64; import it again with UEFI_64", id, img.name, img.firmware, b.cfg.Shape)
+	for _, w := range why {
+		s.note("%s", w)
 	}
-	return nil
-}
-
-// checkSubnet looks at the subnet and whether it may have public addresses.
-func (b *Build) checkSubnet(ctx context.Context) error {
-	var s core.Subnet
-	err := repeat(ctx, "get subnet", b.cfg.Subnet, func(ctx context.Context) error {
-		r, err := b.network.GetSubnet(shield(ctx), core.GetSubnetRequest{SubnetId: &b.cfg.Subnet, RequestMetadata: once()})
-		s = r.Subnet
-		return err
-	})
-	switch {
-	case missing(err):
-		return fmt.Errorf("subnet_ocid: there is no subnet %s in %s that this user may see: %w", b.cfg.Subnet, b.Region, err)
-	case err != nil:
-		return fmt.Errorf("subnet_ocid: %w", err)
-	}
-	if private := s.ProhibitPublicIpOnVnic; private != nil && *private && b.cfg.AssignPublicIP != nil && *b.cfg.AssignPublicIP {
-		return fmt.Errorf("assign_public_ip: subnet %s is private and allows no public addresses; set assign_public_ip = false and use_private_ip = true, or choose a public subnet", b.cfg.Subnet)
-	}
-	return nil
-}
-
-// checkImageLimit sees whether the tenancy may have one more custom image.
-// Accounts that only have Always Free resources are reported to have a limit
-// of 0 since 2026: without this check the build would fail at its very end.
-func (b *Build) checkImageLimit(ctx context.Context) error {
-	left, known := b.imagesLeft(ctx)
-	if known && left <= 0 {
-		return fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", b.Tenancy, b.Region, left)
-	}
-	return nil
-}
-
-// imagesLeft is how many more custom images the limits allow. The answer is
-// unknown where the user may not read limits.
-func (c *Client) imagesLeft(ctx context.Context) (left int64, known bool) {
-	service, limit := "compute", "custom-image-count"
-	var r limits.GetResourceAvailabilityResponse
-	err := repeat(ctx, "get limit", limit, func(ctx context.Context) (err error) {
-		r, err = c.limits.GetResourceAvailability(shield(ctx), limits.GetResourceAvailabilityRequest{
-			ServiceName: &service, LimitName: &limit, CompartmentId: &c.Tenancy, RequestMetadata: once(),
-		})
-		return err
-	})
-	if err != nil || r.Available == nil {
-		log.Printf("[WARN] the limit custom-image-count is not known: %v", err)
-		return 0, false
-	}
-	return *r.Available, true
-}
-
-// domains picks the availability domains to look in: the one that is pinned,
-// or all, the preferred one first.
-func (b *Build) domains(all []string) ([]string, error) {
-	if pin := b.cfg.AvailabilityDomain; pin != "" {
-		if !slices.Contains(all, pin) {
-			return nil, fmt.Errorf("availability_domain: %q does not exist in %s for this tenancy; there are: %s", pin, b.Region, strings.Join(all, ", "))
+	p.Notes = s.notes
+	if len(p.Offers) == 0 {
+		var problems []error
+		for _, w := range why {
+			if !slices.ContainsFunc(problems, func(err error) bool { return err.Error() == w }) {
+				problems = append(problems, errors.New(w))
+			}
 		}
+		if len(problems) == 0 {
+			problems = append(problems, fmt.Errorf("there is no place to try in %s", b.Region))
+		}
+		return cloud.Plan{}, refusal(problems)
+	}
+	if b.cfg.SizeFirst {
+		order := func(o capacity.Offer) int {
+			return slices.Index(b.cfg.Sizes, Size{o.Shape, o.OCPUs, o.MemoryGB})
+		}
+		slices.SortStableFunc(p.Offers, func(x, y capacity.Offer) int { return order(x) - order(y) })
+	}
+	for _, n := range p.Notes {
+		log.Printf("[INFO] plan for %s: %s", b.Region, n)
+	}
+	return p, nil
+}
+
+// tooMuch says which sizes the limits do not allow, with the domains that
+// answer alike in one sentence.
+func (s *survey) tooMuch() (why []string) {
+	for _, size := range s.b.cfg.Sizes {
+		var reasons []string
+		domains := map[string][]string{}
+		for _, at := range s.places {
+			broken := strings.Join(s.b.has.exceeded(s.use, size, at.domain), "; ")
+			if broken == "" || !slices.Contains(at.shapes, size.Shape) {
+				continue
+			}
+			if domains[broken] == nil {
+				reasons = append(reasons, broken)
+			}
+			domains[broken] = append(domains[broken], at.domain)
+		}
+		for _, r := range reasons {
+			why = append(why, fmt.Sprintf("%s is more than the account may have in %s: %s%s%s",
+				size, strings.Join(domains[r], ", "), r, hint(size, s.b.cfg.Allowance), s.runs(size)))
+		}
+	}
+	return why
+}
+
+// hint tells people who ask for what used to be free.
+func hint(s Size, a Allowance) string {
+	if s.Shape != freeShape || s.OCPUs <= a.OCPUs && s.MemoryGB <= a.MemoryGB {
+		return ""
+	}
+	return fmt.Sprintf(". Since June 2026 Always Free is %g OCPUs and %g GB of memory, no longer 4 and 24: ask for at most that by shape_config, or for a higher limit", a.OCPUs, a.MemoryGB)
+}
+
+// runs names what is in the way of a size, at most three machines.
+func (s *survey) runs(size Size) string {
+	var names []string
+	for _, m := range s.use.machines {
+		if family(m.shape) == family(size.Shape) {
+			names = append(names, fmt.Sprintf("%s (%s)", m.name, m.id))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	if n := len(names); n > 3 {
+		names = append(names[:3], fmt.Sprintf("and %d more", n-3))
+	}
+	return ". In use by " + strings.Join(names, ", ")
+}
+
+// market is how the machine is paid for.
+func (b *Build) market() string {
+	switch {
+	case b.cfg.Reservation != "":
+		return "reserved"
+	case b.cfg.Preemptible:
+		return "preemptible"
+	}
+	return ""
+}
+
+// shapes are those of the sizes, each once.
+func (b *Build) shapes() (list []string) {
+	for _, s := range b.cfg.Sizes {
+		if !slices.Contains(list, s.Shape) {
+			list = append(list, s.Shape)
+		}
+	}
+	return list
+}
+
+// domains picks the availability domains to look in: the one that is pinned by
+// the template, the subnet or the reservation, or all, the preferred one first.
+func (s *survey) domains(all []string) ([]string, error) {
+	cfg := s.b.cfg
+	pins := []struct{ domain, by string }{
+		{cfg.AvailabilityDomain, "availability_domain"}, {s.subnetAD, "the subnet's availability domain"},
+	}
+	if s.booked != nil {
+		pins = append(pins, struct{ domain, by string }{s.booked.domain, "the capacity reservation's availability domain"})
+	}
+	pin, by := "", ""
+	for _, p := range pins {
+		switch {
+		case p.domain == "":
+		case !slices.Contains(all, p.domain):
+			return nil, fmt.Errorf("%s: %q does not exist in %s for this tenancy; there are: %s", p.by, p.domain, s.b.Region, strings.Join(all, ", "))
+		case pin != "" && pin != p.domain:
+			return nil, fmt.Errorf("%s is %s, but %s is %s", by, pin, p.by, p.domain)
+		default:
+			pin, by = p.domain, p.by
+		}
+	}
+	if pin != "" {
 		return []string{pin}, nil
 	}
 	slices.SortStableFunc(all, func(x, y string) int {
 		switch {
 		case x == y:
 			return 0
-		case x == b.cfg.FirstDomain:
+		case x == cfg.FirstDomain:
 			return -1
-		case y == b.cfg.FirstDomain:
+		case y == cfg.FirstDomain:
 			return 1
 		}
 		return 0
 	})
 	return all, nil
-}
-
-// place is an availability domain that has the shape.
-type place struct {
-	domain       string
-	faultDomains []string
-}
-
-// places keeps the domains that have the shape for the image, with their fault
-// domains.
-func (b *Build) places(ctx context.Context, domains []string) ([]place, error) {
-	var found []place
-	anywhere := false // the shape exists, whatever the image
-	for _, d := range domains {
-		fits, err := b.hasShape(ctx, d, b.cfg.BaseImage)
-		if err != nil {
-			return nil, err
-		}
-		if !fits {
-			has, err := b.hasShape(ctx, d, "")
-			if err != nil {
-				return nil, err
-			}
-			anywhere = anywhere || has
-			continue
-		}
-		var r identity.ListFaultDomainsResponse
-		err = repeat(ctx, "list fault domains of", d, func(ctx context.Context) (err error) {
-			r, err = b.identity.ListFaultDomains(shield(ctx), identity.ListFaultDomainsRequest{CompartmentId: &b.Tenancy, AvailabilityDomain: &d, RequestMetadata: once()})
-			return err
-		})
-		if err != nil && !missing(err) { // without the permission OCI chooses the fault domain
-			return nil, err
-		}
-		p := place{domain: d}
-		for _, fd := range r.Items {
-			p.faultDomains = append(p.faultDomains, text(fd.Name))
-		}
-		found = append(found, p)
-	}
-	switch {
-	case len(found) > 0:
-		return found, nil
-	case anywhere:
-		return nil, fmt.Errorf("image %s cannot start on %s; add the shape to the image's compatible shapes, or choose an image for it", b.cfg.BaseImage, b.cfg.Shape)
-	}
-	return nil, fmt.Errorf("shape: %s does not exist in %s", b.cfg.Shape, strings.Join(domains, ", "))
-}
-
-// hasShape says whether an availability domain has the shape, and, if image is
-// set, whether the image can start on it.
-func (b *Build) hasShape(ctx context.Context, domain, image string) (bool, error) {
-	found := false
-	err := pages(func(page *string) (*string, error) {
-		req := core.ListShapesRequest{CompartmentId: &b.cfg.Compartment, AvailabilityDomain: &domain, Page: page, RequestMetadata: once()}
-		if image != "" {
-			req.ImageId = &image
-		}
-		var r core.ListShapesResponse
-		err := repeat(ctx, "list shapes of", domain, func(ctx context.Context) (err error) {
-			r, err = b.compute.ListShapes(shield(ctx), req)
-			return err
-		})
-		for _, s := range r.Items {
-			found = found || text(s.Shape) == b.cfg.Shape
-		}
-		return r.OpcNextPage, err
-	})
-	return found, err
 }

@@ -38,7 +38,9 @@ func TestPlanOrder(t *testing.T) {
 	}{
 		{name: "everywhere", want: all("2", "AD-1", "AD-2", "AD-3")},
 		{
-			name: "the larger size everywhere first", change: func(c *BuildConfig, _ []string) { c.Sizes = []Size{{4, 24}, {1, 6}} },
+			name: "the larger size everywhere first", change: func(c *BuildConfig, _ []string) {
+				c.Sizes, c.SizesNamed, c.SizeFirst = []Size{{a1, 4, 24}, {a1, 1, 6}}, true, true
+			},
 			want: append(all("4", "AD-1", "AD-2", "AD-3"), all("1", "AD-1", "AD-2", "AD-3")...),
 		},
 		{name: "one domain first", change: func(c *BuildConfig, ads []string) { c.FirstDomain = ads[1] }, want: all("2", "AD-2", "AD-1", "AD-3")},
@@ -46,7 +48,7 @@ func TestPlanOrder(t *testing.T) {
 		{name: "pinned", change: func(c *BuildConfig, ads []string) { c.AvailabilityDomain, c.FirstDomain = ads[2], ads[0] }, want: all("2", "AD-3")},
 		{name: "a domain without the shape", faults: []ocisim.Fault{{Kind: ocisim.FaultShapeAbsent, AD: "AD-1"}}, want: all("2", "AD-2", "AD-3")},
 		{
-			name: "a fixed shape's size is not asked for", change: func(c *BuildConfig, ads []string) { c.Sizes, c.AvailabilityDomain = []Size{{}}, ads[0] },
+			name: "a fixed shape's size is not asked for", change: func(c *BuildConfig, ads []string) { c.Sizes, c.AvailabilityDomain = []Size{{Shape: a1}}, ads[0] },
 			want: all("0", "AD-1"),
 		},
 		{
@@ -82,12 +84,12 @@ func TestPlanOrder(t *testing.T) {
 						tt.change(c, s.build.AvailabilityDomains(simRegion))
 					}
 				})
-				offers, err := b.Plan(t.Context())
+				plan, err := b.Plan(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
 				var got []string
-				for _, o := range offers {
+				for _, o := range plan.Offers {
 					got = append(got, short(o))
 					if o.Cloud != "oci" || o.Region != simRegion || o.Shape != a1 || o.MemoryGB != 6*o.OCPUs {
 						t.Errorf("offer %+v", o)
@@ -170,9 +172,9 @@ func TestPlanRefuses(t *testing.T) {
 						tt.change(c, s)
 					}
 				})
-				offers, err := b.Plan(t.Context())
-				if err == nil || offers != nil {
-					t.Fatalf("planned %v", offers)
+				plan, err := b.Plan(t.Context())
+				if err == nil || plan.Offers != nil {
+					t.Fatalf("planned %v", plan)
 				}
 				for _, want := range tt.says {
 					if !strings.Contains(err.Error(), want) {

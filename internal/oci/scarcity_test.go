@@ -26,22 +26,27 @@ type search struct {
 	alive map[string]bool
 }
 
-func newSearch(t *testing.T, s *sim, timeout time.Duration) *search {
+func newSearch(t *testing.T, s *sim, p capacity.Policy) *search {
 	t.Helper()
-	b := s.newBuild(t, func(c *BuildConfig) { c.Sizes = []Size{{2, 12}, {1, 6}} })
-	offers, err := b.Plan(t.Context())
+	b := s.newBuild(t, func(c *BuildConfig) { c.Sizes = []Size{{a1, 2, 12}, {a1, 1, 6}} })
+	plan, err := b.Plan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	x := &search{alive: map[string]bool{}}
 	x.Loop = &launch.Loop{
-		Cloud: b, Offers: offers, Token: b.owner.Token,
-		Policy: capacity.Policy{Interval: time.Minute, Round: 2 * time.Minute, Deadline: time.Now().Add(timeout), Retries: 2},
+		Cloud: b, Offers: plan.Offers, Token: b.owner.Token,
+		Policy: p,
 		Say:    func(f string, a ...any) { x.said = append(x.said, fmt.Sprintf(f, a...)) },
 		Made:   func(id string) { x.alive[id] = true },
 		Gone:   func(id string) { delete(x.alive, id) },
 	}
 	return x
+}
+
+// pace is one request a minute for some hours.
+func pace(hours int, noAsking bool) capacity.Policy {
+	return capacity.Policy{Interval: time.Minute, Deadline: time.Now().Add(time.Duration(hours) * time.Hour), Retries: 2, NoAsking: noAsking}
 }
 
 // count is how many lines contain all of parts.
@@ -67,9 +72,57 @@ func (s *sim) machines() (ids []string) {
 	return ids
 }
 
-// Five hours without capacity, with whatever else goes wrong on such a day,
-// take a few seconds here.
-func TestFiveHoursOfScarcity(t *testing.T) {
+// Ten hours without capacity; then there is room for the smaller size, in one
+// fault domain of one availability domain. One report after the other shows
+// that there is nothing, and then where to go.
+func TestTenHoursOfScarcity(t *testing.T) {
+	const open = 10*time.Hour - 5*time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		full := func(f ocisim.Fault) ocisim.Fault { f.Kind = ocisim.FaultCapacity; return f }
+		s := newSim(t, simOptions{faults: []ocisim.Fault{
+			full(ocisim.Fault{Until: ocisim.Duration(open)}),
+			full(ocisim.Fault{AD: "AD-1"}), full(ocisim.Fault{AD: "AD-3"}), full(ocisim.Fault{MinOCPUs: 2}),
+			full(ocisim.Fault{FaultDomain: "FAULT-DOMAIN-1"}), full(ocisim.Fault{FaultDomain: "FAULT-DOMAIN-2"}),
+		}})
+		p := pace(11, false)
+		p.Interval = 4 * time.Minute
+		x := newSearch(t, s, p)
+		before := len(s.Requests())
+		id, offer, err := x.Run(t.Context())
+		if err != nil {
+			t.Fatalf("%v\n%s", err, strings.Join(x.said, "\n"))
+		}
+		if d := time.Since(begin); d < open || d > open+20*time.Minute || short(offer) != "AD-2/3 1" {
+			t.Errorf("found %s after %s", offer, d)
+		}
+		if n := len(s.Requests()) - before; n < 140 || n > 170 {
+			t.Errorf("%d requests in ten hours", n)
+		}
+		if n := s.CountRequests("LaunchInstance"); n < 5 || n > 15 {
+			t.Errorf("%d launches", n)
+		}
+		if n := len(x.said); n < 70 || n > 160 {
+			t.Errorf("%d lines are said in ten hours", n)
+		}
+		for _, want := range [][]string{
+			{"EU-FRANKFURT-1-AD-3: no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB or VM.Standard.A1.Flex 1 OCPU/6 GB, says the capacity report. Next: ", "left"},
+			{"Nothing new after ", " since the last line). Next: "},
+			{"AD-2: VM.Standard.A1.Flex 1 OCPU/6 GB is free in FAULT-DOMAIN-3; no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB"},
+		} {
+			if x.count(want...) == 0 {
+				t.Errorf("%q is not said:\n%s", want, strings.Join(x.said, "\n"))
+			}
+		}
+		if err := x.Loop.Cloud.Terminate(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Five hours without capacity and without reports, with whatever else goes
+// wrong on such a day.
+func TestFiveHoursOfTroubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		const launches = "LaunchInstance"
@@ -86,7 +139,7 @@ func TestFiveHoursOfScarcity(t *testing.T) {
 			{Kind: ocisim.FaultLaunchStuck, From: ocisim.Duration(5 * time.Hour), Skip: 1, Times: 1},
 			{Kind: ocisim.FaultCutAfterEffect, Op: launches, From: ocisim.Duration(5 * time.Hour), Skip: 2, Times: 1},
 		}})
-		x := newSearch(t, s, 6*time.Hour)
+		x := newSearch(t, s, pace(6, true))
 		id, offer, err := x.Run(t.Context())
 		if err != nil {
 			t.Fatalf("%v\n%s", err, strings.Join(x.said, "\n"))
@@ -96,14 +149,14 @@ func TestFiveHoursOfScarcity(t *testing.T) {
 			t.Errorf("found %s after %s", offer, took)
 		}
 		for _, want := range [][]string{
-			{"no capacity: Out of host capacity. (500 InternalError", "Next try in"}, {"throttled"}, {"Asking again with the same token"}, {"no host was found for it"}, {"the machine is there"}, {"launched"},
+			{"no capacity: Out of host capacity. (500 InternalError", "Next: ", " in 1m"}, {"throttled"}, {"Asking again with the same token"}, {"no host was found for it"}, {"the machine is there"}, {"launched"},
 		} {
 			if x.count(want...) == 0 {
 				t.Errorf("%q is not said", want)
 			}
 		}
 		// About one a minute, less what the other troubles took.
-		if n := x.count("no capacity: Out of host capacity. (500"); n < 240 || n > 300 {
+		if n := x.count("no capacity: Out of host capacity. (500"); n < 230 || n > 300 {
 			t.Errorf("%d attempts in five hours", n)
 		}
 		if len(x.alive) != 1 || !x.alive[id] {
@@ -121,7 +174,7 @@ func TestFiveHoursOfScarcity(t *testing.T) {
 func TestScarcityWithoutAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, simOptions{faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity}}})
-		x := newSearch(t, s, time.Hour)
+		x := newSearch(t, s, pace(1, false))
 		begin := time.Now()
 		_, _, err := x.Run(t.Context())
 		var none *launch.NoMachineError
@@ -130,7 +183,7 @@ func TestScarcityWithoutAnEnd(t *testing.T) {
 		}
 
 		ctx, cancel := context.WithCancel(t.Context())
-		x = newSearch(t, s, 100*time.Hour)
+		x = newSearch(t, s, pace(100, true))
 		begin = time.Now()
 		time.AfterFunc(2*time.Hour+time.Second, cancel)
 		_, _, err = x.Run(ctx)
@@ -149,7 +202,7 @@ func TestALaunchThatHangs(t *testing.T) {
 		var hangs hanging
 		s := newSim(t, simOptions{wrap: hangs.wrap})
 		s.http.Timeout = time.Minute
-		x := newSearch(t, s, time.Hour)
+		x := newSearch(t, s, pace(1, true))
 		id, _, err := x.Run(t.Context())
 		if err != nil || x.count("the machine is there") != 1 || len(x.alive) != 1 {
 			t.Fatalf("%q, %v\n%s", id, err, strings.Join(x.said, "\n"))

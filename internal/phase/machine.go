@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -25,10 +26,14 @@ type FindMachine struct {
 	Cloud cloud.Cloud
 	Token func(parts ...string) string
 	// Plan checks everything that can be checked before something costs money
-	// and lists the offers in the order in which they are tried.
-	Plan func(ctx context.Context) ([]capacity.Offer, error)
-	// Interval, Round and Timeout pace the search (see capacity.Policy).
-	Interval, Round, Timeout time.Duration
+	// and lists the offers in the order of preference.
+	Plan func(ctx context.Context) (cloud.Plan, error)
+	// Policy paces the search. Its deadline is Timeout from the beginning of the
+	// search; what the plan knows is added to it.
+	Policy  capacity.Policy
+	Timeout time.Duration
+	// TimeoutOption is the setting that raises Timeout; messages name it.
+	TimeoutOption string
 
 	// Results of Run.
 	ID      string
@@ -50,16 +55,23 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		return err
 	}
 	p.runs++
-	offers, err := p.Plan(ctx)
+	plan, err := p.Plan(ctx)
 	if err != nil {
 		return err
 	}
+	for _, n := range plan.Notes {
+		p.UI.Say(n)
+	}
 	start := time.Now()
-	p.UI.Sayf("Looking for a machine in %d places, for up to %s", len(offers), p.Timeout)
+	p.UI.Sayf("Looking for a machine for up to %s: %s", p.Timeout, summary(plan.Offers))
+	policy := p.Policy
+	policy.Deadline = start.Add(p.Timeout)
+	policy.Worked = plan.Worked
+	policy.NoAsking = policy.NoAsking || plan.NoAsking
 	loop := launch.Loop{
 		Cloud:  p.Cloud,
-		Offers: offers,
-		Policy: capacity.Policy{Interval: p.Interval, Round: p.Round, Deadline: start.Add(p.Timeout), Retries: 2},
+		Offers: plan.Offers,
+		Policy: policy,
 		Token:  func(parts ...string) string { return p.Token(append(parts, strconv.Itoa(p.runs))...) },
 		Say:    func(f string, a ...any) { p.UI.Sayf(f, a...) },
 		Made:   func(id string) { p.made = append(p.made, id) },
@@ -68,21 +80,49 @@ func (p *FindMachine) Run(ctx context.Context) error {
 	}
 	p.ID, p.Offer, err = loop.Run(ctx)
 	if err != nil {
-		var none *launch.NoMachineError
-		if errors.As(err, &none) {
-			for _, t := range none.Tried {
-				if t.Attempts > 0 {
-					p.UI.Sayf("%s: %d attempts, last: %s. %s", t.Offer, t.Attempts, t.Last, t.Reason)
-				}
-			}
-		}
-		return err
+		return p.explain(err)
 	}
 	if p.Address, err = p.Cloud.Address(ctx, p.ID); err != nil {
 		return err
 	}
 	p.UI.Sayf("Machine %s runs in %s after %s, address %s", p.ID, p.Offer, time.Since(start).Round(time.Second), p.Address)
 	return nil
+}
+
+// summary counts where a machine is looked for: "3 availability domains in
+// eu-frankfurt-1, as VM.Standard.A1.Flex 2 OCPU/12 GB or ...".
+func summary(offers []capacity.Offer) string {
+	var zones, regions, sizes []string
+	add := func(list *[]string, s string) {
+		if !slices.Contains(*list, s) {
+			*list = append(*list, s)
+		}
+	}
+	for _, o := range offers {
+		add(&zones, o.Region+" "+o.Zone)
+		add(&regions, o.Region)
+		add(&sizes, o.Size())
+	}
+	places := "1 availability domain"
+	if len(zones) != 1 {
+		places = fmt.Sprintf("%d availability domains", len(zones))
+	}
+	return fmt.Sprintf("%s in %s, as %s", places, strings.Join(regions, ", "), strings.Join(sizes, " or "))
+}
+
+// explain says what was tried before the search ended without a machine.
+func (p *FindMachine) explain(err error) error {
+	var none *launch.NoMachineError
+	if !errors.As(err, &none) {
+		return err
+	}
+	for _, line := range capacity.Table(none.Tried) {
+		p.UI.Say(line)
+	}
+	if none.Late {
+		return fmt.Errorf("%w (%s = %q). Try again later, give it more time, or widen the search: more sizes, more availability domains, another region", err, p.TimeoutOption, p.Timeout)
+	}
+	return err
 }
 
 func (p *FindMachine) gone(id string) {

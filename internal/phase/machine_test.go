@@ -40,9 +40,12 @@ func (s *site) Launch(_ context.Context, _ capacity.Offer, token string) (string
 	s.machines[id] = token
 	return id, nil
 }
-func (s *site) Find(context.Context, string) ([]string, error)  { return nil, nil }
-func (s *site) AwaitMachine(context.Context, string) error      { return nil }
-func (s *site) Classify(error) cloud.Verdict                    { return cloud.Verdict{} }
+func (s *site) Find(context.Context, string) ([]string, error) { return nil, nil }
+func (s *site) AwaitMachine(context.Context, string) error     { return nil }
+func (s *site) Classify(error) cloud.Verdict                   { return cloud.Verdict{} }
+func (s *site) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) cloud.Verdict {
+	return v
+}
 func (s *site) Address(context.Context, string) (string, error) { return "10.0.0.1", s.address }
 func (s *site) FinishImage(context.Context, string) error       { return s.finish }
 func (s *site) Lost(err error) bool                             { return errors.Is(err, errLost) }
@@ -89,8 +92,9 @@ func (s *site) build(ctx context.Context, bad error) (*MakeImage, string, error)
 	token := func(parts ...string) string { return strings.Join(parts, " ") }
 	find := &FindMachine{
 		UI: u, Cloud: s, Token: token, Timeout: time.Hour,
-		Plan: func(context.Context) ([]capacity.Offer, error) {
-			return []capacity.Offer{{Zone: "AD-1", Shape: "A1"}}, nil
+		Policy: capacity.Policy{Interval: 10 * time.Second}, TimeoutOption: "capacity_timeout",
+		Plan: func(context.Context) (cloud.Plan, error) {
+			return cloud.Plan{Offers: []capacity.Offer{{Region: "r1", Zone: "AD-1", Shape: "A1"}}, Notes: []string{"AD-2 was left out."}}, nil
 		},
 	}
 	image := &MakeImage{UI: u, Cloud: s, Token: token, Machine: find}
@@ -108,7 +112,7 @@ func TestMachineAndImage(t *testing.T) {
 		fails   bool
 		machine bool // is left
 	}{
-		{name: "all is well"},
+		{name: "all is well", says: []string{"AD-2 was left out.", "1 availability domain in r1, as A1"}},
 		{name: "the reply is lost, the image is there", change: func(s *site) { s.start, s.made = errLost, true }, says: []string{"but the image is there"}},
 		{name: "the reply is lost, there is no image", change: func(s *site) { s.start = errLost }, says: []string{"no reply"}, fails: true},
 		{name: "the reply is lost and nobody can look", change: func(s *site) { s.start, s.find = errLost, errBad }, says: []string{"no reply", "cannot be looked up: it broke"}, fails: true},

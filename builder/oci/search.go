@@ -1,0 +1,302 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate go tool packer-sdc struct-markdown
+
+package oci
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
+)
+
+// ShapeConfig is one form of the machine. Several blocks are several forms, in
+// the order of preference.
+type ShapeConfig struct {
+	// How many OCPUs. On `VM.Standard.A1.Flex` one OCPU is one Ampere core.
+	Ocpus float32 `mapstructure:"ocpus" required:"false"`
+	// How many gigabytes of memory. Defaults to 6 for each OCPU, which is the
+	// ratio of the Always Free allowance.
+	MemoryInGBs float32 `mapstructure:"memory_in_gbs" required:"false"`
+	// The shape of this form, such as `VM.Standard.A2.Flex`. Defaults to `shape`.
+	Shape string `mapstructure:"shape" required:"false"`
+}
+
+// AdditionalRegion is another subscribed region in which a machine may be found.
+// The image is then made there.
+type AdditionalRegion struct {
+	// The region, such as `eu-amsterdam-1`.
+	Region string `mapstructure:"region" required:"true"`
+	// The subnet in that region.
+	SubnetOCID string `mapstructure:"subnet_ocid" required:"true"`
+	// The image from which the machine starts; an image belongs to one region.
+	BaseImageOCID string `mapstructure:"base_image_ocid" required:"true"`
+	// The one availability domain of that region to look in. Defaults to all.
+	AvailabilityDomain string `mapstructure:"availability_domain" required:"false"`
+}
+
+// FreeAllowance is what costs nothing. No API tells it, and Oracle changes it:
+// the defaults are those since 15 June 2026, halved from 4 OCPUs and 24 GB.
+type FreeAllowance struct {
+	// OCPUs of `VM.Standard.A1.Flex` that run all the time. Defaults to `2`.
+	Ocpus float32 `mapstructure:"ocpus" required:"false"`
+	// Their memory in gigabytes. Defaults to `12`.
+	MemoryInGBs float32 `mapstructure:"memory_in_gbs" required:"false"`
+	// Boot and block volumes together, in gigabytes. Defaults to `200`.
+	StorageInGBs int64 `mapstructure:"storage_in_gbs" required:"false"`
+}
+
+// Search says where and how a machine is looked for.
+type Search struct {
+	// The one availability domain to look for a machine in, such as
+	// `Uocm:PHX-AD-1`. By default every availability domain of the region is
+	// searched. The environment variable `OCI_AVAILABILITY_DOMAIN` does not pin
+	// the search: the domain it names is tried first, if it exists.
+	AvailabilityDomain string `mapstructure:"availability_domain" required:"false"`
+	// Further regions to look in, in the order of preference, after `region`.
+	// See [Additional regions](#additional-regions).
+	AdditionalRegions []AdditionalRegion `mapstructure:"additional_region" required:"false"`
+	// The shape of the machine. Defaults to `VM.Standard.A1.Flex`. Other shapes
+	// are only used when they are named.
+	Shape string `mapstructure:"shape" required:"false"`
+	// The size of the machine, for shapes whose name ends in `Flex`. Several
+	// blocks are tried in their order. By default the sizes that fit the Always
+	// Free allowance are tried: 2 OCPUs with 12 GB, then 1 OCPU with 6 GB.
+	ShapeConfig []ShapeConfig `mapstructure:"shape_config" required:"false"`
+
+	// How long to look for a machine, over all places and sizes. Defaults to
+	// `6h`: free capacity comes in short windows.
+	CapacityTimeout time.Duration `mapstructure:"capacity_timeout" required:"false"`
+	// The least time between two requests to OCI during the search, capacity
+	// reports and launches alike. It is lengthened by up to a tenth at random.
+	// Defaults to `10s`: accounts that ask every second are throttled, and every
+	// ten seconds are not.
+	CapacityInterval time.Duration `mapstructure:"capacity_interval" required:"false"`
+	// The least time from the beginning of one round through all availability
+	// domains to the beginning of the next. By default `capacity_interval` alone
+	// sets the pace.
+	CapacityRound time.Duration `mapstructure:"capacity_round" required:"false"`
+	// What comes first: `place` takes the best that an availability domain has
+	// when its turn comes; `size` takes a smaller form only if no availability
+	// domain has a larger one. Defaults to `place`: what is free may be gone
+	// before the others have been asked.
+	CapacityOrder string `mapstructure:"capacity_order" required:"false"`
+	// Ask OCI's capacity reports what is free, and launch where something is.
+	// One report covers every size and fault domain of an availability domain.
+	// Where the user may not ask, the search finds out and launches instead.
+	// Defaults to `true`.
+	CapacityReports config.Trilean `mapstructure:"capacity_reports" required:"false"`
+	// A capacity reservation. The machine is launched in it or not at all: in
+	// its availability domain, in a size that it holds. Accounts without
+	// payment cannot have any. Unverified against the real service.
+	CapacityReservationOCID string `mapstructure:"capacity_reservation_ocid" required:"false"`
+	// Launch a preemptible machine: about half the price, and OCI may take it
+	// away at any time, which fails the build. Preemptible machines cannot be
+	// stopped, and making an image stops the machine, so that it may be refused:
+	// unverified against the real service. Defaults to `false`.
+	Preemptible bool `mapstructure:"preemptible" required:"false"`
+
+	// How much the build cares about what is free: `prefer` (the default) never
+	// adds by its own choice what costs money, and says so in a line where the
+	// template asks for it; `require` launches nothing that costs money;
+	// `ignore` checks nothing. See [Free tier](#free-tier).
+	FreeTier string `mapstructure:"free_tier" required:"false"`
+	// What is free. The defaults are Oracle's since June 2026.
+	FreeAllowance FreeAllowance `mapstructure:"free_allowance" required:"false"`
+}
+
+const defaultShape = "VM.Standard.A1.Flex"
+
+func (s *Search) defaults() {
+	set := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if s.Shape == "" {
+		s.Shape = defaultShape
+	}
+	if s.CapacityOrder == "" {
+		s.CapacityOrder = "place"
+	}
+	if s.FreeTier == "" {
+		s.FreeTier = string(oci.FreePrefer)
+	}
+	set(&s.CapacityTimeout, 6*time.Hour)
+	set(&s.CapacityInterval, 10*time.Second)
+	a := &s.FreeAllowance
+	if a.Ocpus == 0 && a.MemoryInGBs == 0 {
+		a.Ocpus, a.MemoryInGBs = 2, 12
+	}
+	if a.StorageInGBs == 0 {
+		a.StorageInGBs = 200
+	}
+}
+
+// problems lists what is wrong, in the words of the template. main is the
+// region of the template's own options.
+func (s *Search) problems(main string) (list []error) {
+	bad := func(format string, a ...any) { list = append(list, fmt.Errorf(format, a...)) }
+	if len(s.ShapeConfig) == 0 && s.flexible(s.Shape) && s.Shape != defaultShape {
+		bad("shape_config: ocpus must be set for %s", s.Shape)
+	}
+	seen := map[oci.Size]bool{}
+	for i, c := range s.ShapeConfig {
+		shape := c.shape(s.Shape)
+		switch {
+		case c.Ocpus < 0 || c.MemoryInGBs < 0:
+			bad("shape_config: ocpus and memory_in_gbs must be positive")
+		case c.MemoryInGBs > 0 && c.Ocpus == 0:
+			bad("shape_config: memory_in_gbs needs ocpus as well")
+		case c.Ocpus > 0 && !s.flexible(shape):
+			bad("shape_config is for flexible shapes, and %s is not one", shape)
+		case c.Ocpus == 0 && s.flexible(shape):
+			bad("shape_config: ocpus must be set for %s", shape)
+		case seen[s.sizes()[i]]:
+			bad("shape_config: %s is there twice", s.sizes()[i])
+		}
+		seen[s.sizes()[i]] = true
+	}
+	if s.CapacityOrder != "place" && s.CapacityOrder != "size" {
+		bad("capacity_order must be \"place\" or \"size\", it is %q", s.CapacityOrder)
+	}
+	switch oci.FreeTier(s.FreeTier) {
+	case oci.FreePrefer, oci.FreeIgnore:
+	case oci.FreeRequire:
+		if s.Preemptible {
+			bad("preemptible machines are not part of the Always Free allowance, which free_tier = \"require\" asks for")
+		}
+		if s.CapacityReservationOCID != "" {
+			bad("capacity_reservation_ocid: reserved capacity is not part of the Always Free allowance, which free_tier = \"require\" asks for")
+		}
+	default:
+		bad("free_tier must be \"prefer\", \"require\" or \"ignore\", it is %q", s.FreeTier)
+	}
+	if a := s.FreeAllowance; a.Ocpus < 0 || a.MemoryInGBs < 0 || a.StorageInGBs < 0 || (a.Ocpus == 0) != (a.MemoryInGBs == 0) {
+		bad("free_allowance: ocpus and memory_in_gbs must be set together, and nothing may be negative")
+	}
+	list = append(list, ocid("capacity_reservation_ocid", "capacityreservation", s.CapacityReservationOCID))
+	if s.CapacityReservationOCID != "" {
+		if s.Preemptible {
+			bad("preemptible and capacity_reservation_ocid exclude each other")
+		}
+		if len(s.AdditionalRegions) > 0 {
+			bad("additional_region and capacity_reservation_ocid exclude each other: a reservation belongs to one region")
+		}
+	}
+	regions := []string{main}
+	for _, r := range s.AdditionalRegions {
+		switch {
+		case r.Region == "":
+			bad("additional_region: region must be set")
+		case slices.Contains(regions, r.Region) && !tmpl.Unknown(r.Region):
+			bad("additional_region: %s is there twice", r.Region)
+		}
+		regions = append(regions, r.Region)
+		for _, o := range []struct{ name, kind, value string }{{"subnet_ocid", "subnet", r.SubnetOCID}, {"base_image_ocid", "image", r.BaseImageOCID}} {
+			if o.value == "" {
+				bad("additional_region: %s must be set for %s", o.name, r.Region)
+			}
+			list = append(list, ocid("additional_region: "+o.name, o.kind, o.value))
+		}
+	}
+	for _, d := range []struct {
+		value time.Duration
+		name  string
+	}{{s.CapacityTimeout, "capacity_timeout"}, {s.CapacityInterval, "capacity_interval"}, {s.CapacityRound, "capacity_round"}} {
+		if d.value < 0 {
+			bad("%s must not be negative", d.name)
+		}
+	}
+	return slices.DeleteFunc(list, func(err error) bool { return err == nil })
+}
+
+// ocid checks what a value that is set must look like.
+func ocid(option, kind, value string) error {
+	if value == "" || tmpl.Unknown(value) || strings.HasPrefix(value, "ocid1."+kind+".") {
+		return nil
+	}
+	return fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", option, kind, value)
+}
+
+func (c ShapeConfig) shape(main string) string {
+	if c.Shape != "" {
+		return c.Shape
+	}
+	return main
+}
+
+func (*Search) flexible(shape string) bool { return strings.HasSuffix(shape, ".Flex") }
+
+// sizes is the ladder of machine sizes to try.
+func (s *Search) sizes() (list []oci.Size) {
+	for _, c := range s.ShapeConfig {
+		size := oci.Size{Shape: c.shape(s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs}
+		if size.MemoryGB == 0 {
+			size.MemoryGB = 6 * size.OCPUs
+		}
+		list = append(list, size)
+	}
+	switch {
+	case len(list) > 0:
+		return list
+	case s.Shape == defaultShape:
+		return []oci.Size{{Shape: s.Shape, OCPUs: 2, MemoryGB: 12}, {Shape: s.Shape, OCPUs: 1, MemoryGB: 6}}
+	}
+	return []oci.Size{{Shape: s.Shape}}
+}
+
+// shapes are those of the ladder, each once.
+func (s *Search) shapes() (list []string) {
+	for _, size := range s.sizes() {
+		if !slices.Contains(list, size.Shape) {
+			list = append(list, size.Shape)
+		}
+	}
+	return list
+}
+
+// policy paces the search.
+func (s *Search) policy() capacity.Policy {
+	return capacity.Policy{
+		Interval: s.CapacityInterval, Jitter: 0.1, Round: s.CapacityRound, Retries: 2,
+		SizeFirst: s.CapacityOrder == "size", NoAsking: s.CapacityReports.False(),
+		Seed: rand.Uint64(),
+	}
+}
+
+// builds is the configuration in the adapter's terms, one for each region.
+func (c *Config) builds() []oci.BuildConfig {
+	main := oci.BuildConfig{
+		Region: c.Region, Compartment: c.CompartmentOCID, ImageCompartment: c.ImageCompartmentOCID,
+		AvailabilityDomain: c.AvailabilityDomain, FirstDomain: os.Getenv("OCI_AVAILABILITY_DOMAIN"),
+		BaseImage: c.BaseImageOCID, Sizes: c.sizes(), SizesNamed: len(c.ShapeConfig) > 0 || c.Shape != defaultShape,
+		Preemptible: c.Preemptible, Reservation: c.CapacityReservationOCID,
+		FreeTier:  oci.FreeTier(c.FreeTier),
+		Allowance: oci.Allowance{OCPUs: c.FreeAllowance.Ocpus, MemoryGB: c.FreeAllowance.MemoryInGBs, StorageGB: c.FreeAllowance.StorageInGBs},
+		DiskGB:    c.BootVolumeSizeInGBs,
+		Subnet:    c.SubnetOCID, AssignPublicIP: c.AssignPublicIP.ToBoolPointer(), UsePrivateIP: c.UsePrivateIP,
+		InstanceName: c.InstanceName, InstanceTags: c.InstanceTags,
+		SSHPublicKey: string(c.Comm.SSHPublicKey), UserData: c.userData,
+		ImageName: c.ImageName, ImageTags: c.Tags, ImageShapes: c.ImageShapes, SkipImage: c.SkipCreateImage,
+		InstanceTimeout: c.InstanceTimeout, ImageTimeout: c.ImageTimeout,
+	}
+	all := []oci.BuildConfig{main}
+	for _, r := range c.AdditionalRegions {
+		other := main
+		other.Region, other.Subnet, other.BaseImage = r.Region, r.SubnetOCID, r.BaseImageOCID
+		other.AvailabilityDomain = r.AvailabilityDomain
+		all = append(all, other)
+	}
+	return all
+}

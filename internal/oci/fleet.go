@@ -1,0 +1,166 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+)
+
+// Fleet is one build that may take place in several regions. It implements
+// cloud.Cloud and cloud.Reporter: an offer goes to the adapter of its region,
+// and what came into being there stays with it.
+type Fleet struct {
+	builds []*Build // in the order of preference
+
+	mu sync.Mutex
+	at map[string]*Build // by the id of a machine or image
+}
+
+// NewFleet puts builds of different regions together; there is at least one.
+func NewFleet(builds ...*Build) *Fleet {
+	return &Fleet{builds: builds, at: map[string]*Build{}}
+}
+
+// Plan looks at all regions and reports the problems of all.
+func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
+	var plan cloud.Plan
+	var problems []error
+	for _, b := range f.builds {
+		s, err := b.survey(ctx)
+		if ctx.Err() != nil {
+			return cloud.Plan{}, ctx.Err()
+		}
+		var p cloud.Plan
+		if err == nil {
+			if err = refusal(s.problems); err == nil {
+				p, err = s.plan()
+			}
+		}
+		if err != nil {
+			if len(f.builds) > 1 {
+				err = fmt.Errorf("in %s: %w", b.Region, err)
+			}
+			problems = append(problems, err)
+			continue
+		}
+		plan.Offers = append(plan.Offers, p.Offers...)
+		plan.Notes = append(plan.Notes, p.Notes...)
+		plan.Worked = append(plan.Worked, p.Worked...)
+		plan.NoAsking = plan.NoAsking || p.NoAsking
+	}
+	if len(problems) > 0 {
+		return cloud.Plan{}, errors.Join(problems...)
+	}
+	return plan, nil
+}
+
+// in is the build of a region.
+func (f *Fleet) in(region string) *Build {
+	i := slices.IndexFunc(f.builds, func(b *Build) bool { return b.Region == region })
+	return f.builds[max(0, i)]
+}
+
+// of is the build to which a machine or an image belongs.
+func (f *Fleet) of(id string) *Build {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b := f.at[id]; b != nil {
+		return b
+	}
+	return f.builds[0]
+}
+
+func (f *Fleet) keep(b *Build, ids ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		if id != "" {
+			f.at[id] = b
+		}
+	}
+}
+
+// everywhere looks something up in all regions.
+func (f *Fleet) everywhere(look func(*Build) ([]string, error)) (all []string, err error) {
+	var errs []error
+	for _, b := range f.builds {
+		ids, err := look(b)
+		errs = append(errs, err)
+		f.keep(b, ids...)
+		all = append(all, ids...)
+	}
+	return all, errors.Join(errs...)
+}
+
+// Launch implements cloud.Launcher.
+func (f *Fleet) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
+	b := f.in(o.Region)
+	id, err := b.Launch(ctx, o, token)
+	f.keep(b, id)
+	return id, err
+}
+
+// Find implements cloud.Launcher.
+func (f *Fleet) Find(ctx context.Context, token string) ([]string, error) {
+	return f.everywhere(func(b *Build) ([]string, error) { return b.Find(ctx, token) })
+}
+
+// AwaitMachine implements cloud.Launcher.
+func (f *Fleet) AwaitMachine(ctx context.Context, id string) error {
+	return f.of(id).AwaitMachine(ctx, id)
+}
+
+// Terminate implements cloud.Launcher.
+func (f *Fleet) Terminate(ctx context.Context, id string) error { return f.of(id).Terminate(ctx, id) }
+
+// Classify implements cloud.Launcher.
+func (f *Fleet) Classify(err error) cloud.Verdict { return f.builds[0].Classify(err) }
+
+// Examine implements cloud.Launcher.
+func (f *Fleet) Examine(ctx context.Context, o capacity.Offer, v cloud.Verdict) cloud.Verdict {
+	return f.in(o.Region).Examine(ctx, o, v)
+}
+
+// Report implements cloud.Reporter.
+func (f *Fleet) Report(ctx context.Context, q capacity.Ask) capacity.Reply {
+	return f.in(q.Region).Report(ctx, q)
+}
+
+// Address implements cloud.Cloud.
+func (f *Fleet) Address(ctx context.Context, id string) (string, error) {
+	return f.of(id).Address(ctx, id)
+}
+
+// StartImage implements cloud.Imager.
+func (f *Fleet) StartImage(ctx context.Context, machine, token string) (string, error) {
+	b := f.of(machine)
+	id, err := b.StartImage(ctx, machine, token)
+	f.keep(b, id)
+	return id, err
+}
+
+// FindImages implements cloud.Imager.
+func (f *Fleet) FindImages(ctx context.Context, token string) ([]string, error) {
+	return f.everywhere(func(b *Build) ([]string, error) { return b.FindImages(ctx, token) })
+}
+
+// FinishImage implements cloud.Imager.
+func (f *Fleet) FinishImage(ctx context.Context, id string) error {
+	return f.of(id).FinishImage(ctx, id)
+}
+
+// DeleteImage implements cloud.Imager.
+func (f *Fleet) DeleteImage(ctx context.Context, id string) error {
+	return f.of(id).DeleteImage(ctx, id)
+}
+
+// Lost implements cloud.Imager.
+func (f *Fleet) Lost(err error) bool { return f.builds[0].Lost(err) }

@@ -1,0 +1,271 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"slices"
+	"strings"
+
+	"github.com/oracle/oci-go-sdk/v65/core"
+	"github.com/oracle/oci-go-sdk/v65/identity"
+	"github.com/oracle/oci-go-sdk/v65/limits"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+)
+
+// limitValues are service limits: by name, then by availability domain, or ""
+// for a limit of the whole region. What may not be read is not in it.
+type limitValues map[string]map[string]int64
+
+// family is the part of a flexible shape's limits that names the kind of
+// machine: "standard-a1" for VM.Standard.A1.Flex. It is empty for other shapes,
+// whose limits count instances.
+func family(shape string) string {
+	rest, ok := strings.CutPrefix(shape, "VM.Standard.")
+	kind, flex := strings.CutSuffix(rest, ".Flex")
+	if !ok || !flex || kind == "" {
+		return ""
+	}
+	return "standard-" + strings.ToLower(kind)
+}
+
+// A launch counts against the limits of its availability domain and those of
+// the region; the message of a LimitExceeded names both kinds.
+func coreLimits(f string) []string { return []string{f + "-core-count", f + "-core-regional-count"} }
+func memoryLimits(f string) []string {
+	return []string{f + "-memory-count", f + "-memory-regional-count"}
+}
+
+// readLimits reads the limits of the shapes' families.
+func (c *Client) readLimits(ctx context.Context, shapes []string) limitValues {
+	has := limitValues{}
+	service := "compute"
+	var seen []string
+	for _, shape := range shapes {
+		f := family(shape)
+		if f == "" || slices.Contains(seen, f) {
+			continue
+		}
+		seen = append(seen, f)
+		for _, name := range slices.Concat(coreLimits(f), memoryLimits(f)) {
+			err := pages(func(page *string) (*string, error) {
+				var r limits.ListLimitValuesResponse
+				err := repeat(ctx, "list limit", name, func(ctx context.Context) (err error) {
+					r, err = c.limits.ListLimitValues(shield(ctx), limits.ListLimitValuesRequest{
+						CompartmentId: &c.Tenancy, ServiceName: &service, Name: &name, Page: page, RequestMetadata: once(),
+					})
+					return err
+				})
+				for _, v := range r.Items {
+					if v.Value == nil {
+						continue
+					}
+					if has[name] == nil {
+						has[name] = map[string]int64{}
+					}
+					has[name][text(v.AvailabilityDomain)] = *v.Value
+				}
+				return r.OpcNextPage, err
+			})
+			if err != nil {
+				log.Printf("[WARN] the limit %s is not known: %v", name, err)
+				if missing(err) {
+					break // this user may not read limits
+				}
+			}
+		}
+	}
+	return has
+}
+
+// running is a machine that exists, as far as limits and allowances go.
+type running struct {
+	id, name, domain, shape string
+	ocpus, memoryGB         float32
+}
+
+// usage is what a tenancy runs in a region.
+type usage struct {
+	machines []running
+	// whole is false if there are compartments that may not be seen: the
+	// tenancy may run more.
+	whole bool
+	// worked are machines of ours that are gone, the latest first.
+	worked []capacity.Offer
+}
+
+// maxCompartments bounds how many compartments are looked through.
+const maxCompartments = 200
+
+// use lists what runs in the region, in every compartment that may be seen. The
+// service's own counters are not used: they are known to be wrong for an hour
+// after failed launches.
+func (c *Client) use(ctx context.Context, compartments ...string) usage {
+	u := usage{whole: true}
+	all, err := c.compartments(ctx)
+	if err != nil {
+		log.Printf("[WARN] the compartments of %s cannot be listed: %v", c.Tenancy, err)
+		u.whole = false
+	}
+	if len(all) > maxCompartments {
+		log.Printf("[WARN] of %d compartments only %d are looked through", len(all), maxCompartments)
+		all, u.whole = all[:maxCompartments], false
+	}
+	for _, id := range append(compartments, c.Tenancy) {
+		if !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	type gone struct {
+		offer capacity.Offer
+		at    int64
+	}
+	var worked []gone
+	for _, id := range all {
+		err := c.instances(ctx, id, func(i core.Instance) {
+			m := running{id: text(i.Id), name: text(i.DisplayName), domain: text(i.AvailabilityDomain), shape: text(i.Shape)}
+			if i.ShapeConfig != nil {
+				m.ocpus, m.memoryGB = number(i.ShapeConfig.Ocpus), number(i.ShapeConfig.MemoryInGBs)
+			}
+			if i.LifecycleState != core.InstanceLifecycleStateTerminated {
+				u.machines = append(u.machines, m) // TERMINATING ones still count
+				return
+			}
+			if _, err := owner.ParseTag(i.FreeformTags[owner.Key]); err == nil && i.TimeCreated != nil {
+				worked = append(worked, gone{capacity.Offer{
+					Cloud: "oci", Region: c.Region, Zone: m.domain, FaultDomain: text(i.FaultDomain),
+					Shape: m.shape, OCPUs: m.ocpus, MemoryGB: m.memoryGB,
+				}, i.TimeCreated.UnixNano()})
+			}
+		})
+		if err != nil {
+			log.Printf("[WARN] the instances in %s cannot be listed: %v", id, err)
+			u.whole = false
+		}
+	}
+	slices.SortStableFunc(worked, func(x, y gone) int { return int(min(1, max(-1, y.at-x.at))) })
+	for _, w := range worked {
+		if !slices.Contains(u.worked, w.offer) {
+			u.worked = append(u.worked, w.offer)
+		}
+	}
+	return u
+}
+
+// compartments lists the compartments below the root that may be seen.
+func (c *Client) compartments(ctx context.Context) (ids []string, err error) {
+	tree := true
+	err = pages(func(page *string) (*string, error) {
+		var r identity.ListCompartmentsResponse
+		err := repeat(ctx, "list compartments", "", func(ctx context.Context) (err error) {
+			r, err = c.identity.ListCompartments(shield(ctx), identity.ListCompartmentsRequest{
+				CompartmentId: &c.Tenancy, CompartmentIdInSubtree: &tree, AccessLevel: identity.ListCompartmentsAccessLevelAccessible,
+				LifecycleState: identity.CompartmentLifecycleStateActive, Page: page, RequestMetadata: once(),
+			})
+			return err
+		})
+		for _, i := range r.Items {
+			ids = append(ids, text(i.Id))
+		}
+		return r.OpcNextPage, err
+	})
+	return ids, err
+}
+
+// of sums up what runs of a family of shapes, in one availability domain or, if
+// domain is empty, in the region.
+func (u usage) of(f, domain string) (ocpus, memoryGB float32) {
+	for _, m := range u.machines {
+		if family(m.shape) == f && (domain == "" || m.domain == domain) {
+			ocpus += m.ocpus
+			memoryGB += m.memoryGB
+		}
+	}
+	return ocpus, memoryGB
+}
+
+// exceeded lists the limits that a machine of size s in a domain would exceed
+// beside what runs there: "standard-a1-core-count is 2, 1 in use". Limits that
+// are not known are not exceeded.
+func (has limitValues) exceeded(u usage, s Size, domain string) (broken []string) {
+	f := family(s.Shape)
+	if f == "" {
+		return nil
+	}
+	check := func(name string, memory bool) {
+		for _, scope := range []string{domain, ""} {
+			value, known := has[name][scope]
+			if !known {
+				continue
+			}
+			used, memoryGB := u.of(f, scope)
+			asked := s.OCPUs
+			if memory {
+				used, asked = memoryGB, s.MemoryGB
+			}
+			if float64(used)+float64(asked) > float64(value) {
+				broken = append(broken, fmt.Sprintf("the limit %q is %d, %g in use", name, value, used))
+			}
+		}
+	}
+	for _, name := range coreLimits(f) {
+		check(name, false)
+	}
+	for _, name := range memoryLimits(f) {
+		check(name, true)
+	}
+	return broken
+}
+
+// complete says whether the limits of a family of shapes are known well enough
+// to tell a true LimitExceeded from one that is not: cores and memory.
+func (has limitValues) complete(f string) bool {
+	known := func(names []string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return len(has[n]) > 0 })
+	}
+	return f != "" && known(coreLimits(f)) && known(memoryLimits(f))
+}
+
+// Examine implements cloud.Launcher. LimitExceeded is known to be said although
+// nothing runs: after failed launches the service counts what was never there,
+// for an hour or so. So what runs is looked up and held against the limits.
+func (b *Build) Examine(ctx context.Context, o capacity.Offer, v cloud.Verdict) cloud.Verdict {
+	if v.Outcome != capacity.LimitReached || !strings.Contains(v.Reason, "LimitExceeded") {
+		return v // a quota counts nothing that is not there
+	}
+	f := family(o.Shape)
+	if !strings.Contains(v.Reason, f+"-") {
+		return v // another limit than that of the shape
+	}
+	v.ZoneOnly = !strings.Contains(v.Reason, "-regional-")
+	if !b.has.complete(f) {
+		return v
+	}
+	u := b.use(ctx, b.cfg.Compartment)
+	if ctx.Err() != nil || !u.whole {
+		v.Reason += "; whether that is true cannot be told, since this user does not see all compartments"
+		return v
+	}
+	broken := b.has.exceeded(u, Size{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB}, o.Zone)
+	if len(broken) > 0 {
+		v.Reason += "; it is true: " + strings.Join(broken, "; ")
+		return v
+	}
+	ocpus, memoryGB := u.of(f, "")
+	v.Outcome = capacity.LimitDoubtful
+	v.Reason += fmt.Sprintf("; but only %g OCPUs and %g GB are in use: such a message is known to pass after an hour or so", ocpus, memoryGB)
+	return v
+}
+
+func number(f *float32) float32 {
+	if f == nil {
+		return 0
+	}
+	return *f
+}

@@ -1,0 +1,272 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"slices"
+	"strings"
+
+	"github.com/oracle/oci-go-sdk/v65/core"
+	"github.com/oracle/oci-go-sdk/v65/identity"
+	"github.com/oracle/oci-go-sdk/v65/limits"
+)
+
+// checkImage looks at the base image.
+func (s *survey) checkImage(ctx context.Context) {
+	b, id := s.b, s.b.cfg.BaseImage
+	img, err := b.image(ctx, id)
+	switch {
+	case missing(err):
+		s.problem(fmt.Errorf("base_image_ocid: there is no image %s in %s that this user may see; an image's OCID belongs to one region, and another tenancy's images cannot be used: %w", id, b.Region, err))
+		return
+	case err != nil:
+		s.problem(fmt.Errorf("base_image_ocid: %w", err))
+		return
+	case img.state != core.ImageLifecycleStateAvailable:
+		s.problem(fmt.Errorf("base_image_ocid: image %s (%s) is %s, it must be AVAILABLE", id, img.name, img.state))
+	}
+	s.image = img
+	for _, shape := range b.shapes() {
+		if armShape(shape) && img.firmware != "" && img.firmware != string(core.LaunchOptionsFirmwareUefi64) {
+			s.problem(fmt.Errorf("base_image_ocid: image %s (%s) has the firmware %s, and %s starts only images with UEFI_64; import it again with UEFI_64", id, img.name, img.firmware, shape))
+		}
+	}
+	if size := (img.sizeMB + 1023) / 1024; b.cfg.DiskGB > 0 && b.cfg.DiskGB < size {
+		s.problem(fmt.Errorf("disk_size: image %s (%s) needs a boot volume of %d GB, %d is too small", id, img.name, size, b.cfg.DiskGB))
+	}
+}
+
+// bootGB is how large the boot volume will be. OCI's own are 47 GB at least.
+func (s *survey) bootGB() int64 {
+	if s.b.cfg.DiskGB > 0 {
+		return s.b.cfg.DiskGB
+	}
+	return max(47, (s.image.sizeMB+1023)/1024)
+}
+
+// checkSubnet looks at the subnet and whether it may have public addresses.
+func (s *survey) checkSubnet(ctx context.Context) {
+	b := s.b
+	var subnet core.Subnet
+	err := repeat(ctx, "get subnet", b.cfg.Subnet, func(ctx context.Context) error {
+		r, err := b.network.GetSubnet(shield(ctx), core.GetSubnetRequest{SubnetId: &b.cfg.Subnet, RequestMetadata: once()})
+		subnet = r.Subnet
+		return err
+	})
+	switch {
+	case missing(err):
+		s.problem(fmt.Errorf("subnet_ocid: there is no subnet %s in %s that this user may see: %w", b.cfg.Subnet, b.Region, err))
+		return
+	case err != nil:
+		s.problem(fmt.Errorf("subnet_ocid: %w", err))
+		return
+	case subnet.LifecycleState != "" && subnet.LifecycleState != core.SubnetLifecycleStateAvailable && subnet.LifecycleState != core.SubnetLifecycleStateUpdating:
+		s.problem(fmt.Errorf("subnet_ocid: subnet %s is %s, it must be AVAILABLE", b.cfg.Subnet, subnet.LifecycleState))
+	}
+	s.subnetAD = text(subnet.AvailabilityDomain)
+	if private := subnet.ProhibitPublicIpOnVnic; private != nil && *private && b.cfg.AssignPublicIP != nil && *b.cfg.AssignPublicIP {
+		s.problem(fmt.Errorf("assign_public_ip: subnet %s is private and allows no public addresses; set assign_public_ip = false and use_private_ip = true, or choose a public subnet", b.cfg.Subnet))
+	}
+}
+
+// checkImageLimit sees whether the tenancy may have one more custom image.
+// Accounts that only have Always Free resources are reported to have a limit
+// of 0 since 2026: without this check the build would fail at its very end.
+func (s *survey) checkImageLimit(ctx context.Context) {
+	b := s.b
+	left, known := b.imagesLeft(ctx)
+	if known && left <= 0 {
+		s.problem(fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", b.Tenancy, b.Region, left))
+	}
+}
+
+// imagesLeft is how many more custom images the limits allow. The answer is
+// unknown where the user may not read limits.
+func (c *Client) imagesLeft(ctx context.Context) (left int64, known bool) {
+	r, err := c.availability(ctx, "compute", "custom-image-count", "")
+	if err != nil || r.Available == nil {
+		log.Printf("[WARN] the limit custom-image-count is not known: %v", err)
+		return 0, false
+	}
+	return *r.Available, true
+}
+
+// availability reads what is used and left of a limit; domain is set for
+// limits of an availability domain and empty for the region's.
+func (c *Client) availability(ctx context.Context, service, limit, domain string) (limits.ResourceAvailability, error) {
+	req := limits.GetResourceAvailabilityRequest{ServiceName: &service, LimitName: &limit, CompartmentId: &c.Tenancy, RequestMetadata: once()}
+	if domain != "" {
+		req.AvailabilityDomain = &domain
+	}
+	var r limits.GetResourceAvailabilityResponse
+	err := repeat(ctx, "get limit", limit, func(ctx context.Context) (err error) {
+		r, err = c.limits.GetResourceAvailability(shield(ctx), req)
+		return err
+	})
+	return r.ResourceAvailability, err
+}
+
+// homeRegion is the tenancy's home region, or empty if the user may not know;
+// subscribed says whether the tenancy may use this client's region.
+func (c *Client) homeRegion(ctx context.Context) (home string, subscribed bool) {
+	var r identity.ListRegionSubscriptionsResponse
+	err := repeat(ctx, "list region subscriptions", "", func(ctx context.Context) (err error) {
+		r, err = c.identity.ListRegionSubscriptions(shield(ctx), identity.ListRegionSubscriptionsRequest{TenancyId: &c.Tenancy, RequestMetadata: once()})
+		return err
+	})
+	if err != nil {
+		log.Printf("[WARN] the region subscriptions are not known: %v", err)
+		return "", true
+	}
+	for _, s := range r.Items {
+		if s.IsHomeRegion != nil && *s.IsHomeRegion {
+			home = text(s.RegionName)
+		}
+		if text(s.RegionName) == c.Region && s.Status == identity.RegionSubscriptionStatusReady {
+			subscribed = true
+		}
+	}
+	return home, subscribed
+}
+
+// place is an availability domain that has at least one of the shapes.
+type place struct {
+	domain       string
+	shapes       []string
+	faultDomains []string
+	account      account
+	full         string // why no boot volume fits there
+}
+
+// findPlaces keeps the domains that have one of the shapes for the image, with
+// their fault domains, and looks at what else decides about a launch there.
+func (s *survey) findPlaces(ctx context.Context, domains []string) {
+	b := s.b
+	bootGB := s.bootGB()
+	var usedGB int64
+	anywhere := map[string]bool{} // shapes that exist, whatever the image
+	for _, d := range domains {
+		fits, err := b.shapesIn(ctx, d, b.cfg.BaseImage)
+		if err != nil {
+			s.problem(err)
+			return
+		}
+		p := place{domain: d}
+		for _, shape := range b.shapes() {
+			if billing, ok := fits[shape]; ok {
+				p.shapes = append(p.shapes, shape)
+				s.billing[shape] = billing
+			}
+		}
+		if len(p.shapes) < len(b.shapes()) {
+			has, err := b.shapesIn(ctx, d, "")
+			if err != nil {
+				s.problem(err)
+				return
+			}
+			for shape := range has {
+				anywhere[shape] = true
+			}
+		}
+		usedGB, p.full = s.storage(ctx, d, bootGB, usedGB)
+		if len(p.shapes) == 0 {
+			continue
+		}
+		if p.faultDomains, err = b.faultDomains(ctx, d); err != nil {
+			s.problem(err)
+			return
+		}
+		s.places = append(s.places, p)
+	}
+	s.missingShapes(domains, anywhere)
+	if b.cfg.FreeTier == FreeIgnore {
+		return
+	}
+	home, _ := b.homeRegion(ctx)
+	for i := range s.places {
+		s.places[i].account = account{
+			region: b.Region, home: home, billing: s.billing, used: s.use, storageGB: usedGB, bootGB: bootGB,
+			allowance: b.cfg.Allowance, extra: map[string]string{"reserved": "reserved capacity", "preemptible": "a preemptible machine"}[b.market()],
+		}
+	}
+}
+
+// missingShapes reports shapes that no domain has, or none for the image. One
+// of several is a note, since the others may do.
+func (s *survey) missingShapes(domains []string, anywhere map[string]bool) {
+	b := s.b
+	for _, shape := range b.shapes() {
+		if slices.ContainsFunc(s.places, func(p place) bool { return slices.Contains(p.shapes, shape) }) {
+			continue
+		}
+		err := fmt.Errorf("shape: %s does not exist in %s", shape, strings.Join(domains, ", "))
+		if anywhere[shape] {
+			err = fmt.Errorf("image %s cannot start on %s; add the shape to the image's compatible shapes, or choose an image for it", b.cfg.BaseImage, shape)
+		}
+		if len(s.places) > 0 {
+			s.note("%s is left out: %v", shape, err)
+			continue
+		}
+		s.problem(err)
+	}
+}
+
+// storage adds what is in use of the storage limit in a domain to usedGB (-1:
+// not known), and says why no boot volume fits there.
+func (s *survey) storage(ctx context.Context, domain string, bootGB, usedGB int64) (used int64, full string) {
+	r, err := s.b.availability(ctx, "block-storage", "total-storage-gb", domain)
+	if err != nil || r.Available == nil || r.Used == nil {
+		log.Printf("[WARN] the limit total-storage-gb in %s is not known: %v", domain, err)
+		return -1, ""
+	}
+	if usedGB >= 0 {
+		usedGB += *r.Used
+	}
+	if *r.Available < bootGB {
+		full = fmt.Sprintf("the limit \"total-storage-gb\" leaves %d GB in %s (%d in use), and the boot volume needs %d; delete boot or block volumes that are no longer needed", *r.Available, domain, *r.Used, bootGB)
+	}
+	return usedGB, full
+}
+
+// shapesIn lists the shapes of an availability domain with their billing types;
+// if image is set, only those on which the image can start.
+func (b *Build) shapesIn(ctx context.Context, domain, image string) (map[string]string, error) {
+	found := map[string]string{}
+	err := pages(func(page *string) (*string, error) {
+		req := core.ListShapesRequest{CompartmentId: &b.cfg.Compartment, AvailabilityDomain: &domain, Page: page, RequestMetadata: once()}
+		if image != "" {
+			req.ImageId = &image
+		}
+		var r core.ListShapesResponse
+		err := repeat(ctx, "list shapes of", domain, func(ctx context.Context) (err error) {
+			r, err = b.compute.ListShapes(shield(ctx), req)
+			return err
+		})
+		for _, s := range r.Items {
+			found[text(s.Shape)] = string(s.BillingType)
+		}
+		return r.OpcNextPage, err
+	})
+	return found, err
+}
+
+// faultDomains lists the fault domains of an availability domain. Without the
+// permission to do so OCI chooses.
+func (b *Build) faultDomains(ctx context.Context, domain string) (names []string, err error) {
+	var r identity.ListFaultDomainsResponse
+	err = repeat(ctx, "list fault domains of", domain, func(ctx context.Context) (err error) {
+		r, err = b.identity.ListFaultDomains(shield(ctx), identity.ListFaultDomainsRequest{CompartmentId: &b.Tenancy, AvailabilityDomain: &domain, RequestMetadata: once()})
+		return err
+	})
+	if missing(err) {
+		return nil, nil
+	}
+	for _, fd := range r.Items {
+		names = append(names, text(fd.Name))
+	}
+	return names, err
+}
