@@ -53,7 +53,7 @@ func noReport(err error) capacity.Reply {
 	switch {
 	case e.Status == http.StatusTooManyRequests:
 		r.Outcome = capacity.Throttled
-	case passing(err), lost(err):
+	case passing(err), lost(err), unsent(e.cause):
 		r.Outcome = capacity.Transient
 	case missing(err):
 		r.Reason = "this user may not ask for capacity reports, so machines are asked for without knowing (allow it to manage compute-capacity-reports in the tenancy): " + r.Reason
@@ -73,10 +73,10 @@ func offerOf(offers []capacity.Offer, row core.CapacityReportShapeAvailability, 
 			return n
 		}
 	}
-	if rows == len(offers) && row.InstanceShapeConfig == nil && text(row.InstanceShape) == offers[i].Shape {
-		return i
+	if rows != len(offers) || row.InstanceShapeConfig != nil || text(row.InstanceShape) != offers[i].Shape || text(row.FaultDomain) != offers[i].FaultDomain {
+		return -1
 	}
-	return -1
+	return i
 }
 
 func hintOf(s core.CapacityReportShapeAvailabilityAvailabilityStatusEnum) capacity.Hint {

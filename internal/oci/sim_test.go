@@ -6,6 +6,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
@@ -22,6 +24,7 @@ import (
 
 const (
 	simRegion  = "eu-frankfurt-1" // three availability domains
+	farRegion  = "eu-amsterdam-1" // one; only of a wide build tenancy
 	prodRegion = "sa-saopaulo-1"  // one
 )
 
@@ -42,12 +45,16 @@ func (m *idleMachine) Kill() error                    { m.once.Do(func() { close
 func (m *idleMachine) Done() <-chan struct{}          { return m.done }
 func (m *idleMachine) Console() []byte                { return nil }
 
-// simTenancies are made once, since RSA keys take long.
-var simTenancies = sync.OnceValue(func() [3]*ocisim.Tenancy {
-	var all [3]*ocisim.Tenancy
-	for i, at := range []struct{ name, region string }{{"build", simRegion}, {"production", prodRegion}, {"neighbour", simRegion}} {
+// simTenancies are made once, since RSA keys take long. The last one is a build
+// tenancy with a second region.
+var simTenancies = sync.OnceValue(func() [4]*ocisim.Tenancy {
+	var all [4]*ocisim.Tenancy
+	for i, at := range []struct {
+		name, region string
+		more         []string
+	}{{"build", simRegion, nil}, {"production", prodRegion, nil}, {"neighbour", simRegion, nil}, {"build", simRegion, []string{farRegion}}} {
 		var err error
-		if all[i], err = ocisim.NewTenancy(at.name, at.region); err != nil {
+		if all[i], err = ocisim.NewTenancy(at.name, at.region, at.more...); err != nil {
 			panic(err)
 		}
 	}
@@ -66,6 +73,8 @@ type sim struct {
 
 // simOptions changes what the cloud is like.
 type simOptions struct {
+	wide   bool // the build tenancy has farRegion, too
+	build  func(*ocisim.Tenancy)
 	base   func(*ocisim.BaseImage)
 	config func(*ocisim.Config)
 	faults []ocisim.Fault
@@ -77,8 +86,14 @@ func newSim(t *testing.T, o simOptions) *sim {
 	s := &sim{}
 	for i, p := range []**ocisim.Tenancy{&s.build, &s.production, &s.neighbour} {
 		own := *simTenancies()[i] // a copy, as tests change limits
-		own.Limits = map[string]int64{}
+		if i == 0 && o.wide {
+			own = *simTenancies()[3]
+		}
+		own.Limits, own.Quotas = map[string]int64{}, map[string]int64{}
 		*p = &own
+	}
+	if o.build != nil {
+		o.build(s.build)
 	}
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "base.qcow2")
@@ -121,8 +136,13 @@ func newSim(t *testing.T, o simOptions) *sim {
 // client is the product's client for a tenancy.
 func (s *sim) client(t *testing.T, of *ocisim.Tenancy) *Client {
 	t.Helper()
+	return s.clientIn(t, of, of.HomeRegion)
+}
+
+func (s *sim) clientIn(t *testing.T, of *ocisim.Tenancy, region string) *Client {
+	t.Helper()
 	c, err := NewClient(Credentials{
-		Tenancy: of.ID, User: of.UserID, Fingerprint: of.Fingerprint(), KeyPEM: of.PrivateKeyPEM(), Region: of.HomeRegion,
+		Tenancy: of.ID, User: of.UserID, Fingerprint: of.Fingerprint(), KeyPEM: of.PrivateKeyPEM(), Region: region,
 	}, Options{HTTP: s.http})
 	if err != nil {
 		t.Fatal(err)
@@ -130,10 +150,18 @@ func (s *sim) client(t *testing.T, of *ocisim.Tenancy) *Client {
 	return c
 }
 
-// newBuild is a build of the build tenancy.
+// newBuild is a build of the build tenancy, in its home region.
 func (s *sim) newBuild(t *testing.T, change func(*BuildConfig)) *Build {
-	b := buildOver(s.client(t, s.build), func(c *BuildConfig) {
-		c.Compartment, c.ImageCompartment, c.BaseImage, c.Subnet = s.build.CompartmentID, s.build.CompartmentID, s.mine, s.build.SubnetID(simRegion)
+	t.Helper()
+	return s.buildIn(t, simRegion, change)
+}
+
+func (s *sim) buildIn(t *testing.T, region string, change func(*BuildConfig)) *Build {
+	t.Helper()
+	b := buildOver(s.clientIn(t, s.build, region), func(c *BuildConfig) {
+		c.Region = region
+		c.Compartment, c.ImageCompartment, c.Subnet = s.build.CompartmentID, s.build.CompartmentID, s.build.SubnetID(region)
+		c.BaseImage = s.ImageID(s.build, region, "debian")
 		c.InstanceTimeout, c.ImageTimeout = 5*time.Minute, time.Hour
 		if change != nil {
 			change(c)
@@ -184,4 +212,29 @@ func (h *hanging) wrap(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// ad is the full name of an availability domain in the home region: "AD-2".
+func (s *sim) ad(end string) string {
+	for _, name := range s.build.AvailabilityDomains(simRegion) {
+		if strings.HasSuffix(name, end) {
+			return name
+		}
+	}
+	return ""
+}
+
+// run lets a machine run in a compartment of the build tenancy, as somebody
+// else's would, and returns its id.
+func (s *sim) run(t *testing.T, compartment, ad string, size Size) string {
+	t.Helper()
+	b := s.newBuild(t, func(c *BuildConfig) { c.Compartment, c.InstanceName = compartment, "other" })
+	id, err := b.Launch(t.Context(), capacity.Offer{Zone: s.ad(ad), Shape: size.Shape, OCPUs: size.OCPUs, MemoryGB: size.MemoryGB}, b.owner.Token(compartment, ad, size.String(), rand.Text()))
+	if err == nil {
+		err = b.AwaitMachine(t.Context(), id)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
