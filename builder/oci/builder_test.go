@@ -175,6 +175,20 @@ func TestTemporaryKeyIsForgotten(t *testing.T) {
 	}
 }
 
+// launches checks how many launches were asked for.
+func launches(want int) func(*testing.T, *stage.Stage) {
+	return func(t *testing.T, s *stage.Stage) {
+		if n := s.Cloud.CountRequests("LaunchInstance"); n != want {
+			t.Errorf("%d launches, want %d", n, want)
+		}
+	}
+}
+
+// unreadable is an operation that the user is not permitted.
+func unreadable(op string) ocisim.Fault {
+	return ocisim.Fault{Kind: ocisim.FaultStatus, Op: op, Status: 404, Code: "NotAuthorizedOrNotFound", Message: "Authorization failed or requested resource not found."}
+}
+
 func TestBadDays(t *testing.T) {
 	const launch, image = "LaunchInstance", "CreateImage"
 	tests := []struct {
@@ -186,38 +200,122 @@ func TestBadDays(t *testing.T) {
 		// leavesImage: an image that cannot be deleted stays, and nothing else.
 		leavesImage bool
 		checks      func(t *testing.T, s *stage.Stage)
+		stage       stage.Options
 	}{
 		{
 			name:   "the first places are full",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Times: 3}},
+			change: map[string]interface{}{"capacity_reports": false},
 			says:   []string{"Attempt 1: ", "Attempt 4: ", "no capacity: Out of host capacity. (500 InternalError, request ", "launched"},
 		},
 		{
 			name:   "only the smaller size fits, in one fault domain",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, MinOCPUs: 2}, {Kind: ocisim.FaultCapacity, AD: "AD-1"}, {Kind: ocisim.FaultCapacity, AD: "AD-2"}},
-			says:   []string{"1 OCPU/6 GB: launched"},
+			says:   []string{"AD-3: VM.Standard.A1.Flex 1 OCPU/6 GB is free in FAULT-DOMAIN-1, FAULT-DOMAIN-2 and FAULT-DOMAIN-3; no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB, says the capacity report", "1 OCPU/6 GB: launched"},
+			checks: launches(1),
+		},
+		{
+			name:   "capacity comes after a while",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Until: ocisim.Duration(700 * time.Millisecond)}},
+			says:   []string{"no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB or 1 OCPU/6 GB, says the capacity report. Next: ", "2 OCPU/12 GB: launched"},
+		},
+		{
+			name:   "one fault domain has room, and OCI chooses another",
+			stage:  stage.Options{Switches: ocisim.Switches{PicksOneFaultDomain: true}},
+			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, FaultDomain: "FAULT-DOMAIN-1"}, {Kind: ocisim.FaultCapacity, FaultDomain: "FAULT-DOMAIN-3"}},
+			says:   []string{"FAULT-DOMAIN-2 VM.Standard.A1.Flex 2 OCPU/12 GB: launched"},
+			checks: launches(1),
+		},
+		{
+			name:  "reports may not be asked for",
+			stage: stage.Options{Adjust: func(build, _ *ocisim.Tenancy) { build.NoCapacityReports = true }},
+			says:  []string{"this user may not ask for capacity reports, so machines are asked for without knowing", "launched"},
+		},
+		{
+			name: "reports that see room where there is none",
+			faults: []ocisim.Fault{
+				{Kind: ocisim.FaultCapacityReport, Availability: "AVAILABLE"},
+				{Kind: ocisim.FaultCapacity, Until: ocisim.Duration(700 * time.Millisecond)},
+			},
+			says: []string{"Out of host capacity", "launched"},
+		},
+		{
+			name:   "a report in words that nobody knows",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacityReport, Availability: "CONSTRAINT_ERROR"}},
+			says:   []string{"launched"},
+		},
+		{
+			name:   "requests are throttled",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultThrottle, Op: "CreateComputeCapacityReport", Every: ocisim.Duration(time.Second), Burst: 1}, {Kind: ocisim.FaultCapacity, Until: ocisim.Duration(700 * time.Millisecond)}},
+			says:   []string{"throttled: Too many requests for the user", "slowed down to a request every", "launched"},
 		},
 		{
 			name:   "no capacity for the whole time allowed",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity}},
 			change: map[string]interface{}{"capacity_timeout": "300ms"},
-			says:   []string{"no machine could be had: the time allowed for the search is over"}, fails: true,
+			says: []string{
+				"no machine could be had: the time allowed for the search is over (capacity_timeout = \"300ms\")", "place ", "last answer",
+				"no capacity: says the capacity report",
+			}, fails: true,
 		},
 		{
 			name:   "a real limit",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultLimitValue, Limit: "standard-a1-core-count", Value: 1}},
-			says:   []string{"limit reached", "standard-a1-core-count", "1 OCPU/6 GB: launched"},
+			says:   []string{"2 OCPU/12 GB is more than the account may have in ", "the limit \"standard-a1-core-count\" is 1, 0 in use", "1 OCPU/6 GB: launched"},
+			checks: launches(1),
 		},
 		{
 			name:   "a limit below every size",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultLimitValue, Limit: "standard-a1-core-count", Value: 0}},
-			says:   []string{"the account's limits allow none of the sizes"}, fails: true,
+			says:   []string{"nothing was started", "the limit \"standard-a1-core-count\" is 0"}, fails: true,
+			checks: launches(0),
 		},
 		{
-			// A phantom looks like a real limit to this version; see README.
+			name:   "a limit that may not be read and is true",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultLimitValue, Limit: "standard-a1-core-count", Value: 0}, unreadable("ListLimitValues")},
+			says:   []string{"limit reached", "the account's limits allow none of the sizes"}, fails: true,
+			checks: launches(6), // each size once in each domain, whose limit it is
+		},
+		{
+			// It is waited out for minutes: internal/oci has that in virtual time.
 			name:   "a limit that is reported although nothing is in use",
-			faults: []ocisim.Fault{{Kind: ocisim.FaultLimit, Times: 1}},
-			says:   []string{"limit reached", "1 OCPU/6 GB: launched"},
+			faults: []ocisim.Fault{{Kind: ocisim.FaultLimit}},
+			change: map[string]interface{}{"capacity_timeout": "300ms"},
+			says:   []string{"limit reported that own use does not explain", "but only 0 OCPUs and 0 GB are in use"}, fails: true,
+			checks: launches(1),
+		},
+		{
+			name:   "what used to be free, on an account without payment",
+			stage:  stage.Options{Adjust: func(build, _ *ocisim.Tenancy) { build.AlwaysFree = true }},
+			change: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": 4, "memory_in_gbs": 24}},
+			says:   []string{"nothing was started", "4 OCPU/24 GB is more than the account may have", "Since June 2026 Always Free is 2 OCPUs and 12 GB of memory"}, fails: true,
+			checks: launches(0),
+		},
+		{
+			name:   "what used to be free, on an account that pays",
+			change: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": 4, "memory_in_gbs": 24}},
+			says:   []string{"is launched as asked, and is not free: 2 OCPUs and 12 GB are free", "4 OCPU/24 GB: launched"},
+		},
+		{
+			name:   "what used to be free, and nothing may cost money",
+			change: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": 4, "memory_in_gbs": 24}, "free_tier": "require"},
+			says:   []string{"free_tier = \"require\" forbids VM.Standard.A1.Flex 4 OCPU/24 GB", "2 OCPUs and 12 GB are free"}, fails: true,
+			checks: launches(0),
+		},
+		{name: "free, and nothing may cost money", change: map[string]interface{}{"free_tier": "require"}, says: []string{"2 OCPU/12 GB: launched"}},
+		{name: "an account without payment", stage: stage.Options{Adjust: func(build, _ *ocisim.Tenancy) { build.AlwaysFree = true }}, change: map[string]interface{}{"free_tier": "require"}, says: []string{"launched"}},
+		{
+			name: "a user with few permissions",
+			faults: []ocisim.Fault{
+				unreadable("ListLimitValues"), unreadable("GetResourceAvailability"), unreadable("ListCompartments"), unreadable("ListRegionSubscriptions"),
+				unreadable("ListFaultDomains"), unreadable("CreateComputeCapacityReport"),
+			},
+			says: []string{"launched"},
+		},
+		{name: "a preemptible machine", change: map[string]interface{}{"preemptible": true}, says: []string{"a preemptible machine is not part of the Always Free allowance", "preemptible: launched"}},
+		{
+			name: "a preemptible machine of which no image can be made", stage: stage.Options{Switches: ocisim.Switches{RefusesPreemptibleImages: true}},
+			change: map[string]interface{}{"preemptible": true}, says: []string{"IncorrectState"}, fails: true,
 		},
 		{
 			name:   "one domain does not have the shape",
@@ -248,7 +346,7 @@ func TestBadDays(t *testing.T) {
 		{
 			name: "a lost reply and a list that fails", faults: []ocisim.Fault{
 				{Kind: ocisim.FaultStatusAfterEffect, Op: launch, Status: 502, Times: 1},
-				{Kind: ocisim.FaultStatus, Op: "ListInstances", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Times: 4},
+				{Kind: ocisim.FaultStatus, Op: "ListInstances", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Skip: 3, Times: 4},
 			},
 			says: []string{"cannot be looked up"}, fails: true,
 		},
@@ -284,7 +382,7 @@ func TestBadDays(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := stage.ForTest(t, stage.Options{})
+			s := stage.ForTest(t, tt.stage)
 			if err := s.Cloud.AddFaults(tt.faults...); err != nil {
 				t.Fatal(err)
 			}
@@ -323,6 +421,40 @@ func TestBadDays(t *testing.T) {
 				tt.checks(t, s)
 			}
 		})
+	}
+}
+
+// When only another region has room, the machine is found there and the image
+// is made there.
+func TestAnotherRegion(t *testing.T) {
+	const other = "uk-london-1"
+	s := stage.ForTest(t, stage.Options{MoreRegions: []string{other}})
+	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Region: stage.BuildRegion}); err != nil {
+		t.Fatal(err)
+	}
+	more := []map[string]interface{}{{"region": other, "subnet_ocid": s.Build.SubnetID(other), "base_image_ocid": s.BaseImageIn(other)}}
+	a, said, err := build(t.Context(), t, s, map[string]interface{}{"additional_region": more}, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if got := a.State("region"); got != other || !strings.Contains(a.String(), "in region '"+other+"'") {
+		t.Errorf("artifact %q in %v", a, got)
+	}
+	for _, want := range []string{"6 availability domains in eu-frankfurt-1, uk-london-1", "machines are free in the home region only, which is eu-frankfurt-1"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said:\n%s", want, said)
+		}
+	}
+	if left := s.Left(a.Id()); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	if err := a.Destroy(); err != nil || len(s.Left()) > 0 {
+		t.Errorf("%v; left behind by Destroy: %q", err, s.Left())
+	}
+
+	_, _, err = build(t.Context(), t, s, map[string]interface{}{"additional_region": more, "free_tier": "require", "capacity_timeout": "300ms"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "in uk-london-1: this build cannot work") || !strings.Contains(err.Error(), "free_tier = \"require\" forbids") {
+		t.Errorf("a region that is never free is not refused: %v", err)
 	}
 }
 

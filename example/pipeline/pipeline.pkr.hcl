@@ -43,8 +43,8 @@ variable "assign_public_ip" {
 
 variable "capacity_interval" {
   type        = string
-  description = "The least time between two attempts to get a machine."
-  default     = "16s"
+  description = "The least time between two requests while a machine is looked for."
+  default     = "10s"
 }
 
 variable "apt_source" {

@@ -35,13 +35,13 @@ func (s *Search) Outlook(now time.Time) string {
 	}
 	text := "Next: " + what
 	if d := at.Sub(now); d > 0 {
-		text += " in " + short(d)
+		text += " in " + Short(d)
 	}
 	if why != "" {
 		text += " (" + why + ")"
 	}
 	if d := s.policy.Deadline; !d.IsZero() {
-		text += ", " + short(d.Sub(now)) + " left"
+		text += ", " + Short(d.Sub(now)) + " left"
 	}
 	return text
 }
@@ -53,14 +53,14 @@ func (s *Search) why(now time.Time) string {
 			return "a limit is reported that own use does not explain; it should pass"
 		}
 		if a.pace.slow > 1 {
-			return "slowed down to a request every " + short(a.pace.slowed()) + ", because the cloud throttled this account"
+			return "slowed down to a request every " + Short(a.pace.slowed()) + ", because the cloud throttled this account"
 		}
 	}
 	return ""
 }
 
-// short is d without what does not matter at its size: 9s, 12m30s, 5h48m.
-func short(d time.Duration) string {
+// Short is d without what does not matter at its size: 9s, 12m30s, 5h48m.
+func Short(d time.Duration) string {
 	switch {
 	case d >= time.Hour:
 		d = d.Round(time.Minute)
@@ -98,8 +98,8 @@ func Table(tried []Tried) []string {
 			continue
 		}
 		answer := t.Last.String()
-		if t.Reason != "" {
-			answer += ": " + t.Reason
+		if reason := plain(t.Reason); reason != "" {
+			answer += ": " + reason
 		}
 		i := slices.IndexFunc(lines, func(l line) bool {
 			return l.zone == t.Offer.Zone && l.size == t.Offer.Size() && (l.answer == answer || t.Attempts == 0 && !t.Closed)
@@ -127,6 +127,14 @@ func Table(tried []Tried) []string {
 		rows = append(rows, []string{place, l.size, fmt.Sprint(l.attempts), fmt.Sprint(l.asked), l.answer})
 	}
 	return columns(rows)
+}
+
+// plain is a reason without the id of a request, which never is the same.
+func plain(reason string) string {
+	if i := strings.LastIndex(reason, " ("); i > 0 && strings.Contains(reason[i:], "request ") {
+		return reason[:i]
+	}
+	return reason
 }
 
 // columns aligns rows, the last column as it is.

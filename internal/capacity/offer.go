@@ -3,7 +3,11 @@
 
 package capacity
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Offer is one place and form in which a machine can be asked for. The zero
 // value of FaultDomain lets the cloud choose.
@@ -21,14 +25,40 @@ type Offer struct {
 // Size is the offer's shape and size as people read it: "VM.Standard.A1.Flex 2
 // OCPU/12 GB".
 func (o Offer) Size() string {
-	s := o.Shape
+	return strings.TrimSpace(o.Shape + " " + o.much())
+}
+
+// much is how much of the shape it is: "2 OCPU/12 GB".
+func (o Offer) much() string {
+	s := ""
 	if o.OCPUs > 0 {
-		s += fmt.Sprintf(" %g OCPU/%g GB", o.OCPUs, o.MemoryGB)
+		s = fmt.Sprintf("%g OCPU/%g GB", o.OCPUs, o.MemoryGB)
 	}
-	if o.Market != "" {
-		s += " " + o.Market
+	return strings.TrimSpace(s + " " + o.Market)
+}
+
+// Sizes are the sizes of offers, each once, as people read them one after the
+// other: a shape that is that of the one before is not said again.
+func Sizes(offers []Offer) []string {
+	var list []string
+	var seen []Offer
+	for _, o := range offers {
+		size := o.form()
+		if slices.Contains(seen, size) {
+			continue
+		}
+		text := o.Size()
+		if n := len(seen); n > 0 && seen[n-1].Shape == o.Shape && o.much() != "" {
+			text = o.much()
+		}
+		seen, list = append(seen, size), append(list, text)
 	}
-	return s
+	return list
+}
+
+// form is the offer without its place.
+func (o Offer) form() Offer {
+	return Offer{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB, Market: o.Market}
 }
 
 // String is the offer as people read it: "Uocm:PHX-AD-1 FAULT-DOMAIN-2

@@ -132,7 +132,7 @@ func New(policy Policy, now time.Time, offers []Offer) *Search {
 		if s.by[o] != nil {
 			continue
 		}
-		size := Offer{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB, Market: o.Market}
+		size := o.form()
 		n := slices.Index(sizes, size)
 		if n < 0 {
 			n = len(sizes)

@@ -427,11 +427,20 @@ func TestWords(t *testing.T) {
 			t.Errorf("the table does not say %q:\n%s", want, got)
 		}
 	}
+	s.Observe(offers()[8], start, Result{Outcome: NoCapacity, Reason: "Out of host capacity. (500 InternalError, request r-1)"})
+	s.Observe(offers()[10], start, Result{Outcome: NoCapacity, Reason: "Out of host capacity. (500 InternalError, request r-2)"})
+	got = strings.Join(Table(s.Tried()), "\n")
+	if want := "AD-2 (also FD-1, FD-2)  A1 2 OCPU/12 GB  3         0        no capacity: Out of host capacity."; !strings.Contains(got, want) {
+		t.Errorf("the table does not say %q:\n%s", want, got)
+	}
+	if got := Sizes(append(offers(), Offer{Shape: "A2", OCPUs: 1, MemoryGB: 6}, Offer{Shape: "BM"})); !slices.Equal(got, []string{"A1 2 OCPU/12 GB", "1 OCPU/6 GB", "A2 1 OCPU/6 GB", "BM"}) {
+		t.Errorf("sizes: %q", got)
+	}
 	if len(Table(New(policy(), start, offers()).Tried())) != 0 {
 		t.Error("a table of nothing")
 	}
 	for d, want := range map[time.Duration]string{9 * time.Second: "9s", 10 * time.Minute: "10m", 90 * time.Second: "1m30s", 10 * time.Hour: "10h", 5*time.Hour + 48*time.Minute + 4*time.Second: "5h48m", 20 * time.Millisecond: "20ms"} {
-		if got := short(d); got != want {
+		if got := Short(d); got != want {
 			t.Errorf("%s is written %q, want %q", d, got, want)
 		}
 	}

@@ -39,7 +39,7 @@ func TestAccPipeline(t *testing.T) {
 	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Times: 3}); err != nil {
 		t.Fatal(err)
 	}
-	said, err := pipeline(t.Context(), s, p)
+	said, err := pipeline(t.Context(), s, p, "-var", "capacity_reports=false")
 	t.Log(said)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestAccKilledParent(t *testing.T) {
 		if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity}); err != nil {
 			t.Fatal(err)
 		}
-		_ = p.Run(t.Context(), "testdata", s.Env(), os.Stdout, "build", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()), "pipeline.pkr.hcl")
+		_ = p.Run(t.Context(), "testdata", s.Env(), os.Stdout, "build", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()), "-var", "capacity_reports=false", "pipeline.pkr.hcl")
 		return
 	}
 	dir := t.TempDir()
@@ -142,12 +142,14 @@ func running(dir string) (n int) {
 	return n
 }
 
+const reports = "CreateComputeCapacityReport"
+
 // Ctrl-C at any moment of a build ends it in seconds, with nothing left.
 func TestAccInterrupt(t *testing.T) {
 	acceptance(t)
 	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
 	for _, m := range []tripwire.Moment{
-		{Op: "GetSubnet", Nth: 1}, {Op: "LaunchInstance", Nth: 1}, {Op: "LaunchInstance", Nth: 2}, {Op: "GetInstance", Nth: 1},
+		{Op: "GetSubnet", Nth: 1}, {Op: "ListCompartments", Nth: 1}, {Op: reports, Nth: 1}, {Op: reports, Nth: 5}, {Op: "LaunchInstance", Nth: 1}, {Op: "LaunchInstance", Nth: 2}, {Op: "GetInstance", Nth: 1},
 		{Op: "GetVnic", Nth: 1}, {Op: "CreateImage", Nth: 1}, {Op: "GetImage", Nth: 3}, {Op: "UpdateImage", Nth: 1},
 		{Op: "TerminateInstance", Nth: 1}, {Op: "CreatePreauthenticatedRequest", Nth: 1}, {Op: "ExportImage", Nth: 1},
 		{Op: "CreatePreauthenticatedRequest", Nth: 2}, {Op: "CreateImage", Nth: 2}, {Op: "DeleteObject", Nth: 1},
@@ -161,7 +163,7 @@ func TestAccInterrupt(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.Watch(s.Cloud)
-			said, err := pipeline(ctx, s, p)
+			said, err := pipeline(ctx, s, p, "-var", "capacity_reports="+fmt.Sprint(m.Op == reports))
 			at, pulled := w.Pulled()
 			if !pulled {
 				t.Fatalf("the build did not come so far: %v\n%s", err, said)
@@ -209,8 +211,9 @@ func TestAccInterruptWait(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
-			said, err := pipeline(ctx, s, p)
-			if err == nil || s.Cloud.CountRequests("LaunchInstance") == 0 {
+			said, err := pipeline(ctx, s, p, "-var", "capacity_reports="+fmt.Sprint(!tt.hang))
+			asked := map[bool]string{true: "LaunchInstance", false: reports}[tt.hang]
+			if err == nil || s.Cloud.CountRequests(asked) == 0 {
 				t.Fatalf("%v\n%s", err, said)
 			}
 			if late, _ := ctx.Deadline(); time.Since(late) > 15*time.Second {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
@@ -57,7 +58,7 @@ func (p *play) build(t *testing.T, in *ocisim.Tenancy, image string, change map[
 	maps.Copy(config, map[string]interface{}{
 		"base_image_ocid": image, "subnet_ocid": in.SubnetID(in.HomeRegion), "assign_public_ip": true,
 		"ssh_username": "debian", "ssh_port": p.s.Cloud.SSHPort(), "ssh_timeout": "30s",
-		"image_name": "pipeline", "capacity_interval": "20ms", "capacity_pause": "20ms", "capacity_timeout": "10s",
+		"image_name": "pipeline", "capacity_interval": "20ms", "capacity_timeout": "10s",
 	})
 	maps.Copy(config, change)
 	b := &builder.Builder{Mask: new(mask.Masker), HTTP: p.s.Net.Client()}
@@ -122,7 +123,7 @@ const (
 // machine that starts from the copy in the production tenancy.
 func TestPipeline(t *testing.T) {
 	p := &play{s: stage.ForTest(t, stage.Options{Driver: gossSays(onePassed, 0)})}
-	if err := p.s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Times: 2}); err != nil {
+	if err := p.s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Until: ocisim.Duration(time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	a, err := p.build(t, p.s.Build, p.s.BaseImage, nil, func(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
@@ -162,11 +163,12 @@ func TestPipelineWithEverySwitch(t *testing.T) {
 		"work requests are late":          {WorkRequestsLate: true},
 		"failed tokens are remembered":    {RemembersFailedTokens: true},
 		"a PAR that is gone is not found": {GonePARIsNotFound: true},
+		"one fault domain is picked":      {PicksOneFaultDomain: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := &play{s: stage.ForTest(t, stage.Options{Switches: sw})}
-			if err := p.s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Times: 2}, ocisim.Fault{Kind: ocisim.FaultImageConflict, Times: 1}); err != nil {
+			if err := p.s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Until: ocisim.Duration(time.Second)}, ocisim.Fault{Kind: ocisim.FaultImageConflict, Times: 1}); err != nil {
 				t.Fatal(err)
 			}
 			a, err := p.build(t, p.s.Build, p.s.BaseImage, nil, func(context.Context, packersdk.Ui, packersdk.Communicator) error { return nil })

@@ -277,3 +277,72 @@ func TestGivingUpSaysWhy(t *testing.T) {
 		}
 	})
 }
+
+// asked is a world that also answers reports.
+type asked struct {
+	world
+	reply func(n int, q capacity.Ask) capacity.Reply
+	asks  int
+}
+
+func (a *asked) Report(_ context.Context, q capacity.Ask) capacity.Reply {
+	a.asks++
+	return a.reply(a.asks, q)
+}
+
+// Reports are said when they are news, and summed up now and then.
+func TestReportsAreSaidWhenTheyChange(t *testing.T) {
+	hints := func(h ...capacity.Hint) capacity.Reply { return capacity.Reply{Hints: h} }
+	synctest.Test(t, func(t *testing.T) {
+		a := &asked{world: world{answer: func(n int, _ capacity.Offer) fate {
+			if n < 20 {
+				return fate{verdict: full}
+			}
+			return fate{}
+		}}}
+		a.reply = func(n int, q capacity.Ask) capacity.Reply {
+			switch {
+			case n == 1:
+				return hints(capacity.Full, capacity.Full, capacity.Full)
+			case n == 100:
+				return capacity.Reply{Outcome: capacity.Throttled, Reason: "Too many requests (429)"}
+			case n == 200:
+				return capacity.Reply{Outcome: capacity.Transient, Reason: "Bad Gateway (502)"}
+			case n >= 300:
+				return hints(capacity.Full, capacity.Free, capacity.Full)
+			}
+			return hints(capacity.Full, capacity.Full, capacity.Full)
+		}
+		var said []string
+		l := Loop{
+			Cloud:  a,
+			Policy: capacity.Policy{Interval: 10 * time.Second, Deadline: time.Now().Add(10 * time.Hour)},
+			Offers: []capacity.Offer{
+				{Zone: "AD-1", Shape: "A1", OCPUs: 2, MemoryGB: 12}, {Zone: "AD-1", FaultDomain: "FD-2", Shape: "A1", OCPUs: 2, MemoryGB: 12},
+				{Zone: "AD-1", Shape: "A1", OCPUs: 1, MemoryGB: 6},
+			},
+			Token: owner.NewBuild(time.Now(), time.Hour).Token,
+			Say:   func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) },
+			Made:  func(string) {}, Gone: func(string) {},
+		}
+		id, offer, err := l.Run(t.Context())
+		if err != nil || id == "" || offer.FaultDomain != "FD-2" {
+			t.Fatalf("%q on %s, %v\n%s", id, offer, err, strings.Join(said, "\n"))
+		}
+		text := strings.Join(said, "\n")
+		for _, want := range []string{
+			"AD-1: no capacity for A1 2 OCPU/12 GB or 1 OCPU/6 GB, says the capacity report. Next: AD-1 in 10s, 10h left",
+			"AD-1: throttled: Too many requests (429). Next: AD-1 in ", "because the cloud throttled this account",
+			"AD-1: failed for the moment: Bad Gateway (502). Next: ",
+			"Nothing new after 1m", " reports since the last line). Next: AD-1 in ",
+			"AD-1: A1 2 OCPU/12 GB is free in FD-2; no capacity for A1 1 OCPU/6 GB, says the capacity report. Next: AD-1 FD-2 A1 2 OCPU/12 GB, ",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q is not said", want)
+			}
+		}
+		if n := len(said); n > 80 {
+			t.Errorf("%d lines:\n%s", n, text)
+		}
+	})
+}

@@ -5,7 +5,6 @@ package launch
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +65,7 @@ func (n *narrator) reply(q capacity.Ask, r capacity.Reply) {
 		if n.looks != 1 {
 			looks = fmt.Sprintf("%d reports", n.looks)
 		}
-		n.line("Nothing new after %s (%s since the last line)", time.Since(n.start).Round(time.Second), looks)
+		n.line("Nothing new after %s (%s since the last line)", capacity.Short(time.Since(n.start)), looks)
 	}
 }
 
@@ -84,45 +83,43 @@ func (n *narrator) line(format string, args ...any) {
 // digest is a report in a few words: "A1 2 OCPU/12 GB is free in FD-2 and FD-3;
 // no capacity for A1 1 OCPU/6 GB".
 func digest(q capacity.Ask, r capacity.Reply) string {
-	var sizes []string
 	free := map[string][]string{}
 	missing := 0
 	for i, o := range q.Offers {
-		size := o.Size()
-		if !slices.Contains(sizes, size) {
-			sizes = append(sizes, size)
-		}
 		if i >= len(r.Hints) {
-			continue
+			break
 		}
 		switch r.Hints[i] {
 		case capacity.Free:
-			free[size] = append(free[size], o.FaultDomain)
+			free[o.Size()] = append(free[o.Size()], o.FaultDomain)
 		case capacity.Missing:
 			missing++
 		}
 	}
 	if missing == len(q.Offers) {
-		return "the hardware for " + list(sizes, "or") + " is not there"
+		return "the hardware for " + list(capacity.Sizes(q.Offers), "or") + " is not there"
 	}
 	var said []string
-	var none []string
-	for _, size := range sizes {
-		domains := free[size]
+	var none []capacity.Offer
+	for _, o := range q.Offers {
+		domains := free[o.Size()]
 		switch {
-		case len(domains) == 0:
-			none = append(none, size)
+		case domains == nil:
+			none = append(none, o)
 			continue
-		case !slices.Contains(domains, ""):
-			said = append(said, size+" is free in "+list(domains, "and"))
+		case len(domains) == 0:
+			continue // has been said
+		case domains[0] != "":
+			said = append(said, o.Size()+" is free in "+list(domains, "and"))
 		case len(domains) > 1:
-			said = append(said, size+" is free in "+list(domains[1:], "and"))
+			said = append(said, o.Size()+" is free in "+list(domains[1:], "and"))
 		default:
-			said = append(said, size+" is free")
+			said = append(said, o.Size()+" is free")
 		}
+		free[o.Size()] = []string{}
 	}
 	if len(none) > 0 {
-		said = append(said, "no capacity for "+list(none, "or"))
+		said = append(said, "no capacity for "+list(capacity.Sizes(none), "or"))
 	}
 	return strings.Join(said, "; ")
 }

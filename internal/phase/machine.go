@@ -63,7 +63,7 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		p.UI.Say(n)
 	}
 	start := time.Now()
-	p.UI.Sayf("Looking for a machine for up to %s: %s", p.Timeout, summary(plan.Offers))
+	p.UI.Sayf("Looking for a machine for up to %s: %s", capacity.Short(p.Timeout), summary(plan.Offers))
 	policy := p.Policy
 	policy.Deadline = start.Add(p.Timeout)
 	policy.Worked = plan.Worked
@@ -92,7 +92,7 @@ func (p *FindMachine) Run(ctx context.Context) error {
 // summary counts where a machine is looked for: "3 availability domains in
 // eu-frankfurt-1, as VM.Standard.A1.Flex 2 OCPU/12 GB or ...".
 func summary(offers []capacity.Offer) string {
-	var zones, regions, sizes []string
+	var zones, regions []string
 	add := func(list *[]string, s string) {
 		if !slices.Contains(*list, s) {
 			*list = append(*list, s)
@@ -101,13 +101,12 @@ func summary(offers []capacity.Offer) string {
 	for _, o := range offers {
 		add(&zones, o.Region+" "+o.Zone)
 		add(&regions, o.Region)
-		add(&sizes, o.Size())
 	}
 	places := "1 availability domain"
 	if len(zones) != 1 {
 		places = fmt.Sprintf("%d availability domains", len(zones))
 	}
-	return fmt.Sprintf("%s in %s, as %s", places, strings.Join(regions, ", "), strings.Join(sizes, " or "))
+	return fmt.Sprintf("%s in %s, as %s", places, strings.Join(regions, ", "), strings.Join(capacity.Sizes(offers), " or "))
 }
 
 // explain says what was tried before the search ended without a machine.
@@ -120,7 +119,7 @@ func (p *FindMachine) explain(err error) error {
 		p.UI.Say(line)
 	}
 	if none.Late {
-		return fmt.Errorf("%w (%s = %q). Try again later, give it more time, or widen the search: more sizes, more availability domains, another region", err, p.TimeoutOption, p.Timeout)
+		return fmt.Errorf("%w (%s = %q). Try again later, give it more time, or widen the search: more sizes, more availability domains, another region", err, p.TimeoutOption, capacity.Short(p.Timeout))
 	}
 	return err
 }

@@ -31,7 +31,9 @@ import (
 type Source struct {
 	ocicfg.Access `mapstructure:",squash"`
 	// The bucket, which must exist. The exported image is in it only while the
-	// copy runs. Defaults to the environment variable `BUILD_OCI_BUCKET`.
+	// copy runs. If the build may take place in additional regions, there must be
+	// a bucket of this name in each. Defaults to the environment variable
+	// `BUILD_OCI_BUCKET`.
 	Bucket string `mapstructure:"bucket" required:"false"`
 	// The Object Storage namespace of the bucket. Defaults to the environment
 	// variable `BUILD_OCI_NAMESPACE`, else to the tenancy's own.

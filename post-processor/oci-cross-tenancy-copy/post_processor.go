@@ -73,7 +73,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	if err != nil {
 		return nil, true, true, err
 	}
-	c, err := p.plan(image, ui)
+	c, err := p.plan(image, p.region(a, ui), ui)
 	if err != nil {
 		return nil, true, true, err
 	}
@@ -106,13 +106,30 @@ func (p *PostProcessor) image(a packersdk.Artifact) (string, error) {
 	return "", fmt.Errorf("the artifact of the builder %q is no OCI image; set source_image_ocid, or put this post-processor behind armfree-oci or oracle-oci", a.BuilderId())
 }
 
-// plan is the copy that the configuration describes.
-func (p *PostProcessor) plan(image string, ui packersdk.Ui) (*imagecopy.Copy, error) {
+// region is where the image is: that of the source, unless the build says that
+// it found its machine in another.
+func (p *PostProcessor) region(a packersdk.Artifact, ui packersdk.Ui) string {
+	own := p.config.Source.credentials.Region
+	if p.config.SourceImageOCID != "" || a.BuilderId() != armfreeOCI {
+		return own
+	}
+	region, ok := a.State("region").(string)
+	if !ok || region == "" || region == own {
+		return own
+	}
+	ui.Sayf("The image is in %s, so it travels through the bucket %q there", region, p.config.Source.Bucket)
+	return region
+}
+
+// plan is the copy that the configuration describes, of an image in region.
+func (p *PostProcessor) plan(image, region string, ui packersdk.Ui) (*imagecopy.Copy, error) {
 	c := &p.config
 	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: p.HTTP}
 	life := time.Duration(c.ExpiresInHours) * time.Hour
 	id := owner.NewBuild(time.Now(), life)
-	src, err := oci.NewClient(c.Source.credentials, o)
+	from := c.Source.credentials
+	from.Region = region
+	src, err := oci.NewClient(from, o)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ func settings(s *stage.Stage) map[string]interface{} {
 // foreign is the artifact of another builder; it records what happens to it.
 type foreign struct {
 	builder, id string
+	region      string // what State says
 	held        bool
 }
 
@@ -70,6 +71,9 @@ func (*foreign) String() string      { return "an artifact" }
 func (*foreign) Destroy() error      { return nil }
 func (f *foreign) State(name string) interface{} {
 	f.held = f.held || name == "armfree.hold"
+	if name == "region" && f.region != "" {
+		return f.region
+	}
 	return nil
 }
 
@@ -97,6 +101,25 @@ func run(ctx context.Context, t *testing.T, s *stage.Stage, in map[string]interf
 		t.Errorf("a pre-authenticated request's URL was printed:\n%s", said)
 	}
 	return got, said, err
+}
+
+// An image that was made in another region than the template's is exported
+// there.
+func TestCopyFromAnAdditionalRegion(t *testing.T) {
+	const other = "uk-london-1"
+	s := stage.ForTest(t, stage.Options{MoreRegions: []string{other}})
+	in := settings(s)
+	delete(in, "source_image_ocid")
+	a, said, err := run(t.Context(), t, s, in, &foreign{builder: "armfree.oci", id: s.BaseImageIn(other), region: other})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if want := "The image is in uk-london-1, so it travels through the bucket \"images\" there"; !strings.Contains(said, want) {
+		t.Errorf("%q is not said:\n%s", want, said)
+	}
+	if left := s.Left(a.Id()); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
 }
 
 func TestCopy(t *testing.T) {

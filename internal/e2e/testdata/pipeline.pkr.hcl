@@ -22,6 +22,20 @@ variable "capacity_timeout" {
   default = "60s"
 }
 
+variable "capacity_reports" {
+  default = true
+}
+
+variable "free_tier" {
+  default = "prefer"
+}
+
+# Sizes of the machine, as [{ocpus = 1, memory = 6}]; empty for the plugin's own.
+variable "sizes" {
+  type    = list(object({ ocpus = number, memory = number }))
+  default = []
+}
+
 source "armfree-oci" "test" {
   image_name        = "pipeline"
   ssh_username      = "debian"
@@ -29,8 +43,17 @@ source "armfree-oci" "test" {
   ssh_timeout       = "60s"
   assign_public_ip  = true
   capacity_interval = "100ms"
-  capacity_pause    = "100ms"
   capacity_timeout  = var.capacity_timeout
+  capacity_reports  = var.capacity_reports
+  free_tier         = var.free_tier
+
+  dynamic "shape_config" {
+    for_each = var.sizes
+    content {
+      ocpus         = shape_config.value.ocpus
+      memory_in_gbs = shape_config.value.memory
+    }
+  }
 }
 
 build {

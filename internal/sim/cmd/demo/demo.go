@@ -27,8 +27,18 @@ type demo struct {
 // errLeft says that something was left behind.
 var errLeft = errors.New("something was left behind")
 
-// full is how many launches find no capacity before one succeeds.
-const full = 3
+// scarce is what the region of the build has: nothing at first, and then one host
+// in one fault domain of one availability domain.
+func scarce() []ocisim.Fault {
+	var all []ocisim.Fault
+	for _, f := range []ocisim.Fault{
+		{AD: "AD-1"}, {AD: "AD-2"}, {FaultDomain: "FAULT-DOMAIN-1"}, {FaultDomain: "FAULT-DOMAIN-3"}, {Until: ocisim.Duration(8 * time.Second)},
+	} {
+		f.Kind, f.Tenancy = ocisim.FaultCapacity, "build"
+		all = append(all, f)
+	}
+	return all
+}
 
 func (d *demo) say(format string, args ...any) {
 	fmt.Fprintf(d.out, "\n### "+format+"\n", args...)
@@ -60,8 +70,8 @@ func (d *demo) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 
 	d.say("Two simulated tenancies of Oracle Cloud are open: \"build\" in %s and \"production\" in %s.", stage.BuildRegion, stage.ProductionRegion)
-	fmt.Fprintf(d.out, "The base image is a real Debian 12 for ARM64. The first %d launches will find no capacity.\n", full)
-	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Tenancy: "build", Times: full}); err != nil {
+	fmt.Fprintf(d.out, "The base image is a real Debian 12 for ARM64. There is no capacity at first, and then a host in one fault domain.\n")
+	if err := s.Cloud.AddFaults(scarce()...); err != nil {
 		return err
 	}
 	p, err := runpacker.Install(ctx, d.packer, d.plugin, runpacker.Source, mkdir(dir, "home"))

@@ -38,10 +38,14 @@ func (d *demo) summary(s *stage.Stage, image string, start, built time.Time) err
 		}
 		return t
 	}
-	attempts := 0
+	attempts, reports := 0, 0
 	for _, r := range log {
-		if r.Op == "LaunchInstance" && r.Tenancy == "build" {
+		switch {
+		case r.Tenancy != "build":
+		case r.Op == "LaunchInstance":
 			attempts++
+		case r.Op == "CreateComputeCapacityReport":
+			reports++
 		}
 	}
 	launched := at("build", "LaunchInstance", true)
@@ -55,7 +59,7 @@ func (d *demo) summary(s *stage.Stage, image string, start, built time.Time) err
 		name     string
 		from, to time.Time
 	}{
-		{fmt.Sprintf("find capacity (%d attempts)", attempts), start, launched},
+		{fmt.Sprintf("find capacity (%d reports, %d launch)", reports, attempts), start, launched},
 		{"boot, harden and check", launched, imaging},
 		{"make the image", imaging, imaged},
 		{"terminate the machine", imaged, exporting},
