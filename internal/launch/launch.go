@@ -50,6 +50,9 @@ type Loop struct {
 	// it is waited for, and Gone when it has been removed again.
 	Made func(id string)
 	Gone func(id string)
+	// Tried, if set, is called at the end, however it ends, with what is known
+	// of every offer.
+	Tried func([]capacity.Tried)
 	// Open, if set, is called with the token of a launch of which it is not clear what
 	// came of it.
 	Open func(token string)
@@ -57,9 +60,8 @@ type Loop struct {
 
 // NoMachineError says that the search ended without a machine.
 type NoMachineError struct {
-	Why   string
-	Late  bool // the time was over; more of it might have helped
-	Tried []capacity.Tried
+	Why  string
+	Late bool // the time was over; more of it might have helped
 }
 
 func (e *NoMachineError) Error() string { return "no machine could be had: " + e.Why }
@@ -68,6 +70,9 @@ func (e *NoMachineError) Error() string { return "no machine could be had: " + e
 // is ctx's, or a *NoMachineError.
 func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err error) {
 	search := capacity.New(l.Policy, time.Now(), l.Offers)
+	if l.Tried != nil {
+		defer func() { l.Tried(search.Tried()) }()
+	}
 	tell := newNarrator(l.Say, search)
 	for attempt := 1; ; {
 		if err := ctx.Err(); err != nil {
@@ -77,7 +82,7 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 		switch {
 		case move.GiveUp != "":
 			d := l.Policy.Deadline
-			return "", capacity.Offer{}, &NoMachineError{Why: move.GiveUp, Late: !d.IsZero() && !time.Now().Before(d), Tried: search.Tried()}
+			return "", capacity.Offer{}, &NoMachineError{Why: move.GiveUp, Late: !d.IsZero() && !time.Now().Before(d)}
 		case move.Ask != nil:
 			reply := l.report(ctx, *move.Ask)
 			if err := ctx.Err(); err != nil {

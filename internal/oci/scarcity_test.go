@@ -175,10 +175,12 @@ func TestScarcityWithoutAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, simOptions{faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity}}})
 		x := newSearch(t, s, pace(1, false))
+		var tried []capacity.Tried
+		x.Tried = func(t []capacity.Tried) { tried = t }
 		begin := time.Now()
 		_, _, err := x.Run(t.Context())
 		var none *launch.NoMachineError
-		if !errors.As(err, &none) || time.Since(begin) != time.Hour || len(none.Tried) != 24 {
+		if !errors.As(err, &none) || time.Since(begin) != time.Hour || len(tried) != 24 {
 			t.Errorf("after %s: %v", time.Since(begin), err)
 		}
 

@@ -68,6 +68,7 @@ func (p *FindMachine) Run(ctx context.Context) error {
 	policy.Deadline = start.Add(p.Timeout)
 	policy.Worked = plan.Worked
 	policy.NoAsking = policy.NoAsking || plan.NoAsking
+	var tried []capacity.Tried
 	loop := launch.Loop{
 		Cloud:  p.Cloud,
 		Offers: plan.Offers,
@@ -76,9 +77,15 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		Say:    func(f string, a ...any) { p.UI.Sayf(f, a...) },
 		Made:   func(id string) { p.made = append(p.made, id) },
 		Gone:   p.gone,
+		Tried:  func(t []capacity.Tried) { tried = t },
 		Open:   func(token string) { p.open = append(p.open, token) },
 	}
 	p.ID, p.Offer, err = loop.Run(ctx)
+	if attempts(tried) > 1 || err != nil {
+		for _, line := range capacity.Table(tried) {
+			p.UI.Say(line)
+		}
+	}
 	if err != nil {
 		return p.explain(err)
 	}
@@ -109,14 +116,19 @@ func summary(offers []capacity.Offer) string {
 	return fmt.Sprintf("%s in %s, as %s", places, strings.Join(regions, ", "), strings.Join(capacity.Sizes(offers), " or "))
 }
 
-// explain says what was tried before the search ended without a machine.
+// attempts counts the launches.
+func attempts(tried []capacity.Tried) (n int) {
+	for _, t := range tried {
+		n += t.Attempts
+	}
+	return n
+}
+
+// explain says what might have helped a search that ended without a machine.
 func (p *FindMachine) explain(err error) error {
 	var none *launch.NoMachineError
 	if !errors.As(err, &none) {
 		return err
-	}
-	for _, line := range capacity.Table(none.Tried) {
-		p.UI.Say(line)
 	}
 	if none.Late {
 		return fmt.Errorf("%w (%s = %q). Try again later, give it more time, or widen the search: more sizes, more availability domains, another region", err, p.TimeoutOption, capacity.Short(p.Timeout))
