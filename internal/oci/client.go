@@ -50,7 +50,9 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl := &Client{Region: c.Region, Tenancy: c.Tenancy, who: fmt.Sprintf("user %s with the key %s", c.User, c.Fingerprint)}
+	// The SDK takes short names and capitals, too; OCI's replies have only this.
+	region := string(common.StringToRegion(c.Region))
+	cl := &Client{Region: region, Tenancy: c.Tenancy, who: fmt.Sprintf("user %s with the key %s", c.User, c.Fingerprint)}
 	if cl.compute, err = core.NewComputeClientWithConfigurationProvider(p); err != nil {
 		return nil, err
 	}
@@ -108,7 +110,9 @@ func (c *Client) signIn(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	for _, d := range r.Items {
-		names = append(names, text(d.Name))
+		if d.Name != nil {
+			names = append(names, *d.Name)
+		}
 	}
 	return names, err
 }

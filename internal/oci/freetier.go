@@ -69,17 +69,20 @@ func (a account) costs(s Size) (list []cost) {
 		c.why = fmt.Sprintf(format, args...)
 		list = append(list, c)
 	}
+	away := a.home != "" && a.home != a.region
 	if a.extra != "" {
 		add(cost{}, "%s is not part of the Always Free allowance", a.extra)
 	}
 	switch billing := a.billing[s.Shape]; {
+	case s.Shape == freeShape && billing != "" && billing != alwaysFree && billing != limitedFree:
+		add(cost{}, "the list of shapes says that %s is %s", s.Shape, billing)
 	case billing == "" && s.Shape != freeShape, billing != "" && billing != alwaysFree && billing != limitedFree:
 		add(cost{}, "%s is not free, of the Ampere shapes only %s is", s.Shape, freeShape)
 	case s.Shape != freeShape:
 	default:
-		ocpus, memoryGB := a.used.of(family(freeShape), "")
+		ocpus, memoryGB := a.used.sum("", func(shape string) bool { return shape == freeShape })
 		if ocpus+s.OCPUs > a.allowance.OCPUs || memoryGB+s.MemoryGB > a.allowance.MemoryGB {
-			add(cost{size: true}, "%g OCPUs and %g GB are free (free_allowance; Oracle halved it in June 2026), %g OCPUs and %g GB are in use, and this would add %g and %g",
+			add(cost{size: a.extra == "" && !away}, "%g OCPUs and %g GB are free (free_allowance; Oracle halved it in June 2026), %g OCPUs and %g GB are in use, and this would add %g and %g",
 				a.allowance.OCPUs, a.allowance.MemoryGB, ocpus, memoryGB, s.OCPUs, s.MemoryGB)
 		} else if !a.used.whole {
 			add(cost{unknown: true}, "how much of the free allowance is in use cannot be told, since this user does not see all compartments")
@@ -88,7 +91,7 @@ func (a account) costs(s Size) (list []cost) {
 	switch {
 	case a.home == "":
 		add(cost{unknown: true}, "whether %s is the home region, in which alone machines are free, cannot be told, since this user may not read the region subscriptions (allow it to inspect tenancies)", a.region)
-	case a.home != a.region:
+	case away:
 		add(cost{}, "machines are free in the home region only, which is %s", a.home)
 	}
 	switch {

@@ -35,6 +35,14 @@ func family(shape string) string {
 	return "standard-" + strings.ToLower(kind)
 }
 
+// counts says whether a machine of a shape counts for a family's limits: bare
+// machines (BM.Standard.A1.160) do so beside the flexible ones.
+func counts(shape, f string) bool {
+	rest, bare := strings.CutPrefix(shape, "BM.Standard.")
+	kind, _, _ := strings.Cut(rest, ".")
+	return family(shape) == f || bare && "standard-"+strings.ToLower(kind) == f
+}
+
 // A launch counts against the limits of its availability domain and those of
 // the region; the message of a LimitExceeded names both kinds.
 func coreLimits(f string) []string { return []string{f + "-core-count", f + "-core-regional-count"} }
@@ -42,8 +50,11 @@ func memoryLimits(f string) []string {
 	return []string{f + "-memory-count", f + "-memory-regional-count"}
 }
 
-// readLimits reads the limits of the shapes' families.
+// readLimits reads the limits of the shapes' families. It takes no longer than a
+// single call may, for a build can do without.
 func (c *Client) readLimits(ctx context.Context, shapes []string) limitValues {
+	ctx, cancel := context.WithTimeout(ctx, repeatFor)
+	defer cancel()
 	has := limitValues{}
 	service := "compute"
 	var seen []string
@@ -75,8 +86,8 @@ func (c *Client) readLimits(ctx context.Context, shapes []string) limitValues {
 			})
 			if err != nil {
 				log.Printf("[WARN] the limit %s is not known: %v", name, err)
-				if missing(err) {
-					break // this user may not read limits
+				if missing(err) || ctx.Err() != nil {
+					break // this user may not read limits, or there is no time
 				}
 			}
 		}
@@ -105,8 +116,11 @@ const maxCompartments = 200
 
 // use lists what runs in the region, in every compartment that may be seen. The
 // service's own counters are not used: they are known to be wrong for an hour
-// after failed launches.
+// after failed launches. It takes no longer than a single call may: what was not
+// seen by then is treated as what may not be seen.
 func (c *Client) use(ctx context.Context, compartments ...string) usage {
+	ctx, cancel := context.WithTimeout(ctx, repeatFor)
+	defer cancel()
 	u := usage{whole: true}
 	all, err := c.compartments(ctx)
 	if err != nil {
@@ -148,6 +162,9 @@ func (c *Client) use(ctx context.Context, compartments ...string) usage {
 			log.Printf("[WARN] the instances in %s cannot be listed: %v", id, err)
 			u.whole = false
 		}
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	slices.SortStableFunc(worked, func(x, y gone) int { return int(min(1, max(-1, y.at-x.at))) })
 	for _, w := range worked {
@@ -158,36 +175,45 @@ func (c *Client) use(ctx context.Context, compartments ...string) usage {
 	return u
 }
 
-// compartments lists the compartments below the root that may be seen.
+// compartments lists the compartments below the root, also those that may not be
+// looked into: something may run there.
 func (c *Client) compartments(ctx context.Context) (ids []string, err error) {
 	tree := true
 	err = pages(func(page *string) (*string, error) {
 		var r identity.ListCompartmentsResponse
 		err := repeat(ctx, "list compartments", "", func(ctx context.Context) (err error) {
 			r, err = c.identity.ListCompartments(shield(ctx), identity.ListCompartmentsRequest{
-				CompartmentId: &c.Tenancy, CompartmentIdInSubtree: &tree, AccessLevel: identity.ListCompartmentsAccessLevelAccessible,
+				CompartmentId: &c.Tenancy, CompartmentIdInSubtree: &tree, AccessLevel: identity.ListCompartmentsAccessLevelAny,
 				LifecycleState: identity.CompartmentLifecycleStateActive, Page: page, RequestMetadata: once(),
 			})
 			return err
 		})
 		for _, i := range r.Items {
-			ids = append(ids, text(i.Id))
+			if i.Id != nil {
+				ids = append(ids, *i.Id)
+			}
 		}
 		return r.OpcNextPage, err
 	})
 	return ids, err
 }
 
-// of sums up what runs of a family of shapes, in one availability domain or, if
+// sum adds up what runs, as far as it counts, in one availability domain or, if
 // domain is empty, in the region.
-func (u usage) of(f, domain string) (ocpus, memoryGB float32) {
-	for _, m := range u.machines {
-		if family(m.shape) == f && (domain == "" || m.domain == domain) {
-			ocpus += m.ocpus
-			memoryGB += m.memoryGB
+func (u usage) sum(domain string, counts func(shape string) bool) (ocpus, memoryGB float32) {
+	var o, m float64 // ten times a tenth is one
+	for _, r := range u.machines {
+		if counts(r.shape) && (domain == "" || r.domain == domain) {
+			o += float64(r.ocpus)
+			m += float64(r.memoryGB)
 		}
 	}
-	return ocpus, memoryGB
+	return float32(o), float32(m)
+}
+
+// of is what counts for the limits of a family of shapes.
+func (u usage) of(f, domain string) (ocpus, memoryGB float32) {
+	return u.sum(domain, func(shape string) bool { return counts(shape, f) })
 }
 
 // exceeded lists the limits that a machine of size s in a domain would exceed
@@ -239,11 +265,13 @@ func (b *Build) Examine(ctx context.Context, o capacity.Offer, v cloud.Verdict) 
 	if v.Outcome != capacity.LimitReached || !strings.Contains(v.Reason, "LimitExceeded") {
 		return v // a quota counts nothing that is not there
 	}
+	// All limits that a launch counts for are of the domain, but for those that
+	// say otherwise.
+	v.ZoneOnly = strings.Contains(v.Reason, "service limits were exceeded: ") && !strings.Contains(v.Reason, "-regional-")
 	f := family(o.Shape)
-	if !strings.Contains(v.Reason, f+"-") {
+	if f == "" || !strings.Contains(v.Reason, f+"-") {
 		return v // another limit than that of the shape
 	}
-	v.ZoneOnly = !strings.Contains(v.Reason, "-regional-")
 	if !b.has.complete(f) {
 		return v
 	}

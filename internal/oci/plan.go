@@ -28,6 +28,9 @@ type survey struct {
 	billing  map[string]string // of shapes
 	booked   *reservation
 	subnetAD string // the one availability domain of the subnet, if it has one
+
+	inRegion []string // all availability domains, as far as they may be known
+	whole    bool     // they may be known
 }
 
 func (s *survey) problem(err error) {
@@ -68,11 +71,11 @@ func refusal(problems []error) error {
 // survey looks at the region. An error is one that hides everything else: the
 // credentials, or ctx's.
 func (b *Build) survey(ctx context.Context) (*survey, error) {
-	s := &survey{b: b, billing: map[string]string{}}
+	s := &survey{b: b, billing: map[string]string{}, whole: true}
 	all, err := b.signIn(ctx)
 	switch {
 	case missing(err) && b.cfg.AvailabilityDomain != "":
-		all = []string{b.cfg.AvailabilityDomain} // it is pinned: no need to see the others
+		all, s.whole = []string{b.cfg.AvailabilityDomain}, false // it is pinned: no need to see the others
 	case missing(err):
 		return nil, fmt.Errorf("this user may not list availability domains; allow it to inspect compartments in the tenancy, or name one by availability_domain: %w", err)
 	case err != nil:
@@ -84,6 +87,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 		s.checkImageLimit(ctx)
 	}
 	s.checkReservation(ctx)
+	s.inRegion = slices.Clone(all)
 	domains, err := s.domains(all)
 	s.problem(err)
 	if err := ctx.Err(); err != nil {
@@ -103,7 +107,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 func (s *survey) plan() (cloud.Plan, error) {
 	b := s.b
 	p := cloud.Plan{Worked: s.use.worked, NoAsking: b.cfg.Reservation != ""}
-	why := s.tooMuch()
+	why := append(slices.Clone(s.notes), s.tooMuch()...)
 	for _, at := range s.places {
 		if at.full != "" {
 			why = append(why, at.full)
@@ -183,17 +187,19 @@ func (s *survey) tooMuch() (why []string) {
 
 // hint tells people who ask for what used to be free.
 func hint(s Size, a Allowance) string {
-	if s.Shape != freeShape || s.OCPUs <= a.OCPUs && s.MemoryGB <= a.MemoryGB {
+	was := Allowance{OCPUs: 4, MemoryGB: 24}
+	fits := func(a Allowance) bool { return s.OCPUs <= a.OCPUs && s.MemoryGB <= a.MemoryGB }
+	if s.Shape != freeShape || fits(a) || !fits(was) {
 		return ""
 	}
-	return fmt.Sprintf(". Since June 2026 Always Free is %g OCPUs and %g GB of memory, no longer 4 and 24: ask for at most that by shape_config, or for a higher limit", a.OCPUs, a.MemoryGB)
+	return fmt.Sprintf(". Since June 2026 Always Free is %g OCPUs and %g GB of memory, no longer %g and %g: ask for at most that by shape_config, or for a higher limit", a.OCPUs, a.MemoryGB, was.OCPUs, was.MemoryGB)
 }
 
 // runs names what is in the way of a size, at most three machines.
 func (s *survey) runs(size Size) string {
 	var names []string
 	for _, m := range s.use.machines {
-		if family(m.shape) == family(size.Shape) {
+		if counts(m.shape, family(size.Shape)) {
 			names = append(names, fmt.Sprintf("%s (%s)", m.name, m.id))
 		}
 	}

@@ -26,7 +26,8 @@ func (s *survey) checkImage(ctx context.Context) {
 	case err != nil:
 		s.problem(fmt.Errorf("base_image_ocid: %w", err))
 		return
-	case img.state != core.ImageLifecycleStateAvailable:
+	// Oracle: "You can still launch instances while the image is exporting".
+	case img.state != core.ImageLifecycleStateAvailable && img.state != core.ImageLifecycleStateExporting:
 		s.problem(fmt.Errorf("base_image_ocid: image %s (%s) is %s, it must be AVAILABLE", id, img.name, img.state))
 	}
 	s.image = img
@@ -110,9 +111,8 @@ func (c *Client) availability(ctx context.Context, service, limit, domain string
 	return r.ResourceAvailability, err
 }
 
-// homeRegion is the tenancy's home region, or empty if the user may not know;
-// subscribed says whether the tenancy may use this client's region.
-func (c *Client) homeRegion(ctx context.Context) (home string, subscribed bool) {
+// homeRegion is the tenancy's home region, or empty if the user may not know.
+func (c *Client) homeRegion(ctx context.Context) string {
 	var r identity.ListRegionSubscriptionsResponse
 	err := repeat(ctx, "list region subscriptions", "", func(ctx context.Context) (err error) {
 		r, err = c.identity.ListRegionSubscriptions(shield(ctx), identity.ListRegionSubscriptionsRequest{TenancyId: &c.Tenancy, RequestMetadata: once()})
@@ -120,17 +120,14 @@ func (c *Client) homeRegion(ctx context.Context) (home string, subscribed bool) 
 	})
 	if err != nil {
 		log.Printf("[WARN] the region subscriptions are not known: %v", err)
-		return "", true
+		return ""
 	}
 	for _, s := range r.Items {
 		if s.IsHomeRegion != nil && *s.IsHomeRegion {
-			home = text(s.RegionName)
-		}
-		if text(s.RegionName) == c.Region && s.Status == identity.RegionSubscriptionStatusReady {
-			subscribed = true
+			return text(s.RegionName)
 		}
 	}
-	return home, subscribed
+	return ""
 }
 
 // place is an availability domain that has at least one of the shapes.
@@ -147,7 +144,7 @@ type place struct {
 func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	b := s.b
 	bootGB := s.bootGB()
-	var usedGB int64
+	usedGB, full := s.storage(ctx, domains, bootGB)
 	anywhere := map[string]bool{} // shapes that exist, whatever the image
 	for _, d := range domains {
 		fits, err := b.shapesIn(ctx, d, b.cfg.BaseImage)
@@ -155,7 +152,7 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 			s.problem(err)
 			return
 		}
-		p := place{domain: d}
+		p := place{domain: d, full: full[d]}
 		for _, shape := range b.shapes() {
 			if billing, ok := fits[shape]; ok {
 				p.shapes = append(p.shapes, shape)
@@ -172,7 +169,6 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 				anywhere[shape] = true
 			}
 		}
-		usedGB, p.full = s.storage(ctx, d, bootGB, usedGB)
 		if len(p.shapes) == 0 {
 			continue
 		}
@@ -186,7 +182,7 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	if b.cfg.FreeTier == FreeIgnore {
 		return
 	}
-	home, _ := b.homeRegion(ctx)
+	home := b.homeRegion(ctx)
 	for i := range s.places {
 		s.places[i].account = account{
 			region: b.Region, home: home, billing: s.billing, used: s.use, storageGB: usedGB, bootGB: bootGB,
@@ -215,19 +211,32 @@ func (s *survey) missingShapes(domains []string, anywhere map[string]bool) {
 	}
 }
 
-// storage adds what is in use of the storage limit in a domain to usedGB (-1:
-// not known), and says why no boot volume fits there.
-func (s *survey) storage(ctx context.Context, domain string, bootGB, usedGB int64) (used int64, full string) {
-	r, err := s.b.availability(ctx, "block-storage", "total-storage-gb", domain)
-	if err != nil || r.Available == nil || r.Used == nil {
-		log.Printf("[WARN] the limit total-storage-gb in %s is not known: %v", domain, err)
-		return -1, ""
-	}
-	if usedGB >= 0 {
+// storage is what is in use of the storage limits (-1: not known), and why no
+// boot volume fits in some of the domains to look in. What is free is so for the
+// whole region, wherever in it the storage is.
+func (s *survey) storage(ctx context.Context, domains []string, bootGB int64) (usedGB int64, full map[string]string) {
+	known, full := s.whole, map[string]string{}
+	for _, d := range slices.Concat(domains, s.inRegion) {
+		if _, seen := full[d]; seen {
+			continue
+		}
+		full[d] = ""
+		r, err := s.b.availability(ctx, "block-storage", "total-storage-gb", d)
+		if err != nil || r.Available == nil || r.Used == nil {
+			log.Printf("[WARN] the limit total-storage-gb in %s is not known: %v", d, err)
+			known = false
+			if err != nil {
+				break // the other domains would answer alike, and each as late
+			}
+			continue
+		}
 		usedGB += *r.Used
+		if *r.Available < bootGB {
+			full[d] = fmt.Sprintf("the limit \"total-storage-gb\" leaves %d GB in %s (%d in use), and the boot volume needs %d; delete boot or block volumes that are no longer needed", *r.Available, d, *r.Used, bootGB)
+		}
 	}
-	if *r.Available < bootGB {
-		full = fmt.Sprintf("the limit \"total-storage-gb\" leaves %d GB in %s (%d in use), and the boot volume needs %d; delete boot or block volumes that are no longer needed", *r.Available, domain, *r.Used, bootGB)
+	if !known {
+		usedGB = -1
 	}
 	return usedGB, full
 }
@@ -266,7 +275,9 @@ func (b *Build) faultDomains(ctx context.Context, domain string) (names []string
 		return nil, nil
 	}
 	for _, fd := range r.Items {
-		names = append(names, text(fd.Name))
+		if fd.Name != nil {
+			names = append(names, *fd.Name)
+		}
 	}
 	return names, err
 }

@@ -6,6 +6,8 @@ package oci
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
 )
@@ -46,10 +48,10 @@ func (s *survey) checkReservation(ctx context.Context) {
 	}
 	s.booked = &reservation{domain: text(r.AvailabilityDomain)}
 	for _, c := range r.InstanceReservationConfigs {
-		if c.ReservedCount == nil || c.UsedCount == nil || *c.UsedCount >= *c.ReservedCount {
+		if c.InstanceShape == nil || c.ReservedCount == nil || c.UsedCount == nil || *c.UsedCount >= *c.ReservedCount {
 			continue
 		}
-		size := Size{Shape: text(c.InstanceShape)}
+		size := Size{Shape: *c.InstanceShape}
 		if c.InstanceShapeConfig != nil {
 			size.OCPUs, size.MemoryGB = number(c.InstanceShapeConfig.Ocpus), number(c.InstanceShapeConfig.MemoryInGBs)
 		}
@@ -60,14 +62,25 @@ func (s *survey) checkReservation(ctx context.Context) {
 			return
 		}
 	}
-	s.problem(fmt.Errorf("capacity_reservation_ocid: reservation %s has no room for %s", id, b.cfg.Sizes[0]))
+	var wanted, has []string
+	for _, size := range b.cfg.Sizes {
+		wanted = append(wanted, size.String())
+	}
+	for _, room := range s.booked.rooms {
+		has = append(has, room.size.String())
+	}
+	what := "it is full"
+	if len(has) > 0 {
+		what = "it has room for " + strings.Join(has, ", ")
+	}
+	s.problem(fmt.Errorf("capacity_reservation_ocid: reservation %s has no room for %s; %s", id, strings.Join(wanted, " or "), what))
 }
 
 // domainsFor are the fault domains in which there is room for a size; "" is
 // any.
 func (r *reservation) domainsFor(s Size) (list []string) {
 	for _, room := range r.rooms {
-		if room.size == s {
+		if room.size == s && !slices.Contains(list, room.faultDomain) {
 			list = append(list, room.faultDomain)
 		}
 	}
