@@ -21,7 +21,7 @@ type Fleet struct {
 	builds []*Build // in the order of preference
 
 	mu sync.Mutex
-	at map[string]*Build // by the id of a machine or image
+	at map[string]*Build // by the id of a machine or image, and by the token of its request
 }
 
 // NewFleet puts builds of different regions together; there is at least one.
@@ -88,8 +88,17 @@ func (f *Fleet) keep(b *Build, ids ...string) {
 	}
 }
 
-// everywhere looks something up in all regions.
-func (f *Fleet) everywhere(look func(*Build) ([]string, error)) (all []string, err error) {
+// find looks up what was asked for with a token: in the region in which that
+// was, whatever the others are up to, or, if we did not ask, in all.
+func (f *Fleet) find(token string, look func(*Build) ([]string, error)) (all []string, err error) {
+	f.mu.Lock()
+	b := f.at[token]
+	f.mu.Unlock()
+	if b != nil {
+		all, err = look(b)
+		f.keep(b, all...)
+		return all, err
+	}
 	var errs []error
 	for _, b := range f.builds {
 		ids, err := look(b)
@@ -103,6 +112,7 @@ func (f *Fleet) everywhere(look func(*Build) ([]string, error)) (all []string, e
 // Launch implements cloud.Launcher.
 func (f *Fleet) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
 	b := f.in(o.Region)
+	f.keep(b, token)
 	id, err := b.Launch(ctx, o, token)
 	f.keep(b, id)
 	return id, err
@@ -110,7 +120,7 @@ func (f *Fleet) Launch(ctx context.Context, o capacity.Offer, token string) (str
 
 // Find implements cloud.Launcher.
 func (f *Fleet) Find(ctx context.Context, token string) ([]string, error) {
-	return f.everywhere(func(b *Build) ([]string, error) { return b.Find(ctx, token) })
+	return f.find(token, func(b *Build) ([]string, error) { return b.Find(ctx, token) })
 }
 
 // AwaitMachine implements cloud.Launcher.
@@ -142,6 +152,7 @@ func (f *Fleet) Address(ctx context.Context, id string) (string, error) {
 // StartImage implements cloud.Imager.
 func (f *Fleet) StartImage(ctx context.Context, machine, token string) (string, error) {
 	b := f.of(machine)
+	f.keep(b, token)
 	id, err := b.StartImage(ctx, machine, token)
 	f.keep(b, id)
 	return id, err
@@ -149,7 +160,7 @@ func (f *Fleet) StartImage(ctx context.Context, machine, token string) (string, 
 
 // FindImages implements cloud.Imager.
 func (f *Fleet) FindImages(ctx context.Context, token string) ([]string, error) {
-	return f.everywhere(func(b *Build) ([]string, error) { return b.FindImages(ctx, token) })
+	return f.find(token, func(b *Build) ([]string, error) { return b.FindImages(ctx, token) })
 }
 
 // FinishImage implements cloud.Imager.
