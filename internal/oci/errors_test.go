@@ -43,7 +43,8 @@ func launchReplies() []wireVerdict {
 	const (
 		limits  = "The following service limits were exceeded: standard-a1-memory-count, standard-a1-memory-regional-count, standard-a1-core-count, standard-a1-core-regional-count. Request a service limit increase from the service limits page in the console. "
 		console = "Out of capacity for shape VM.Standard.A1.Flex in availability domain AD-1. Create the instance in a different availability domain or try again later."
-		token   = "The retry token you provided was used in an earlier request that resulted in a system update, but a subsequent operation has invalidated the token."
+		skew    = "Date 'Fri, 17 Feb 2023 03:47:56 UTC' is not within allowed clock skew. Current 'Fri, 17 Feb 2023 03:53:53 UTC', valid datetime range: ['Fri, 17 Feb 2023 03:48:53 UTC', 'Fri, 17 Feb 2023 03:58:54 UTC']"
+		token   = "The retry token you provided was used in an earlier request that resulted in a system update, but a subsequent operation has invalidated the token. Create a new retry token and try again."
 		gateway = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 47\r\n\r\n<html><body>502 Bad Gateway: oops</body></html>"
 	)
 	const (
@@ -57,15 +58,25 @@ func launchReplies() []wireVerdict {
 		{"limits exceeded", says(400, "LimitExceeded", limits), limit, false, strings.TrimSpace(limits) + " (400 LimitExceeded, request r-1)"},
 		{"limit in the old form", says(400, "LimitExceeded", "You have reached your service limit of 1 in this Availability Domain for VM.Standard2.1."), limit, false, "You have reached your service limit of 1 in this Availability Domain for VM.Standard2.1. (400 LimitExceeded, request r-1)"},
 		{"quota", says(400, "QuotaExceeded", "The following compartment quotas were exceeded: x."), limit, false, "The following compartment quotas were exceeded: x. (400 QuotaExceeded, request r-1)"},
+		{"quota of the boot volume", says(400, "QuotaExceeded", "Boot Volume Service limit reached"), limit, false, "Boot Volume Service limit reached (400 QuotaExceeded, request r-1)"},
 		{"limit of the boot volume", says(400, "InvalidParameter", "Boot Volume Service limit reached"), limit, false, "Boot Volume Service limit reached (400 InvalidParameter, request r-1)"},
 		{"too many requests for the user", says(429, "TooManyRequests", "Too many requests for the user"), slow, false, "Too many requests for the user (429 TooManyRequests, request r-1)"},
+		{"too many requests for the tenant", says(429, "TooManyRequests", "Too many requests for the tenant"), slow, false, "Too many requests for the tenant (429 TooManyRequests, request r-1)"},
 		{"rate limit exceeded", says(429, "TooManyRequests", "User-rate limit exceeded."), slow, false, "User-rate limit exceeded. (429 TooManyRequests, request r-1)"},
 		{"throttled by something in between", sends("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nslow"), slow, false, "Too Many Requests (429)"},
 		{"no such shape there", says(404, "NotAuthorizedOrNotFound", "shape VM.Standard.A1.Flex not found"), absent, false, "shape VM.Standard.A1.Flex not found (404 NotAuthorizedOrNotFound, request r-1)"},
+		{"no such shape there, in other words", says(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found: shape VM.Standard.A1.Flex not found"), absent, false, "Authorization failed or requested resource not found: shape VM.Standard.A1.Flex not found (404 NotAuthorizedOrNotFound, request r-1)"},
+		{"not found, says something in between", sends("HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>"), never, false, "Not Found (404)"},
 		{"not authorized or not found", says(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found."), never, false, "Authorization failed or requested resource not found. (404 NotAuthorizedOrNotFound, request r-1)"},
 		{"shape not for this image", says(400, "InvalidParameter", "Shape VM.Standard.A1.Flex is not valid for image ocid1.image.oc1..base."), never, false, "Shape VM.Standard.A1.Flex is not valid for image ocid1.image.oc1..base. (400 InvalidParameter, request r-1)"},
+		{"shape incompatible with this image", says(400, "InvalidParameter", "Shape VM.Standard.A1.Flex is incompatible with image ocid1.image.oc1..base"), never, false, "Shape VM.Standard.A1.Flex is incompatible with image ocid1.image.oc1..base (400 InvalidParameter, request r-1)"},
 		{"cannot be parsed", says(400, "CannotParseRequest", "Incorrectly formatted request."), never, false, "Incorrectly formatted request. (400 CannotParseRequest, request r-1)"},
 		{"not authenticated", says(401, "NotAuthenticated", "The required information to complete authentication was not provided or was incorrect."), never, false, "The required information to complete authentication was not provided or was incorrect. (401 NotAuthenticated, request r-1)"},
+		{"the clock is wrong", says(401, "NotAuthenticated", skew), never, false, skew + " (401 NotAuthenticated, request r-1)"},
+		{"a volume is attached", says(409, "IncorrectState", "Volume ocid1.bootvolume.oc1..v currently attached"), again, false, "Volume ocid1.bootvolume.oc1..v currently attached (409 IncorrectState, request r-1)"},
+		{"an instance is being modified", says(409, "Conflict", "instance ocid1.instance.oc1..i is currently being modified, try again later"), again, false, "instance ocid1.instance.oc1..i is currently being modified, try again later (409 Conflict, request r-1)"},
+		{"an image operation is in the way", says(409, "Conflict", "Conflict with another image operation, try again later"), again, false, "Conflict with another image operation, try again later (409 Conflict, request r-1)"},
+		{"a conflict for good", says(409, "InvalidState", "no"), never, false, "no (409 InvalidState, request r-1)"},
 		{"incorrect state", says(409, "IncorrectState", "The subnet is currently being modified, try again later"), again, false, "The subnet is currently being modified, try again later (409 IncorrectState, request r-1)"},
 		{"conflict", says(409, "Conflict", "Conflict with another operation, try again later"), again, false, "Conflict with another operation, try again later (409 Conflict, request r-1)"},
 		{"the token was used for something", says(409, "InvalidatedRetryToken", token), again, true, token + " (409 InvalidatedRetryToken, request r-1)"},
@@ -112,6 +123,9 @@ func checkVerdict(t *testing.T, b *Build, err error, want wireVerdict) {
 	v := b.Classify(err)
 	if v.Outcome != want.want || v.Ambiguous != want.ambig {
 		t.Errorf("%s, ambiguous %t; want %s, %t: %v", v.Outcome, v.Ambiguous, want.want, want.ambig, err)
+	}
+	if v.ZoneOnly {
+		t.Errorf("only of the zone, which nobody has looked at: %v", err)
 	}
 	if !strings.HasPrefix(v.Reason, want.reason) || strings.Contains(v.Reason, "\n") || len(v.Reason) > 400 {
 		t.Errorf("reason %q, want %q", v.Reason, want.reason)
