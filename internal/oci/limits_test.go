@@ -199,3 +199,36 @@ func checkText(t *testing.T, text string, says, silent []string) {
 		}
 	}
 }
+
+// A phantom limit is waited out; a true one ends the search and says why.
+func TestSearchThroughALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{build: alwaysFreeAccount})
+		x := newSearch(t, s, pace(3, false))
+		if err := s.AddFaults(ocisim.Fault{Kind: ocisim.FaultLimit, Until: ocisim.Duration(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		id, _, err := x.Run(t.Context())
+		if d := time.Since(begin); err != nil || d < time.Hour || d > time.Hour+20*time.Minute {
+			t.Fatalf("after %s: %v\n%s", d, err, strings.Join(x.said, "\n"))
+		}
+		if x.count("limit reported that own use does not explain", "but only 0 OCPUs and 0 GB are in use") == 0 {
+			t.Errorf("not said:\n%s", strings.Join(x.said, "\n"))
+		}
+		if n := s.CountRequests("LaunchInstance"); n > 60 {
+			t.Errorf("%d launches in an hour", n)
+		}
+		if err := x.Loop.Cloud.Terminate(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+
+		x = newSearch(t, s, pace(3, false))
+		s.run(t, s.build.ChildCompartmentID, "AD-2", Size{a1, 2, 12})
+		begin = time.Now()
+		_, _, err = x.Run(t.Context())
+		if err == nil || time.Since(begin) > 15*time.Minute || x.count("it is true: ", "is 2, 2 in use") == 0 {
+			t.Errorf("after %s: %v\n%s", time.Since(begin), err, strings.Join(x.said, "\n"))
+		}
+	})
+}

@@ -287,3 +287,44 @@ func TestPlanWithFewPermissions(t *testing.T) {
 		}
 	})
 }
+
+// A reply may lack anything. What is only good to know is then not known; what
+// a build needs is missing; nothing else happens.
+func TestPlanWithEmptyReplies(t *testing.T) {
+	for _, tt := range []struct {
+		path  string
+		needs bool
+	}{
+		{"/availabilityDomains", true}, {"/images/", true}, {"/shapes", true}, {"/computeCapacityReservations/", true}, {"/subnets/", false},
+		{"/faultDomains", false}, {"/resourceAvailability", false}, {"/limitValues", false}, {"/compartments", false}, {"/instances", false}, {"/regionSubscriptions", false},
+	} {
+		for _, empty := range []string{"[]", "[{}]", "[null, {}]"} {
+			t.Run(tt.path+" "+empty, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newSim(t, simOptions{wrap: rewrite(tt.path, func(body string) string {
+						if strings.HasPrefix(body, "{") {
+							return "{}"
+						}
+						return empty
+					})})
+					b := s.newBuild(t, func(c *BuildConfig) {
+						if tt.path == "/computeCapacityReservations/" {
+							c.Reservation = s.reserve(t, held(1, 2, ""))
+						}
+					})
+					plan, err := b.Plan(contextFor(t, time.Minute))
+					if (err != nil) != tt.needs {
+						t.Errorf("%d offers, %v", len(plan.Offers), err)
+					}
+					seen := map[string]bool{}
+					for _, o := range plan.Offers {
+						if o.Zone == "" || seen[o.String()] {
+							t.Errorf("offer %+v", o)
+						}
+						seen[o.String()] = true
+					}
+				})
+			})
+		}
+	}
+}
