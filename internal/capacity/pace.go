@@ -23,8 +23,8 @@ const (
 	margin = 1.01
 	// easeEvery is after how many requests without a throttle the pace is made
 	// faster again, by ease.
-	easeEvery = 8
-	ease      = 0.95
+	easeEvery = 4
+	ease      = 0.9
 	// firstHold is for how long a measured pace stays before anything faster is
 	// tried; after each further throttle it is twice as long, up to maxHold.
 	firstHold = time.Hour

@@ -29,25 +29,32 @@ func NewFleet(builds ...*Build) *Fleet {
 	return &Fleet{builds: builds, at: map[string]*Build{}}
 }
 
-// Plan looks at all regions and reports the problems of all.
+// Plan looks at all regions and reports the problems of all. A region that
+// cannot be reached is left out, with a note, as long as there is another.
 func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
 	var plan cloud.Plan
-	var problems []error
+	var problems, outages []error
 	for _, b := range f.builds {
 		s, err := b.survey(ctx)
 		if ctx.Err() != nil {
 			return cloud.Plan{}, ctx.Err()
 		}
 		var p cloud.Plan
+		outage := passing(err)
 		if err == nil {
+			outage = len(s.problems) > 0 && !slices.ContainsFunc(s.problems, func(err error) bool { return !passing(err) })
 			if err = refusal(s.problems); err == nil {
 				p, err = s.plan()
 			}
 		}
-		if err != nil {
-			if len(f.builds) > 1 {
-				err = fmt.Errorf("in %s: %w", b.Region, err)
-			}
+		if err != nil && len(f.builds) > 1 {
+			err = fmt.Errorf("in %s: %w", b.Region, err)
+		}
+		switch {
+		case err != nil && outage:
+			outages = append(outages, err)
+			continue
+		case err != nil:
 			problems = append(problems, err)
 			continue
 		}
@@ -56,8 +63,11 @@ func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
 		plan.Worked = append(plan.Worked, p.Worked...)
 		plan.NoAsking = plan.NoAsking || p.NoAsking
 	}
-	if len(problems) > 0 {
-		return cloud.Plan{}, errors.Join(problems...)
+	if len(problems) > 0 || len(plan.Offers) == 0 {
+		return cloud.Plan{}, errors.Join(append(problems, outages...)...)
+	}
+	for _, err := range outages {
+		plan.Notes = append(plan.Notes, "This region is left out, "+err.Error())
 	}
 	return plan, nil
 }

@@ -76,6 +76,18 @@ func TestFleetPlan(t *testing.T) {
 			says:   []string{"in eu-frankfurt-1: this build cannot work", `the limit "custom-image-count"`, "\nin eu-amsterdam-1: this build cannot work", "shape: " + a1 + " does not exist"},
 		},
 		{
+			name: "one is down", regions: []string{simRegion}, faults: []ocisim.Fault{far(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 503, Code: "ServiceUnavailable", Message: "down"})},
+			says: []string{"This region is left out, in eu-amsterdam-1: timed out after 3m0s", "down (503 ServiceUnavailable"},
+		},
+		{
+			name: "one is down half way", regions: []string{farRegion}, faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Region: simRegion, Op: "GetSubnet", Status: 503, Code: "ServiceUnavailable", Message: "down"}},
+			says: []string{"This region is left out, in eu-frankfurt-1: this build cannot work", "subnet_ocid: timed out after 3m0s"},
+		},
+		{
+			name: "both are down", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 503, Code: "ServiceUnavailable", Message: "down"}},
+			says: []string{"in eu-frankfurt-1: timed out", "in eu-amsterdam-1: timed out"},
+		},
+		{
 			name: "one does not let the user in", faults: []ocisim.Fault{far(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 401, Code: "NotAuthenticated", Message: "no"})},
 			says: []string{"in eu-amsterdam-1: OCI in eu-amsterdam-1 does not let user ", "the tenancy is not subscribed to the region"},
 		},

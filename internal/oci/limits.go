@@ -258,6 +258,25 @@ func (has limitValues) complete(f string) bool {
 	return f != "" && known(coreLimits(f)) && known(memoryLimits(f))
 }
 
+// countRoom asks the service's counters whether the region has room for one of
+// the sizes, by family. They lie after failed launches, so that only a yes says
+// something, and only from before the first launch.
+func (b *Build) countRoom(ctx context.Context) map[string]bool {
+	room := map[string]bool{}
+	for _, s := range b.cfg.Sizes {
+		f := family(s.Shape)
+		if f == "" || room[f] {
+			continue
+		}
+		left := func(limit string, asked float32) bool {
+			r, err := b.availability(ctx, "compute", limit, "")
+			return err == nil && r.Available != nil && float64(*r.Available) >= float64(asked)
+		}
+		room[f] = left(f+"-core-regional-count", s.OCPUs) && left(f+"-memory-regional-count", s.MemoryGB)
+	}
+	return room
+}
+
 // Examine implements cloud.Launcher. LimitExceeded is known to be said although
 // nothing runs: after failed launches the service counts what was never there,
 // for an hour or so. So what runs is looked up and held against the limits.
@@ -276,7 +295,15 @@ func (b *Build) Examine(ctx context.Context, o capacity.Offer, v cloud.Verdict) 
 		return v
 	}
 	u := b.use(ctx, b.cfg.Compartment)
-	if ctx.Err() != nil || !u.whole {
+	switch {
+	case ctx.Err() != nil:
+		return v
+	case !u.whole && b.roomy[f]:
+		// Somebody else may have launched meanwhile; then waiting is right, too.
+		v.Outcome = capacity.LimitDoubtful
+		v.Reason += "; but the service counted room for it when the build began: such a message is known to pass after an hour or so"
+		return v
+	case !u.whole:
 		v.Reason += "; whether that is true cannot be told, since this user does not see all compartments"
 		return v
 	}

@@ -71,6 +71,16 @@ func TestExamine(t *testing.T) {
 			says: []string{`it is true: the limit "standard-a1-core-regional-count" is 2, 2 in use; the limit "standard-a1-memory-regional-count" is 12, 12 in use`}, silent: []string{"core-count\" is"},
 		},
 		{
+			name: "this user does not see all, and there was room at first", faults: []ocisim.Fault{phantom}, want: doubtful,
+			build: func(b *ocisim.Tenancy) { b.NoAccess = []string{b.ChildCompartmentID} },
+			says:  []string{"; but the service counted room for it when the build began"}, silent: []string{"cannot be told"},
+		},
+		{
+			name: "this user does not see all, and there was none at first", before: []ocisim.Fault{phantom}, faults: []ocisim.Fault{phantom}, want: reached,
+			build: func(b *ocisim.Tenancy) { b.NoAccess = []string{b.ChildCompartmentID} },
+			says:  []string{"; whether that is true cannot be told"},
+		},
+		{
 			name: "it runs where this user may not look", build: alwaysFreeAccount, want: reached,
 			then: func(t *testing.T, s *sim) {
 				s.run(t, s.build.ChildCompartmentID, "AD-1", two)

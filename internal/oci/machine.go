@@ -79,7 +79,10 @@ type Build struct {
 
 	mu   sync.Mutex
 	work map[string]string // work request of an instance or image
-	has  limitValues       // as the plan found them
+
+	// As the plan found them.
+	has   limitValues
+	roomy map[string]bool // families of shapes for which the region's counters had room
 }
 
 // NewBuild prepares a build. say is told what takes long.

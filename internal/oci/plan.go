@@ -96,6 +96,9 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	if len(domains) > 0 && s.image.state != "" {
 		s.use = b.use(ctx, b.cfg.Compartment)
 		b.has = b.readLimits(ctx, b.shapes())
+		if b.roomy = nil; !s.use.whole {
+			b.roomy = b.countRoom(ctx)
+		}
 		s.findPlaces(ctx, domains)
 	}
 	return s, ctx.Err()
