@@ -11,9 +11,10 @@ import (
 // The search's distrust of reports.
 const (
 	// probeEvery is at which visit to a zone it is launched in although the
-	// report sees no room. Where requests are counted (see counted) the launch
+	// report sees no room. That launch does not delay the round, or short windows
+	// would be missed for it. Where requests are counted (see counted) it
 	// replaces the question of that visit.
-	probeEvery = 16
+	probeEvery = 20
 	// oddProbe is which of these launches is not of the zone's first offer but
 	// of the next one in turn; where the launch replaces a question about all of
 	// them, it is seldom.
@@ -60,6 +61,7 @@ type zone struct {
 	visits   int
 	others   int  // which of the offers behind the first is next in turn
 	blind    bool // this visit launches: asking did not work, or it was called missing
+	probing  bool // this visit launches against its report
 	checked  bool // "missing" has been checked by a launch
 	misled   int  // launches in a row for which a report saw room, and there was none
 	silence  int  // length of the last silence
@@ -122,7 +124,7 @@ func (a *account) next(now time.Time) (Move, time.Time) {
 			}
 			continue
 		}
-		at := a.pace.ready(false)
+		at := a.pace.ready(a.zones[i].probing)
 		if a.turn == 0 || a.turn+k >= len(a.zones) { // a new round
 			at = later(at, a.roundDue)
 		}
@@ -189,7 +191,7 @@ func (a *account) asks(z *zone, open, free int) bool {
 	if a.policy.NoAsking || a.mute[z.region] || open < 2 {
 		return false
 	}
-	return free == 0 || !z.blind && z.visits >= z.silentTo && !(a.counted() && z.probes())
+	return free == 0 || !z.blind && !z.probing && z.visits >= z.silentTo && !(a.counted() && z.probes())
 }
 
 // counted says whether the number of requests is what limits the search: by the
@@ -248,6 +250,7 @@ func (a *account) answered(asked []*offer, at time.Time, r Reply) {
 	// What is called missing is launched once, to be sure.
 	if len(free) == 0 && (missing || !a.counted() && z.probes()) {
 		a.goOn(z, at)
+		z.probing = z.blind && !missing
 		return
 	}
 	if a.policy.SizeFirst {
@@ -334,7 +337,7 @@ func (z *zone) wrongAgain() {
 // passed ends the visit to a zone.
 func (a *account) passed(z *zone, at time.Time) {
 	z.visits++
-	z.blind = false
+	z.blind, z.probing = false, false
 	i := slices.Index(a.zones, z)
 	if i < 0 {
 		return // its last offer was closed by this visit

@@ -39,7 +39,8 @@ import (
 type Policy struct {
 	// Interval is the least time between two requests to one account, reports
 	// and launches alike. A launch that a report calls for may follow the report
-	// at once; the next request then waits twice as long.
+	// at once; the next request then waits twice as long. One launch in twenty
+	// visits, which goes against the reports, is not counted.
 	Interval time.Duration
 	// Jitter is the largest part of Interval by which it is made longer, at
 	// random, so that builds that started together do not ask together for ever.
@@ -199,7 +200,11 @@ func (s *Search) Observe(o Offer, at time.Time, r Result) {
 		a.pace.throttled(at) // the offer itself was not tried: it stays the next one
 		return
 	}
-	a.pace.spent(at)
+	if f.zone.probing && !slices.Contains(a.found, f) {
+		a.pace.taken++
+	} else {
+		a.pace.spent(at)
+	}
 	if r.Outcome == Transient && f.retries > 0 {
 		f.retries--
 		return
