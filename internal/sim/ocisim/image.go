@@ -78,6 +78,9 @@ type BaseImage struct {
 
 	// Shapes that it is compatible with. Default: all A1, A2 and A4 shapes.
 	Shapes []string
+
+	// Age is how long ago it was created. Default: a day.
+	Age time.Duration
 }
 
 // seedImage makes a base image in all its regions.
@@ -107,7 +110,10 @@ func (c *Cloud) seedImage(base BaseImage) error {
 		base.Firmware = machine.UEFI64
 	}
 	if base.Shapes == nil {
-		base.Shapes = []string{"VM.Standard.A1.Flex", "VM.Standard.A2.Flex", "VM.Standard.A4.Flex", "BM.Standard.A1.160"}
+		base.Shapes = armShapes()
+	}
+	if base.Age == 0 {
+		base.Age = 24 * time.Hour
 	}
 	for _, name := range base.Regions {
 		r, err := lookUpRegion(name)
@@ -119,7 +125,7 @@ func (c *Cloud) seedImage(base BaseImage) error {
 			LaunchMode: "PARAVIRTUALIZED", LaunchOptions: paravirtualized(base.Firmware), LifecycleState: "AVAILABLE",
 			OperatingSystem: base.OperatingSystem, OperatingSystemVersion: base.OperatingSystemVersion,
 			SizeInMBs: bootSizeMB(size), BillableSizeInGBs: (size + 1<<30 - 1) >> 30,
-			TimeCreated: wireTime{time.Now().Add(-24 * time.Hour)},
+			TimeCreated: wireTime{time.Now().Add(-base.Age)},
 		}}
 		if owner != nil {
 			img.body.CompartmentID = &owner.CompartmentID
@@ -135,8 +141,8 @@ func (c *Cloud) seedImage(base BaseImage) error {
 // own images come with 46.6 GB (47,694 MB), and none is smaller.
 func bootSizeMB(bytes int64) int64 { return max(47694, (bytes+1<<20-1)>>20) }
 
-// ImageID is the newest AVAILABLE image of a display name that a tenancy sees
-// in a region, or "".
+// ImageID is the AVAILABLE image of a display name that a tenancy sees in a
+// region, of several the one that came last, or "".
 func (c *Cloud) ImageID(t *Tenancy, regionName, displayName string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,7 +259,7 @@ func (c *Cloud) checkImageName(name *string) error {
 	}
 	for _, img := range c.images.all() {
 		if img.tenancy == nil && img.body.DisplayName == *name {
-			return errInvalid("A custom image cannot have the name of the platform image %s", *name)
+			return errInvalid("You cannot use a platform image name as a custom image name.")
 		}
 	}
 	return nil

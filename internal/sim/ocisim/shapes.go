@@ -48,6 +48,14 @@ func shapes() []shapeSpec {
 	}
 }
 
+// armShapes are the shapes with Arm processors.
+func armShapes() []string {
+	return []string{"VM.Standard.A1.Flex", "VM.Standard.A2.Flex", "VM.Standard.A4.Flex", "BM.Standard.A1.160"}
+}
+
+// arm tells whether the processor is an Arm one.
+func (s shapeSpec) arm() bool { return slices.Contains(armShapes(), s.name) }
+
 // defaultShapes are the entries that an imported image starts with: Oracle
 // assumes x86 and leaves the Arm shapes to the user.
 func defaultShapes() []string {

@@ -50,6 +50,9 @@ type Options struct {
 	MoreRegions []string
 	// Adjust, if set, may change the tenancies before the cloud opens.
 	Adjust func(build, production *ocisim.Tenancy)
+	// PlatformImages adds images like Oracle's own, which every tenancy sees;
+	// see [ocisim.PlatformImages]. Their disks are the base image's.
+	PlatformImages bool
 	// Switches of the simulator.
 	Switches ocisim.Switches
 	// Key, if set, gives the API key of a tenancy; by default each gets a new one.
@@ -104,12 +107,15 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if s.Net, err = simnet.Start(front, simnet.Options{}); err != nil {
 		return s, err
 	}
+	images := []ocisim.BaseImage{
+		{Name: BaseImage, OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "build", Firmware: o.Firmware},
+		{Name: "theirs", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "neighbour"},
+	}
+	if o.PlatformImages {
+		images = append(images, ocisim.PlatformImages(o.Image)...)
+	}
 	s.Cloud, err = ocisim.New(ocisim.Config{
-		Tenancies: []*ocisim.Tenancy{s.Build, s.Production, s.Neighbour},
-		Images: []ocisim.BaseImage{
-			{Name: BaseImage, OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "build", Firmware: o.Firmware},
-			{Name: "theirs", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: o.Image, Tenancy: "neighbour"},
-		},
+		Tenancies: []*ocisim.Tenancy{s.Build, s.Production, s.Neighbour}, Images: images,
 		Driver: o.Driver, WorkDir: s.dir, Disks: o.Disks, SSHPort: o.SSHPort, Delays: o.Delays,
 		Fetch: s.Net.Client(), Switches: o.Switches,
 	})

@@ -49,6 +49,7 @@ func main() {
 type options struct {
 	guest, image, envFile, control, delays, faults string
 	sshPort                                        int
+	platform                                       bool
 	services                                       services
 	switches                                       ocisim.Switches
 }
@@ -64,6 +65,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.delays, "delays", "realistic", "how long lifecycle states last: quick or `realistic`")
 	flags.StringVar(&o.faults, "faults", "", "JSON `file` of faults that are set from the start")
 	flags.IntVar(&o.sshPort, "ssh-port", 0, "`port` on which instances listen for SSH; 0: one that is free")
+	flags.BoolVar(&o.platform, "platform-images", false, "add images like Oracle's own, which every tenancy sees; their disks are the base image's")
 	flags.Var(&o.services, "service", "a server on this host that qemu guests may reach, as 169.254.x.y:port=`host:port`; may be repeated")
 	flags.Func("switch", "turn a `switch` of docs/simulator.md; may be repeated", o.turn)
 	if err := flags.Parse(args); err != nil {
@@ -142,7 +144,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 
 // open builds the stage on which everything plays.
 func open(ctx context.Context, o options, dir string) (*stage.Stage, error) {
-	set := stage.Options{Dir: dir, Image: o.image, SSHPort: o.sshPort, Delays: ocisim.RealisticDelays(), Switches: o.switches}
+	set := stage.Options{Dir: dir, Image: o.image, SSHPort: o.sshPort, Delays: ocisim.RealisticDelays(), Switches: o.switches,
+		PlatformImages: o.platform}
 	if o.delays == "quick" {
 		set.Delays = ocisim.QuickDelays()
 	}
