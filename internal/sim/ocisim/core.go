@@ -159,6 +159,7 @@ type Cloud struct {
 	instances    table[*instance]
 	images       table[*image]
 	vnics        table[*vnic]
+	nsgs         table[*nsg]
 	volumes      table[*bootVolume]
 	schemas      table[*capabilitySchema]
 	consoles     table[*consoleHistory]
@@ -226,7 +227,7 @@ func New(cfg Config) (*Cloud, error) {
 // reservePort holds a port on the address that no instance gets. Two clouds in
 // one host thereby never share an SSH port.
 func reservePort(port int) (net.Listener, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.80.0.1", strconv.Itoa(port)))
+	l, err := net.Listen("tcp", net.JoinHostPort(routerIP, strconv.Itoa(port)))
 	if err != nil {
 		return nil, fmt.Errorf("reserve the SSH port of the cloud's instances: %w", err)
 	}

@@ -21,8 +21,8 @@ func (c *Cloud) metadataService(i *instance) http.Handler {
 		TimeCreated: b.TimeCreated.Time, Metadata: maps.Clone(b.Metadata), ExtendedMetadata: maps.Clone(b.ExtendedMetadata),
 		FreeformTags: maps.Clone(b.FreeformTags), DefinedTags: maps.Clone(b.DefinedTags),
 		LegacyDisabled: orElse(b.InstanceOptions.LegacyIMDSDisabled, false),
-		VNICs: []machine.VNICInfo{{ID: v.ID, PrivateIP: v.PrivateIP, MAC: v.MACAddress, SubnetCIDR: "127.80.0.0/16",
-			VirtualRouter: "127.80.0.1"}},
+		VNICs: []machine.VNICInfo{{ID: v.ID, PrivateIP: v.PrivateIP, MAC: v.MACAddress, SubnetCIDR: vcnCIDR,
+			VirtualRouter: routerIP}},
 	}
 	return machine.OCIMetadata(info)
 }

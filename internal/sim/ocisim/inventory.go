@@ -27,6 +27,7 @@ type RegionInventory struct {
 	CapabilitySchemas []Resource     `json:"capabilitySchemas"`
 	ConsoleHistories  []Resource     `json:"consoleHistories"`
 	Reservations      []Resource     `json:"capacityReservations"`
+	SecurityGroups    []Resource     `json:"networkSecurityGroups"`
 	Buckets           []StoredBucket `json:"buckets"`
 }
 
@@ -56,7 +57,8 @@ func (c *Cloud) Inventory() Inventory {
 func (c *Cloud) regionInventory(t *Tenancy, regionName string) RegionInventory {
 	in := RegionInventory{Region: regionName, Instances: []Resource{}, Machines: []string{}, BootVolumes: []Resource{},
 		Images: []Resource{}, CapabilitySchemas: []Resource{}, ConsoleHistories: []Resource{}, Reservations: []Resource{},
-		Buckets: c.objects.inventory(t.Namespace, regionName)}
+		SecurityGroups: []Resource{},
+		Buckets:        c.objects.inventory(t.Namespace, regionName)}
 	here := func(p place) bool { return p.tenancy == t && p.region.name == regionName }
 	row := func(id, name, state string, tagged tags) Resource {
 		copied := map[string]string{}
@@ -99,6 +101,11 @@ func (c *Cloud) regionInventory(t *Tenancy, regionName string) RegionInventory {
 	for _, r := range c.reservations.all() {
 		if here(r.place) && !r.is("DELETED") {
 			in.Reservations = append(in.Reservations, row(r.body.ID, r.body.DisplayName, r.body.LifecycleState, r.body.tags))
+		}
+	}
+	for _, g := range c.nsgs.all() {
+		if here(g.place) && g.body.LifecycleState != "TERMINATED" {
+			in.SecurityGroups = append(in.SecurityGroups, row(g.body.ID, g.body.DisplayName, g.body.LifecycleState, g.body.tags))
 		}
 	}
 	return in

@@ -72,19 +72,6 @@ func (d launchDetails) missing() error {
 	return nil
 }
 
-type createVnicDetails struct {
-	tags
-	AssignIPv6       *bool    `json:"assignIpv6Ip"`
-	AssignPublicIP   *bool    `json:"assignPublicIp"`
-	AssignPrivateDNS *bool    `json:"assignPrivateDnsRecord"`
-	DisplayName      *string  `json:"displayName"`
-	HostnameLabel    *string  `json:"hostnameLabel"`
-	NSGIDs           []string `json:"nsgIds"`
-	PrivateIP        *string  `json:"privateIp"`
-	SkipSourceDest   *bool    `json:"skipSourceDestCheck"`
-	SubnetID         *string  `json:"subnetId"`
-}
-
 type shapeConfig struct {
 	OCPUs    *float64 `json:"ocpus"`
 	VCPUs    *int     `json:"vcpus"`
@@ -112,6 +99,8 @@ type launchPlan struct {
 	image       *image
 	subnet      subnetBody
 	publicIP    bool
+	wantedIP    string // "" for any
+	vnicProblem string // what will go wrong once the launch is accepted
 	faultDomain string
 	seat        seat
 	volumeGB    int64
@@ -216,46 +205,6 @@ func (c *Cloud) planShape(q *call, p *launchPlan) error {
 		return errNotSimulated("localVolumeSizeInGBs")
 	}
 	return nil
-}
-
-func (c *Cloud) planNetwork(q *call, p *launchPlan) error {
-	d := &p.details
-	if d.CreateVnicDetails == nil {
-		d.CreateVnicDetails = &createVnicDetails{}
-	}
-	v := d.CreateVnicDetails
-	if v.SubnetID == nil {
-		v.SubnetID = d.SubnetID
-	}
-	if v.SubnetID == nil {
-		return errMissing("createVnicDetails.subnetId")
-	}
-	var err error
-	if p.subnet, err = q.subnet(*v.SubnetID); err != nil {
-		return err
-	}
-	if ad := p.subnet.AvailabilityDomain; ad != nil && *ad != d.AvailabilityDomain { // our wording
-		return errInvalid("Subnet %s is in availability domain %s, and the instance would be in %s", p.subnet.ID, *ad, d.AvailabilityDomain)
-	}
-	p.publicIP = !p.subnet.ProhibitPublicIPOnVnic
-	if v.AssignPublicIP != nil {
-		if *v.AssignPublicIP && p.subnet.ProhibitPublicIPOnVnic {
-			return errInvalid("Subnet %s prohibits public IPs: assignPublicIp cannot be true", p.subnet.ID)
-		}
-		p.publicIP = *v.AssignPublicIP
-	}
-	switch {
-	case len(v.NSGIDs) > 0:
-		return errNotFound() // there are no network security groups
-	case v.PrivateIP != nil:
-		return errInvalid("Private IP %s is not available", *v.PrivateIP)
-	case v.AssignIPv6 != nil && *v.AssignIPv6:
-		return errInvalid("Subnet %s has no IPv6 CIDR block", p.subnet.ID)
-	}
-	if err := checkName(v.DisplayName); err != nil {
-		return err
-	}
-	return v.tags.check(q.tenancy())
 }
 
 func (c *Cloud) planImage(q *call, p *launchPlan) error {

@@ -67,7 +67,7 @@ func TestLaunchRefused(t *testing.T) {
 		{"metadata too large", func(d *core.LaunchInstanceDetails) { d.Metadata["x"] = strings.Repeat("x", 32000) }, 400, "InvalidParameter", "Metadata"},
 		{"unknown tag namespace", func(d *core.LaunchInstanceDetails) {
 			d.DefinedTags = map[string]map[string]any{"ops": {"a": "b"}}
-		}, 400, "InvalidParameter", "TagNamespace"},
+		}, 400, "RelatedResourceNotAuthorizedOrNotFound", "TagNamespace ops does not exists."},
 		{"over the limits", func(d *core.LaunchInstanceDetails) { d.ShapeConfig = flex(5, 12) }, 400, "LimitExceeded",
 			"The following service limits were exceeded: standard-a1-core-count, standard-a1-core-regional-count. Request a service limit increase"},
 		{"over the quota", func(d *core.LaunchInstanceDetails) { d.ShapeConfig = flex(4, 25) }, 400, "QuotaExceeded", "standard-a1-memory-count"},

@@ -6,7 +6,6 @@ package ocisim
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -15,9 +14,12 @@ import (
 // place makes the instance of a checked launch and lets it come up in the
 // background.
 func (c *Cloud) place(q *call, p *launchPlan) (*reply, error) {
-	address, err := c.nextAddress()
-	if err != nil {
-		return nil, err
+	address := p.wantedIP
+	if address == "" {
+		var err error
+		if address, err = c.nextAddress(); err != nil {
+			return nil, err
+		}
 	}
 	i := newInstance(q, p)
 	i.vnic = newVnic(q, p, i.body.ID, address)
@@ -30,7 +32,12 @@ func (c *Cloud) place(q *call, p *launchPlan) (*reply, error) {
 	t := q.target()
 	t.ad, t.faultDomain, t.shape = i.body.AvailabilityDomain, i.body.FaultDomain, i.body.Shape
 	t.ocpus, t.memory = i.size.ocpus, i.size.memory
-	if broken := c.faults.hit(t, FaultLaunchFails, FaultLaunchStuck); broken != nil {
+	broken := c.faults.hit(t, FaultLaunchFails, FaultLaunchStuck)
+	if broken == nil && p.vnicProblem != "" {
+		broken = &Fault{Kind: FaultLaunchFails, Code: "InvalidParameter",
+			Message: "A problem occurred while preparing the instance's VNIC.  (" + p.vnicProblem + ")"}
+	}
+	if broken != nil {
 		c.operate(i, false, func(ctx context.Context) { c.breakLaunch(ctx, i, work, broken) })
 	} else {
 		c.operate(i, false, func(ctx context.Context) { c.provision(ctx, i, p.askedGB, work) })
@@ -72,35 +79,6 @@ func newInstance(q *call, p *launchPlan) *instance {
 	}
 	i.touch()
 	return i
-}
-
-func newVnic(q *call, p *launchPlan, instanceID, address string) *vnic {
-	d := p.details.CreateVnicDetails
-	label := d.HostnameLabel
-	if label == nil {
-		label = p.details.HostnameLabel
-	}
-	compartment, ad, now := p.details.CompartmentID, p.details.AvailabilityDomain, wireNow()
-	v := &vnic{place: q.here()}
-	v.body = vnicBody{tags: d.tags.normal(), ID: newOCID("vnic", q.region().ocid), CompartmentID: compartment,
-		AvailabilityDomain: ad, DisplayName: nameOr(d.DisplayName, "vnic"), HostnameLabel: label, IsPrimary: true,
-		LifecycleState: "PROVISIONING", MACAddress: "02:00:17:" + macTail(), NSGIDs: []string{}, PrivateIP: address,
-		SkipSourceDestCheck: orElse(d.SkipSourceDest, false), SubnetID: p.subnet.ID, TimeCreated: now}
-	if p.publicIP {
-		v.body.PublicIP = &address
-	}
-	v.attachment = vnicAttachmentBody{ID: newOCID("vnicattachment", q.region().ocid), AvailabilityDomain: ad,
-		CompartmentID: compartment, InstanceID: instanceID, LifecycleState: "ATTACHING", SubnetID: p.subnet.ID, TimeCreated: now}
-	v.privateIP = privateIPBody{tags: tags{}.normal(), ID: newOCID("privateip", q.region().ocid), AvailabilityDomain: ad,
-		CompartmentID: compartment, DisplayName: v.body.DisplayName, HostnameLabel: label, IPAddress: address, IsPrimary: true,
-		SubnetID: p.subnet.ID, VnicID: v.body.ID, TimeCreated: now}
-	v.touch()
-	return v
-}
-
-func macTail() string {
-	h := randomHex(3)
-	return fmt.Sprintf("%s:%s:%s", h[0:2], h[2:4], h[4:6])
 }
 
 func newBootVolume(q *call, p *launchPlan, i *instance) *bootVolume {

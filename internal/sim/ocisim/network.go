@@ -9,16 +9,25 @@ import (
 )
 
 // network is a tenancy's network in one region: one VCN with two subnets that
-// reach through the region, and in each availability domain a public one.
+// reach through the region, and in each availability domain a public one. The
+// compartment below has another VCN, in which there is nothing yet.
 type network struct {
-	vcn             vcnBody
+	vcn, empty      vcnBody
 	public, private subnetBody
 	local           []subnetBody
 }
 
+func (n *network) vcns() []vcnBody { return []vcnBody{n.vcn, n.empty} }
+
 func (n *network) subnets() []subnetBody {
 	return append([]subnetBody{n.public, n.private}, n.local...)
 }
+
+// The addresses of all instances, and the first of them, which none gets.
+const (
+	vcnCIDR  = "127.80.0.0/16"
+	routerIP = "127.80.0.1"
+)
 
 type vcnBody struct {
 	tags
@@ -61,98 +70,34 @@ type subnetBody struct {
 // CIDR blocks are those of the loopback addresses that instances really have.
 func newNetwork(t *Tenancy, r region) *network {
 	created := wireTime{time.Now().Add(-30 * 24 * time.Hour)}
-	vcn := vcnBody{
-		tags: tags{}.normal(), ID: newOCID("vcn", r.ocid), CompartmentID: t.CompartmentID, DisplayName: "vcn-main",
-		LifecycleState: "AVAILABLE", CIDRBlock: "127.80.0.0/16", CIDRBlocks: []string{"127.80.0.0/16"},
-		DNSLabel: "main", VCNDomainName: "main.oraclevcn.com", DefaultRouteTableID: newOCID("routetable", r.ocid),
-		DefaultSecurityListID: newOCID("securitylist", r.ocid), DefaultDHCPOptionsID: newOCID("dhcpoptions", r.ocid),
-		TimeCreated: created,
+	oneVCN := func(label, compartment, cidr string) vcnBody {
+		return vcnBody{
+			tags: tags{}.normal(), ID: newOCID("vcn", r.ocid), CompartmentID: compartment, DisplayName: "vcn-" + label,
+			LifecycleState: "AVAILABLE", CIDRBlock: cidr, CIDRBlocks: []string{cidr},
+			DNSLabel: label, VCNDomainName: label + ".oraclevcn.com", DefaultRouteTableID: newOCID("routetable", r.ocid),
+			DefaultSecurityListID: newOCID("securitylist", r.ocid), DefaultDHCPOptionsID: newOCID("dhcpoptions", r.ocid),
+			TimeCreated: created,
+		}
 	}
+	vcn := oneVCN("main", t.CompartmentID, vcnCIDR)
 	subnet := func(label string, private bool) subnetBody {
 		return subnetBody{
 			tags: tags{}.normal(), ID: newOCID("subnet", r.ocid), CompartmentID: t.CompartmentID, VCNID: vcn.ID,
 			DisplayName: "subnet-" + label, LifecycleState: "AVAILABLE", CIDRBlock: vcn.CIDRBlock, DNSLabel: label,
 			SubnetDomainName: label + "." + vcn.VCNDomainName, RouteTableID: vcn.DefaultRouteTableID,
 			SecurityListIDs: []string{vcn.DefaultSecurityListID}, DHCPOptionsID: vcn.DefaultDHCPOptionsID,
-			VirtualRouterIP: "127.80.0.1", VirtualRouterMAC: "00:00:17:00:00:01",
+			VirtualRouterIP: routerIP, VirtualRouterMAC: "00:00:17:00:00:01",
 			ProhibitInternetIngress: private, ProhibitPublicIPOnVnic: private, TimeCreated: created,
 		}
 	}
-	n := &network{vcn: vcn, public: subnet("public", false), private: subnet("private", true)}
+	n := &network{vcn: vcn, empty: oneVCN("empty", t.ChildCompartmentID, "10.99.0.0/16"),
+		public: subnet("public", false), private: subnet("private", true)}
 	for i, ad := range r.availabilityDomains(t.adPrefix) {
 		s := subnet(fmt.Sprintf("ad%d", i+1), false)
 		s.AvailabilityDomain = &ad
 		n.local = append(n.local, s)
 	}
 	return n
-}
-
-// vnic is a network interface and its attachment to an instance.
-type vnic struct {
-	place
-	revision
-	body       vnicBody
-	attachment vnicAttachmentBody
-	privateIP  privateIPBody
-}
-
-type vnicBody struct {
-	tags
-	ID                  string   `json:"id"`
-	CompartmentID       string   `json:"compartmentId"`
-	AvailabilityDomain  string   `json:"availabilityDomain"`
-	DisplayName         string   `json:"displayName"`
-	HostnameLabel       *string  `json:"hostnameLabel"`
-	IsPrimary           bool     `json:"isPrimary"`
-	LifecycleState      string   `json:"lifecycleState"`
-	MACAddress          string   `json:"macAddress"`
-	NSGIDs              []string `json:"nsgIds"`
-	PrivateIP           string   `json:"privateIp"`
-	PublicIP            *string  `json:"publicIp"`
-	SkipSourceDestCheck bool     `json:"skipSourceDestCheck"`
-	SubnetID            string   `json:"subnetId"`
-	VLANID              *string  `json:"vlanId"`
-	TimeCreated         wireTime `json:"timeCreated"`
-}
-
-type vnicAttachmentBody struct {
-	ID                 string   `json:"id"`
-	AvailabilityDomain string   `json:"availabilityDomain"`
-	CompartmentID      string   `json:"compartmentId"`
-	DisplayName        *string  `json:"displayName"`
-	InstanceID         string   `json:"instanceId"`
-	LifecycleState     string   `json:"lifecycleState"`
-	NICIndex           int      `json:"nicIndex"`
-	SubnetID           string   `json:"subnetId"`
-	VLANID             *string  `json:"vlanId"`
-	VLANTag            *int     `json:"vlanTag"`
-	VnicID             *string  `json:"vnicId"` // null until ATTACHED
-	TimeCreated        wireTime `json:"timeCreated"`
-}
-
-type privateIPBody struct {
-	tags
-	ID                 string   `json:"id"`
-	AvailabilityDomain string   `json:"availabilityDomain"`
-	CompartmentID      string   `json:"compartmentId"`
-	DisplayName        string   `json:"displayName"`
-	HostnameLabel      *string  `json:"hostnameLabel"`
-	IPAddress          string   `json:"ipAddress"`
-	IsPrimary          bool     `json:"isPrimary"`
-	SubnetID           string   `json:"subnetId"`
-	VLANID             *string  `json:"vlanId"`
-	VnicID             string   `json:"vnicId"`
-	TimeCreated        wireTime `json:"timeCreated"`
-}
-
-// nextAddress gives an instance a loopback address of its own. Addresses are
-// not reused, so that a client which holds a stale one reaches nobody.
-func (c *Cloud) nextAddress() (string, error) {
-	c.addresses++
-	if c.addresses >= 1<<16-1 {
-		return "", errInvalid("The subnet has no free addresses")
-	}
-	return fmt.Sprintf("127.80.%d.%d", c.addresses>>8, c.addresses&0xff), nil
 }
 
 func (c *Cloud) networkRoutes() []route {
@@ -179,21 +124,33 @@ func (c *Cloud) networkRoutes() []route {
 func (q *call) network() *network { return q.tenancy().networks[q.region().name] }
 
 func (c *Cloud) getVCN(q *call) (*reply, error) {
-	if n := q.network(); n.vcn.ID == q.vars["id"] {
-		return ok(n.vcn), nil
+	vcn, err := q.vcn(q.vars["id"])
+	if err != nil {
+		return nil, err
 	}
-	return nil, errNotFound()
+	return ok(vcn), nil
+}
+
+// vcn finds one of the caller's VCNs.
+func (q *call) vcn(id string) (vcnBody, error) {
+	for _, v := range q.network().vcns() {
+		if v.ID == id {
+			return v, nil
+		}
+	}
+	return vcnBody{}, errNotFound()
 }
 
 func (c *Cloud) listVCNs(q *call) (*reply, error) {
 	if err := q.compartment(q.param("compartmentId")); err != nil {
 		return nil, err
 	}
-	n := q.network()
 	found := []vcnBody{}
-	if q.selects("compartmentId", n.vcn.CompartmentID) && q.selects("displayName", n.vcn.DisplayName) &&
-		q.selects("lifecycleState", n.vcn.LifecycleState) {
-		found = append(found, n.vcn)
+	for _, v := range q.network().vcns() {
+		if q.selects("compartmentId", v.CompartmentID) && q.selects("displayName", v.DisplayName) &&
+			q.selects("lifecycleState", v.LifecycleState) {
+			found = append(found, v)
+		}
 	}
 	return paginate(q, found)
 }
@@ -236,52 +193,5 @@ func (c *Cloud) listSubnets(q *call) (*reply, error) {
 		}
 	}
 	sortResources(q, found, func(s subnetBody) (string, wireTime) { return s.DisplayName, s.TimeCreated })
-	return paginate(q, found)
-}
-
-func (c *Cloud) getVnic(q *call) (*reply, error) {
-	v, exists := c.vnics.get(q.vars["id"])
-	if !exists || !v.ownedBy(q) || v.body.LifecycleState == "TERMINATED" {
-		return nil, errNotFound()
-	}
-	return withEtag(v.body, v.revision), nil
-}
-
-func (c *Cloud) listVnicAttachments(q *call) (*reply, error) {
-	if err := q.compartment(q.param("compartmentId")); err != nil {
-		return nil, err
-	}
-	found := []vnicAttachmentBody{}
-	for _, v := range c.vnics.all() {
-		a := v.attachment
-		if v.ownedBy(q) && q.selects("compartmentId", a.CompartmentID) && q.selects("instanceId", a.InstanceID) &&
-			q.selects("availabilityDomain", a.AvailabilityDomain) && q.selects("vnicId", v.body.ID) {
-			found = append(found, a)
-		}
-	}
-	return paginate(q, found)
-}
-
-func (c *Cloud) getPrivateIP(q *call) (*reply, error) {
-	for _, v := range c.vnics.all() {
-		if v.ownedBy(q) && v.privateIP.ID == q.vars["id"] && v.body.LifecycleState != "TERMINATED" {
-			return ok(v.privateIP), nil
-		}
-	}
-	return nil, errNotFound()
-}
-
-func (c *Cloud) listPrivateIPs(q *call) (*reply, error) {
-	if q.param("subnetId") == "" && q.param("vnicId") == "" && q.param("vlanId") == "" {
-		return nil, errInvalid("One of subnetId, vnicId and vlanId is required")
-	}
-	found := []privateIPBody{}
-	for _, v := range c.vnics.all() {
-		p := v.privateIP
-		if v.ownedBy(q) && v.body.LifecycleState != "TERMINATED" && q.selects("subnetId", p.SubnetID) &&
-			q.selects("vnicId", p.VnicID) && q.selects("ipAddress", p.IPAddress) && q.param("vlanId") == "" {
-			found = append(found, p)
-		}
-	}
 	return paginate(q, found)
 }

@@ -46,47 +46,6 @@ func (v *revision) ifMatch(q *call) error {
 	return nil
 }
 
-// tags are the two kinds of tags that most resources carry.
-type tags struct {
-	FreeformTags map[string]string         `json:"freeformTags"`
-	DefinedTags  map[string]map[string]any `json:"definedTags"`
-}
-
-// normal replaces nil maps, since replies show empty objects.
-func (t tags) normal() tags {
-	if t.FreeformTags == nil {
-		t.FreeformTags = map[string]string{}
-	}
-	if t.DefinedTags == nil {
-		t.DefinedTags = map[string]map[string]any{}
-	}
-	return t
-}
-
-// check applies the limits of OCI's tagging documentation: at most 10 freeform
-// tags with keys up to 100 and values up to 256 characters, and defined tags
-// only in namespaces that exist.
-func (t tags) check(owner *Tenancy) error {
-	if len(t.FreeformTags) > 10 {
-		return errInvalid("A resource can have at most 10 freeform tags")
-	}
-	for key, value := range t.FreeformTags {
-		if n := utf8.RuneCountInString(key); n < 1 || n > 100 || utf8.RuneCountInString(value) > 256 {
-			return errInvalid("Freeform tag %q is too long", key)
-		}
-	}
-	known := map[string]bool{}
-	for _, namespace := range owner.TagNamespaces {
-		known[namespace] = true
-	}
-	for namespace := range t.DefinedTags {
-		if !known[namespace] {
-			return errInvalid("TagNamespace %s does not exist", namespace)
-		}
-	}
-	return nil
-}
-
 // checkName applies OCI's bound on display names.
 func checkName(name *string) error {
 	if name != nil && (*name == "" || utf8.RuneCountInString(*name) > 255) {
@@ -115,17 +74,6 @@ func (q *call) compartment(id string) error {
 // withEtag is a 200 with the resource's etag.
 func withEtag(body any, v revision) *reply {
 	return (&reply{status: http.StatusOK, body: body}).with("Etag", v.etag)
-}
-
-// updated replaces each kind of tags that a change names, whole.
-func (t tags) updated(change tags) tags {
-	if change.FreeformTags != nil {
-		t.FreeformTags = change.FreeformTags
-	}
-	if change.DefinedTags != nil {
-		t.DefinedTags = change.DefinedTags
-	}
-	return t
 }
 
 // plainText is a reply of text.

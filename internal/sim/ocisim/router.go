@@ -73,7 +73,7 @@ func (r route) unsigned() route { r.open = true; return r }
 func (c *Cloud) allRoutes() map[service][]route {
 	return map[service][]route{
 		compute: slices.Concat(c.shapeRoutes(), c.instanceRoutes(), c.imageRoutes(), c.schemaRoutes(),
-			c.networkRoutes(), c.volumeRoutes(), c.workRequestRoutes(), c.consoleRoutes(), c.reservationRoutes()),
+			c.networkRoutes(), c.nsgRoutes(), c.volumeRoutes(), c.workRequestRoutes(), c.consoleRoutes(), c.reservationRoutes()),
 		identity:      c.identityRoutes(),
 		limitsService: c.limitRoutes(),
 		objectStorage: c.objects.routes(),

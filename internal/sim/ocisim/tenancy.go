@@ -41,8 +41,9 @@ type Tenancy struct {
 	// QuotaExceeded. None by default.
 	Quotas map[string]int64
 
-	// TagNamespaces are the defined-tag namespaces that exist.
-	TagNamespaces []string
+	// TagNamespaces are the defined-tag namespaces that exist, with the keys
+	// of each. None by default.
+	TagNamespaces map[string][]string
 
 	// NoAccess are compartments in which the user has no permissions: they
 	// exist in ListCompartments with accessLevel ANY, and nowhere else.
@@ -144,6 +145,23 @@ func (t *Tenancy) ADSubnetID(regionName, ad string) string {
 				return s.ID
 			}
 		}
+	}
+	return ""
+}
+
+// VCNID is the VCN that all of the tenancy's subnets in a region are in, or ""
+// where the tenancy is not subscribed.
+func (t *Tenancy) VCNID(regionName string) string {
+	if n := t.networks[regionName]; n != nil {
+		return n.vcn.ID
+	}
+	return ""
+}
+
+// EmptyVCNID is another VCN, in the compartment below, without subnets.
+func (t *Tenancy) EmptyVCNID(regionName string) string {
+	if n := t.networks[regionName]; n != nil {
+		return n.empty.ID
 	}
 	return ""
 }

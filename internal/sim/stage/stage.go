@@ -263,6 +263,9 @@ func (s *Stage) Left(keep ...string) []string {
 			for _, x := range r.Reservations {
 				note("capacity reservation", x.ID, x.State)
 			}
+			for _, x := range r.SecurityGroups {
+				note("network security group", x.ID, x.State)
+			}
 			for _, b := range r.Buckets {
 				if b.Name != BucketName {
 					note("bucket", b.Name, "exists")
