@@ -36,6 +36,9 @@ type InstanceInfo struct {
 	DefinedTags        map[string]map[string]any
 	VNICs              []VNICInfo
 
+	// What the instance's agent is told.
+	AllPluginsDisabled, ManagementDisabled, MonitoringDisabled bool
+
 	// LegacyDisabled is areLegacyImdsEndpointsDisabled: /opc/v1 and the
 	// OpenStack paths answer 404.
 	LegacyDisabled bool
@@ -132,7 +135,7 @@ func (i InstanceInfo) instance() map[string]any {
 		state = "Running"
 	}
 	doc := map[string]any{"state": state, "agentConfig": map[string]any{
-		"allPluginsDisabled": false, "managementDisabled": false, "monitoringDisabled": false}}
+		"allPluginsDisabled": i.AllPluginsDisabled, "managementDisabled": i.ManagementDisabled, "monitoringDisabled": i.MonitoringDisabled}}
 	for name, value := range map[string]string{
 		"id": i.ID, "displayName": i.DisplayName, "hostname": hostname, "tenantId": i.TenantID, "compartmentId": i.CompartmentID,
 		"image": i.ImageID, "shape": i.Shape, "region": i.Region, "canonicalRegionName": i.Region,

@@ -5,6 +5,7 @@ package ocisim
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 )
@@ -113,7 +114,7 @@ func (c *Cloud) schemaRoutes() []route {
 		op("CreateComputeImageCapabilitySchema", "POST "+local, c.createSchema),
 		op("ListComputeImageCapabilitySchemas", "GET "+local, c.listSchemas,
 			"compartmentId", "imageId", "displayName", "limit", "page", "sortBy", "sortOrder"),
-		op("GetComputeImageCapabilitySchema", "GET "+local+"/{id}", c.getSchema, "isMergeEnabled"),
+		op("GetComputeImageCapabilitySchema", "GET "+local+"/{id}", c.getSchema, "isMergeEnabled").enum("isMergeEnabled", "true", "false"),
 		op("UpdateComputeImageCapabilitySchema", "PUT "+local+"/{id}", c.updateSchema),
 		op("DeleteComputeImageCapabilitySchema", "DELETE "+local+"/{id}", c.deleteSchema),
 		op("ListComputeGlobalImageCapabilitySchemas", "GET "+global, c.listGlobalSchemas,
@@ -177,15 +178,26 @@ func (c *Cloud) findSchema(q *call) (*capabilitySchema, error) {
 	return s, nil
 }
 
+// getSchema merges the image's schema with the global one if it is asked to.
 func (c *Cloud) getSchema(q *call) (*reply, error) {
 	s, err := c.findSchema(q)
 	if err != nil {
 		return nil, err
 	}
-	return withEtag(s.body, s.revision), nil
+	body := s.body
+	if q.param("isMergeEnabled") == "true" {
+		body.SchemaData = globalSchema()
+		maps.Copy(body.SchemaData, s.body.SchemaData)
+	}
+	return withEtag(body, s.revision), nil
 }
 
 func (c *Cloud) listSchemas(q *call) (*reply, error) {
+	if id := q.param("compartmentId"); id != "" {
+		if err := q.compartment(id); err != nil {
+			return nil, err
+		}
+	}
 	found := []schemaBody{}
 	for _, s := range c.schemas.all() {
 		if s.ownedBy(q) && !s.deleted && q.selects("compartmentId", s.body.CompartmentID) &&
@@ -193,6 +205,7 @@ func (c *Cloud) listSchemas(q *call) (*reply, error) {
 			found = append(found, s.body)
 		}
 	}
+	sortResources(q, found, func(b schemaBody) (string, wireTime) { return b.DisplayName, b.TimeCreated })
 	return paginate(q, found)
 }
 
@@ -221,9 +234,10 @@ func (c *Cloud) updateSchema(q *call) (*reply, error) {
 	if details.SchemaData != nil {
 		s.body.SchemaData = details.SchemaData
 	}
-	if details.DisplayName != nil {
-		s.body.DisplayName = *details.DisplayName
+	if err := checkName(details.DisplayName); err != nil {
+		return nil, err
 	}
+	s.body.DisplayName = orElse(details.DisplayName, s.body.DisplayName)
 	s.body.tags = s.body.tags.updated(details.tags)
 	s.touch()
 	return withEtag(s.body, s.revision), nil

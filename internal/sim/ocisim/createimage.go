@@ -64,13 +64,12 @@ func errImageConflict() *apiError {
 
 // checkLaunch checks launchMode and launchOptions against each other.
 func (d createImageDetails) checkLaunch() error {
-	modes := []string{"NATIVE", "EMULATED", "PARAVIRTUALIZED", "ACCELERATEDPV", "CUSTOM"}
 	mode := orElse(d.LaunchMode, "")
-	if d.LaunchMode != nil && !slices.Contains(modes, mode) {
+	if d.LaunchMode != nil && !slices.Contains(launchModes(), mode) {
 		return errInvalid("Unknown launchMode %s", mode)
 	}
 	if d.LaunchOptions == nil {
-		if mode == "CUSTOM" {
+		if mode == "CUSTOM" && d.InstanceID == nil { // else the instance has them
 			return errInvalid("launchMode CUSTOM needs launchOptions")
 		}
 		return nil
@@ -141,11 +140,15 @@ func (c *Cloud) capture(q *call, d createImageDetails) (*reply, error) {
 	img.body.BaseImageID = &i.body.ImageID
 	img.body.OperatingSystem, img.body.OperatingSystemVersion = base.body.OperatingSystem, base.body.OperatingSystemVersion
 	img.body.LaunchOptions = base.body.LaunchOptions
-	if d.LaunchMode == nil {
-		img.body.LaunchMode = base.body.LaunchMode
-	}
-	if d.LaunchOptions != nil {
+	switch {
+	case d.LaunchOptions != nil:
 		img.body.LaunchOptions = *d.LaunchOptions
+	case d.LaunchMode == nil:
+		img.body.LaunchMode = base.body.LaunchMode
+	case *d.LaunchMode == "CUSTOM":
+		img.body.LaunchOptions = i.body.LaunchOptions
+	default:
+		img.body.LaunchOptions = base.body.LaunchOptions.inMode(*d.LaunchMode)
 	}
 	img.body.SizeInMBs, img.body.BillableSizeInGBs = i.volume.body.SizeInMBs, i.volume.body.SizeInGBs
 	img.inheritShapes(base)

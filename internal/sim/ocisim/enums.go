@@ -52,15 +52,3 @@ func (d launchDetails) checkEnums() error {
 	}
 	return d.AgentConfig.checkEnums()
 }
-
-func (a *agentConfig) checkEnums() error {
-	if a == nil {
-		return nil
-	}
-	for _, plugin := range a.PluginsConfig {
-		if err := checkEnums(enumField{"agentConfig.pluginsConfig.desiredState", &plugin.DesiredState, []string{"ENABLED", "DISABLED"}}); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -40,23 +40,6 @@ type imageBody struct {
 	TimeCreated            wireTime      `json:"timeCreated"`
 }
 
-type launchOptions struct {
-	BootVolumeType         string `json:"bootVolumeType,omitempty"`
-	Firmware               string `json:"firmware,omitempty"`
-	NetworkType            string `json:"networkType,omitempty"`
-	RemoteDataVolumeType   string `json:"remoteDataVolumeType,omitempty"`
-	PVEncryption           *bool  `json:"isPvEncryptionInTransitEnabled,omitempty"`
-	Encryption             *bool  `json:"isEncryptionInTransitEnabled,omitempty"`
-	ConsistentVolumeNaming *bool  `json:"isConsistentVolumeNamingEnabled,omitempty"`
-}
-
-// paravirtualized are the launch options of all current images.
-func paravirtualized(firmware machine.Firmware) launchOptions {
-	no := false
-	return launchOptions{BootVolumeType: "PARAVIRTUALIZED", Firmware: string(firmware), NetworkType: "PARAVIRTUALIZED",
-		RemoteDataVolumeType: "PARAVIRTUALIZED", PVEncryption: &no, ConsistentVolumeNaming: &no}
-}
-
 // BaseImage is an image that exists from the start.
 type BaseImage struct {
 	Name                   string // display name

@@ -20,7 +20,9 @@ func (c *Cloud) metadataService(i *instance) http.Handler {
 		Region: i.region.name, AvailabilityDomain: b.AvailabilityDomain, FaultDomain: b.FaultDomain,
 		TimeCreated: b.TimeCreated.Time, Metadata: maps.Clone(b.Metadata), ExtendedMetadata: maps.Clone(b.ExtendedMetadata),
 		FreeformTags: maps.Clone(b.FreeformTags), DefinedTags: maps.Clone(b.DefinedTags),
-		LegacyDisabled: orElse(b.InstanceOptions.LegacyIMDSDisabled, false),
+		AllPluginsDisabled: orElse(b.AgentConfig.AreAllPluginsDisabled, false), ManagementDisabled: orElse(b.AgentConfig.IsManagementDisabled, false),
+		MonitoringDisabled: orElse(b.AgentConfig.IsMonitoringDisabled, false),
+		LegacyDisabled:     orElse(b.InstanceOptions.LegacyIMDSDisabled, false),
 		VNICs: []machine.VNICInfo{{ID: v.ID, PrivateIP: v.PrivateIP, MAC: v.MACAddress, SubnetCIDR: vcnCIDR,
 			VirtualRouter: routerIP}},
 	}

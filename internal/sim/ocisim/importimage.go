@@ -123,7 +123,7 @@ func (c *Cloud) importImage(q *call, d createImageDetails) (*reply, error) {
 	img.body.OperatingSystem, img.body.OperatingSystemVersion = source.os, source.osv
 	// On the command line Oracle assumes BIOS for whatever it knows nothing
 	// about; only an archive or explicit launch options say otherwise.
-	img.body.LaunchOptions = paravirtualized(machine.BIOS)
+	img.body.LaunchOptions = paravirtualized(machine.BIOS).inMode(img.body.LaunchMode)
 	if d.LaunchOptions != nil {
 		img.body.LaunchOptions = *d.LaunchOptions
 	}

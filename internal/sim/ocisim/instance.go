@@ -41,6 +41,7 @@ type instanceBody struct {
 	LaunchOptions      launchOptions      `json:"launchOptions"`
 	LifecycleState     string             `json:"lifecycleState"`
 	Metadata           map[string]string  `json:"metadata"`
+	PlatformConfig     json.RawMessage    `json:"platformConfig,omitempty"`
 	Preemptible        json.RawMessage    `json:"preemptibleInstanceConfig"`
 	Region             string             `json:"region"`
 	Shape              string             `json:"shape"`
@@ -49,10 +50,6 @@ type instanceBody struct {
 	AvailabilityConfig availabilityConfig `json:"availabilityConfig"`
 	AgentConfig        agentConfig        `json:"agentConfig"`
 	TimeCreated        wireTime           `json:"timeCreated"`
-}
-
-type instanceOptions struct {
-	LegacyIMDSDisabled *bool `json:"areLegacyImdsEndpointsDisabled"`
 }
 
 type shapeConfigBody struct {
@@ -65,27 +62,11 @@ type shapeConfigBody struct {
 }
 
 type sourceDetailsBody struct {
-	SourceType          string `json:"sourceType"`
-	ImageID             string `json:"imageId"`
-	BootVolumeSizeInGBs int64  `json:"bootVolumeSizeInGBs"`
-	BootVolumeVPUsPerGB int64  `json:"bootVolumeVpusPerGB"`
-}
-
-type availabilityConfig struct {
-	IsLiveMigrationPreferred *bool   `json:"isLiveMigrationPreferred"`
-	RecoveryAction           *string `json:"recoveryAction"`
-}
-
-type agentConfig struct {
-	IsMonitoringDisabled  *bool         `json:"isMonitoringDisabled"`
-	IsManagementDisabled  *bool         `json:"isManagementDisabled"`
-	AreAllPluginsDisabled *bool         `json:"areAllPluginsDisabled"`
-	PluginsConfig         []agentPlugin `json:"pluginsConfig"`
-}
-
-type agentPlugin struct {
-	Name         string `json:"name" oci:"required"`
-	DesiredState string `json:"desiredState" oci:"required"`
+	SourceType          string  `json:"sourceType"`
+	ImageID             string  `json:"imageId"`
+	BootVolumeSizeInGBs int64   `json:"bootVolumeSizeInGBs"`
+	BootVolumeVPUsPerGB int64   `json:"bootVolumeVpusPerGB"`
+	KMSKeyID            *string `json:"kmsKeyId"`
 }
 
 // is tells whether the instance is in one of the given lifecycle states.
@@ -134,6 +115,7 @@ func (c *Cloud) instanceRoutes() []route {
 			enum("lifecycleState", "MOVING", "PROVISIONING", "RUNNING", "STARTING", "STOPPING", "STOPPED", "CREATING_IMAGE",
 				"TERMINATING", "TERMINATED"),
 		op("UpdateInstance", "PUT /20160918/instances/{id}", c.updateInstance),
+		op("GetWindowsInstanceInitialCredentials", "GET /20160918/instances/{id}/initialCredentials", c.getCredentials),
 		op("InstanceAction", "POST /20160918/instances/{id}", c.instanceAction, "action!"),
 		op("TerminateInstance", "DELETE /20160918/instances/{id}", c.terminateInstance,
 			"preserveBootVolume", "preserveDataVolumesCreatedAtLaunch", "recycleLevel").
@@ -174,6 +156,14 @@ func (c *Cloud) listInstances(q *call) (*reply, error) {
 	}
 	sortResources(q, found, func(b instanceBody) (string, wireTime) { return b.DisplayName, b.TimeCreated })
 	return paginate(q, found)
+}
+
+// getCredentials are those of an instance with a password. None here has one.
+func (c *Cloud) getCredentials(q *call) (*reply, error) {
+	if _, err := c.findInstance(q, q.vars["id"]); err != nil {
+		return nil, err
+	}
+	return nil, errNotFound()
 }
 
 // updateInstance changes what can be changed without touching the machine.
@@ -223,10 +213,10 @@ func (c *Cloud) updateInstance(q *call) (*reply, error) {
 		i.body.DisplayName = *details.DisplayName
 	}
 	if details.InstanceOptions != nil {
-		i.body.InstanceOptions = *details.InstanceOptions
+		i.body.InstanceOptions = details.InstanceOptions.normal()
 	}
 	if details.AgentConfig != nil {
-		i.body.AgentConfig = *details.AgentConfig
+		i.body.AgentConfig = details.AgentConfig.normal()
 	}
 	i.body.tags = i.body.tags.updated(details.tags)
 	i.touch()

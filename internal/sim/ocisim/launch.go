@@ -6,7 +6,6 @@ package ocisim
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -42,13 +41,13 @@ type launchDetails struct {
 	PVEncryption  *bool             `json:"isPvEncryptionInTransitEnabled"`
 
 	CapacityReservationID   *string         `json:"capacityReservationId"` // "" opts out of a default one
-	MissingDedicatedHost    json.RawMessage `json:"dedicatedVmHostId"`
+	DedicatedHostID         *string         `json:"dedicatedVmHostId"`     // there are none
+	PlatformConfig          json.RawMessage `json:"platformConfig"`
 	MissingSecurity         json.RawMessage `json:"securityAttributes"`
 	MissingPlacementGroup   json.RawMessage `json:"clusterPlacementGroupId"`
 	MissingComputeCluster   json.RawMessage `json:"computeClusterId"`
 	MissingIPXE             json.RawMessage `json:"ipxeScript"`
 	MissingVolumes          json.RawMessage `json:"launchVolumeAttachments"`
-	MissingPlatform         json.RawMessage `json:"platformConfig"`
 	MissingPlacement        json.RawMessage `json:"placementConstraintDetails"`
 	MissingAI               json.RawMessage `json:"isAIEnterpriseEnabled"`
 	MissingConfiguration    json.RawMessage `json:"instanceConfigurationId"`
@@ -59,9 +58,9 @@ type launchDetails struct {
 // It must not be taken for a fault of the client.
 func (d launchDetails) missing() error {
 	for name, raw := range map[string]json.RawMessage{
-		"dedicatedVmHostId": d.MissingDedicatedHost, "securityAttributes": d.MissingSecurity,
+		"securityAttributes":      d.MissingSecurity,
 		"clusterPlacementGroupId": d.MissingPlacementGroup, "computeClusterId": d.MissingComputeCluster,
-		"ipxeScript": d.MissingIPXE, "launchVolumeAttachments": d.MissingVolumes, "platformConfig": d.MissingPlatform,
+		"ipxeScript": d.MissingIPXE, "launchVolumeAttachments": d.MissingVolumes,
 		"placementConstraintDetails": d.MissingPlacement, "isAIEnterpriseEnabled": d.MissingAI,
 		"instanceConfigurationId": d.MissingConfiguration, "licensingConfigs": d.MissingLicensingConfigs,
 	} {
@@ -89,6 +88,8 @@ type imageSource struct {
 	BootVolumeSizeInGBs *int64  `json:"bootVolumeSizeInGBs"`
 	BootVolumeVPUsPerGB *int64  `json:"bootVolumeVpusPerGB"`
 	KMSKeyID            *string `json:"kmsKeyId"`
+
+	MissingFilter json.RawMessage `json:"instanceSourceImageFilterDetails"`
 }
 
 // launchPlan is a launch that has passed all checks.
@@ -106,6 +107,9 @@ type launchPlan struct {
 	volumeGB    int64
 	askedGB     int64 // 0 when the client left the size to the image
 	vpus        int64
+	kmsKey      *string
+	options     launchOptions
+	mode        string // launch mode
 }
 
 // launchInstance checks in the order in which the real service seems to: what
@@ -116,7 +120,8 @@ func (c *Cloud) launchInstance(q *call) (*reply, error) {
 		return nil, err
 	}
 	for _, check := range []func(*call, *launchPlan) error{
-		c.planPlacement, c.planShape, c.planNetwork, c.planImage, c.planMetadata, c.planSeat,
+		c.planPlacement, c.planShape, c.planNetwork, c.planImage, c.planOptions,
+		c.planPlatform, c.planMetadata, c.planSeat,
 	} {
 		if err := check(q, &plan); err != nil {
 			return nil, err
@@ -159,7 +164,7 @@ func (c *Cloud) planPlacement(q *call, p *launchPlan) error {
 	if err := q.compartment(d.CompartmentID); err != nil {
 		return err
 	}
-	if !q.tenancy().hasAD(q.region(), d.AvailabilityDomain) {
+	if !q.tenancy().hasAD(q.region(), d.AvailabilityDomain) || d.DedicatedHostID != nil {
 		return errNotFound()
 	}
 	if d.FaultDomain != nil && !slices.Contains(faultDomains(), *d.FaultDomain) {
@@ -209,11 +214,27 @@ func (c *Cloud) planShape(q *call, p *launchPlan) error {
 
 func (c *Cloud) planImage(q *call, p *launchPlan) error {
 	d := p.details
-	source := imageSource{ImageID: d.ImageID}
+	var source imageSource
 	if !absent(d.SourceDetails) {
-		if _, err := decodeUnion(d.SourceDetails, "sourceType", map[string]any{"image": &source}); err != nil {
+		kind, err := decodeUnion(d.SourceDetails, "sourceType", map[string]any{"image": &source, "bootVolume": &struct {
+			SourceType string          `json:"sourceType"`
+			ID         string          `json:"bootVolumeId" oci:"required"`
+			Size       json.RawMessage `json:"bootVolumeSizeInGBs"`
+			Key        json.RawMessage `json:"kmsKeyId"`
+		}{}})
+		switch {
+		case err != nil:
 			return err
+		case kind != "image":
+			return errNotSimulated("sourceType " + kind)
+		case !absent(source.MissingFilter):
+			return errNotSimulated("instanceSourceImageFilterDetails")
+		case d.ImageID != nil && source.ImageID != nil && *source.ImageID != *d.ImageID:
+			return errInvalid("imageId and sourceDetails.imageId do not match")
 		}
+	}
+	if source.ImageID == nil {
+		source.ImageID = d.ImageID
 	}
 	if source.ImageID == nil {
 		return errMissing("sourceDetails.imageId")
@@ -231,12 +252,10 @@ func (c *Cloud) planImage(q *call, p *launchPlan) error {
 	if entry == nil || !entry.allows(p.size) {
 		return errInvalid("Shape %s is not valid for image %s.", p.spec.name, img.body.ID)
 	}
-	if d.LaunchOptions != nil && d.LaunchOptions.Firmware != "" && d.LaunchOptions.Firmware != img.body.LaunchOptions.Firmware {
-		return errInvalid("Firmware %s cannot be overridden at launch", d.LaunchOptions.Firmware)
+	if err := q.kmsKey(source.KMSKeyID); err != nil {
+		return err
 	}
-	if source.KMSKeyID != nil {
-		return errNotFound() // there are no vaults
-	}
+	p.kmsKey = source.KMSKeyID
 	smallest := img.body.SizeInMBs / 1024
 	p.volumeGB = max(smallest, 47)
 	if source.BootVolumeSizeInGBs != nil {
@@ -260,7 +279,10 @@ const maxMetadata = 32000
 
 func (c *Cloud) planMetadata(_ *call, p *launchPlan) error {
 	d := p.details
-	total := len(fmt.Sprint(d.ExtendedMetadata))
+	total := 0
+	if d.ExtendedMetadata != nil {
+		total = len(mustJSON(d.ExtendedMetadata))
+	}
 	for key, value := range d.Metadata {
 		total += len(key) + len(value)
 	}
@@ -271,6 +293,20 @@ func (c *Cloud) planMetadata(_ *call, p *launchPlan) error {
 		if _, err := base64.StdEncoding.DecodeString(strings.TrimSpace(data)); err != nil {
 			return errInvalid("Metadata user_data is not encoded in base64")
 		}
+	}
+	return nil
+}
+
+// kmsKey checks the key that a boot volume is to be encrypted with: nil, or one
+// of the tenancy's own in the region.
+func (q *call) kmsKey(id *string) error {
+	switch {
+	case id == nil:
+		return nil
+	case !strings.HasPrefix(*id, "ocid1.key."):
+		return errInvalid("kmsKeyId %q is not the OCID of a key", *id)
+	case *id != q.tenancy().KMSKeyID(q.region().name):
+		return errNotFound()
 	}
 	return nil
 }

@@ -56,7 +56,6 @@ func (c *Cloud) place(q *call, p *launchPlan) (*reply, error) {
 
 func newInstance(q *call, p *launchPlan) *instance {
 	d := p.details
-	options := p.image.body.LaunchOptions
 	var preemptible json.RawMessage
 	if d.Preemptible != nil {
 		preemptible = mustJSON(d.Preemptible)
@@ -65,14 +64,14 @@ func newInstance(q *call, p *launchPlan) *instance {
 		tags: d.tags.normal(), ID: newOCID("instance", q.region().ocid), AvailabilityDomain: d.AvailabilityDomain,
 		CompartmentID: d.CompartmentID, DisplayName: nameOr(d.DisplayName, "instance"),
 		ExtendedMetadata: d.ExtendedMetadata, FaultDomain: p.faultDomain, ImageID: p.image.body.ID,
-		LaunchMode: p.image.body.LaunchMode, LaunchOptions: options, LifecycleState: "PROVISIONING",
+		LaunchMode: p.mode, LaunchOptions: p.options, LifecycleState: "PROVISIONING", PlatformConfig: d.PlatformConfig,
 		Metadata: d.Metadata, Preemptible: preemptible, Region: q.region().ocid, Shape: p.spec.name,
 		ShapeConfig: shapeConfigBody{p.size.ocpus, int(p.size.ocpus), p.size.memory, p.spec.processor, p.size.ocpus,
 			max(2, int(p.size.ocpus))},
-		SourceDetails:      sourceDetailsBody{"image", p.image.body.ID, p.volumeGB, p.vpus},
-		InstanceOptions:    orElse(d.InstanceOptions, instanceOptions{}),
-		AvailabilityConfig: orElse(d.AvailabilityConfig, availabilityConfig{}),
-		AgentConfig:        orElse(d.AgentConfig, agentConfig{}), TimeCreated: wireNow(),
+		SourceDetails:      sourceDetailsBody{"image", p.image.body.ID, p.volumeGB, p.vpus, p.kmsKey},
+		InstanceOptions:    orElse(d.InstanceOptions, instanceOptions{}).normal(),
+		AvailabilityConfig: orElse(d.AvailabilityConfig, availabilityConfig{}).normal(),
+		AgentConfig:        orElse(d.AgentConfig, agentConfig{}).normal(), TimeCreated: wireNow(),
 	}}
 	if r := p.seat.reservation; r != nil {
 		i.seat, i.body.Reservation = p.seat, &r.body.ID
@@ -87,9 +86,10 @@ func newBootVolume(q *call, p *launchPlan, i *instance) *bootVolume {
 		tags: tags{}.normal(), ID: newOCID("bootvolume", q.region().ocid), AvailabilityDomain: i.body.AvailabilityDomain,
 		CompartmentID: i.body.CompartmentID, DisplayName: i.body.DisplayName + " (Boot Volume)", ImageID: &i.body.ImageID,
 		IsHydrated: true, LifecycleState: "PROVISIONING", SizeInGBs: p.volumeGB, SizeInMBs: p.volumeGB * 1024,
-		VPUsPerGB: p.vpus, TimeCreated: now}}
+		VPUsPerGB: p.vpus, KMSKeyID: p.kmsKey, TimeCreated: now}}
 	v.attachment = bootVolumeAttachmentBody{ID: i.body.ID, AvailabilityDomain: i.body.AvailabilityDomain,
-		BootVolumeID: v.body.ID, CompartmentID: i.body.CompartmentID, InstanceID: i.body.ID, TimeCreated: now}
+		BootVolumeID: v.body.ID, CompartmentID: i.body.CompartmentID, InstanceID: i.body.ID, TimeCreated: now,
+		PVEncryption: orElse(p.options.PVEncryption, false)}
 	v.touch()
 	return v
 }

@@ -17,7 +17,7 @@ func (c *Cloud) powerOn(ctx context.Context, i *instance) error {
 	c.mu.Lock()
 	spec := machine.Spec{
 		ID: i.body.ID, Disk: i.volume.path, Cloud: machine.OCI,
-		Firmware: machine.Firmware(i.image.body.LaunchOptions.Firmware),
+		Firmware: machine.Firmware(i.body.LaunchOptions.Firmware),
 		CPUs:     max(1, int(i.size.ocpus)), MemoryMB: int(i.size.memory * 1024),
 		Metadata: c.metadataService(i), SSH: net.JoinHostPort(i.vnic.body.PrivateIP, strconv.Itoa(c.sshPort)),
 	}

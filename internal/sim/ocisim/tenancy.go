@@ -56,6 +56,7 @@ type Tenancy struct {
 	key      *rsa.PrivateKey
 	adPrefix string
 	networks map[string]*network // by region name
+	keys     map[string]string   // of the vault, by region name
 }
 
 // NewTenancy makes an account with fresh identifiers and a fresh RSA key. The
@@ -84,7 +85,7 @@ func NewTenancyWithKey(key *rsa.PrivateKey, name, homeRegion string, more ...str
 		Quotas:     map[string]int64{},
 		key:        key,
 		adPrefix:   randomHex(2),
-		networks:   map[string]*network{},
+		networks:   map[string]*network{}, keys: map[string]string{},
 	}
 	for _, regionName := range t.Regions {
 		r, err := lookUpRegion(regionName)
@@ -92,6 +93,7 @@ func NewTenancyWithKey(key *rsa.PrivateKey, name, homeRegion string, more ...str
 			return nil, fmt.Errorf("tenancy %s: %w", name, err)
 		}
 		t.networks[regionName] = newNetwork(t, r)
+		t.keys[regionName] = newOCID("key", r.ocid+"."+strings.ToLower(randomHex(6)))
 	}
 	return t, nil
 }
@@ -165,6 +167,10 @@ func (t *Tenancy) EmptyVCNID(regionName string) string {
 	}
 	return ""
 }
+
+// KMSKeyID is the tenancy's one master encryption key in a region, or "" where
+// the tenancy is not subscribed.
+func (t *Tenancy) KMSKeyID(regionName string) string { return t.keys[regionName] }
 
 // subscribed tells whether the tenancy may use a region.
 func (t *Tenancy) subscribed(regionName string) bool {

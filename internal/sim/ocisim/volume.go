@@ -26,6 +26,7 @@ type bootVolumeBody struct {
 	SizeInGBs          int64    `json:"sizeInGBs"`
 	SizeInMBs          int64    `json:"sizeInMBs"`
 	VPUsPerGB          int64    `json:"vpusPerGB"`
+	KMSKeyID           *string  `json:"kmsKeyId"` // null: Oracle's own key
 	TimeCreated        wireTime `json:"timeCreated"`
 }
 
@@ -37,6 +38,7 @@ type bootVolumeAttachmentBody struct {
 	DisplayName        *string  `json:"displayName"`
 	InstanceID         string   `json:"instanceId"`
 	LifecycleState     string   `json:"lifecycleState"` // "" while there is no attachment at all
+	PVEncryption       bool     `json:"isPvEncryptionInTransitEnabled"`
 	TimeCreated        wireTime `json:"timeCreated"`
 }
 
