@@ -10,10 +10,11 @@ import (
 // FlatAdditionalRegion is an auto-generated flat version of AdditionalRegion.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatAdditionalRegion struct {
-	Region             *string `mapstructure:"region" required:"true" cty:"region" hcl:"region"`
-	SubnetOCID         *string `mapstructure:"subnet_ocid" required:"true" cty:"subnet_ocid" hcl:"subnet_ocid"`
-	BaseImageOCID      *string `mapstructure:"base_image_ocid" required:"true" cty:"base_image_ocid" hcl:"base_image_ocid"`
-	AvailabilityDomain *string `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
+	Region             *string  `mapstructure:"region" required:"true" cty:"region" hcl:"region"`
+	SubnetOCID         *string  `mapstructure:"subnet_ocid" required:"true" cty:"subnet_ocid" hcl:"subnet_ocid"`
+	BaseImageOCID      *string  `mapstructure:"base_image_ocid" required:"false" cty:"base_image_ocid" hcl:"base_image_ocid"`
+	NsgIDs             []string `mapstructure:"nsg_ids" required:"false" cty:"nsg_ids" hcl:"nsg_ids"`
+	AvailabilityDomain *string  `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
 }
 
 // FlatMapstructure returns a new FlatAdditionalRegion.
@@ -31,7 +32,41 @@ func (*FlatAdditionalRegion) HCL2Spec() map[string]hcldec.Spec {
 		"region":              &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
 		"subnet_ocid":         &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
 		"base_image_ocid":     &hcldec.AttrSpec{Name: "base_image_ocid", Type: cty.String, Required: false},
+		"nsg_ids":             &hcldec.AttrSpec{Name: "nsg_ids", Type: cty.List(cty.String), Required: false},
 		"availability_domain": &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatBaseImageFilter is an auto-generated flat version of BaseImageFilter.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatBaseImageFilter struct {
+	CompartmentID          *string `mapstructure:"compartment_id" required:"false" cty:"compartment_id" hcl:"compartment_id"`
+	DisplayName            *string `mapstructure:"display_name" required:"false" cty:"display_name" hcl:"display_name"`
+	DisplayNameSearch      *string `mapstructure:"display_name_search" required:"false" cty:"display_name_search" hcl:"display_name_search"`
+	OperatingSystem        *string `mapstructure:"operating_system" required:"false" cty:"operating_system" hcl:"operating_system"`
+	OperatingSystemVersion *string `mapstructure:"operating_system_version" required:"false" cty:"operating_system_version" hcl:"operating_system_version"`
+	Shape                  *string `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
+}
+
+// FlatMapstructure returns a new FlatBaseImageFilter.
+// FlatBaseImageFilter is an auto-generated flat version of BaseImageFilter.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*BaseImageFilter) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatBaseImageFilter)
+}
+
+// HCL2Spec returns the hcl spec of a BaseImageFilter.
+// This spec is used by HCL to read the fields of BaseImageFilter.
+// The decoded values from this spec will then be applied to a FlatBaseImageFilter.
+func (*FlatBaseImageFilter) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"compartment_id":           &hcldec.AttrSpec{Name: "compartment_id", Type: cty.String, Required: false},
+		"display_name":             &hcldec.AttrSpec{Name: "display_name", Type: cty.String, Required: false},
+		"display_name_search":      &hcldec.AttrSpec{Name: "display_name_search", Type: cty.String, Required: false},
+		"operating_system":         &hcldec.AttrSpec{Name: "operating_system", Type: cty.String, Required: false},
+		"operating_system_version": &hcldec.AttrSpec{Name: "operating_system_version", Type: cty.String, Required: false},
+		"shape":                    &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
 	}
 	return s
 }
@@ -116,21 +151,35 @@ type FlatConfig struct {
 	Preemptible               *bool                  `mapstructure:"preemptible" required:"false" cty:"preemptible" hcl:"preemptible"`
 	FreeTier                  *string                `mapstructure:"free_tier" required:"false" cty:"free_tier" hcl:"free_tier"`
 	FreeAllowance             *FlatFreeAllowance     `mapstructure:"free_allowance" required:"false" cty:"free_allowance" hcl:"free_allowance"`
-	CompartmentOCID           *string                `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
-	ImageCompartmentOCID      *string                `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
 	BaseImageOCID             *string                `mapstructure:"base_image_ocid" required:"false" cty:"base_image_ocid" hcl:"base_image_ocid"`
-	ImageName                 *string                `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
+	BaseImageFilter           *FlatBaseImageFilter   `mapstructure:"base_image_filter" required:"false" cty:"base_image_filter" hcl:"base_image_filter"`
 	BootVolumeSizeInGBs       *int64                 `mapstructure:"disk_size" required:"false" cty:"disk_size" hcl:"disk_size"`
+	BootVolumeVpusPerGB       *int64                 `mapstructure:"boot_volume_vpus_per_gb" required:"false" cty:"boot_volume_vpus_per_gb" hcl:"boot_volume_vpus_per_gb"`
+	KmsKeyOCID                *string                `mapstructure:"kms_key_ocid" required:"false" cty:"kms_key_ocid" hcl:"kms_key_ocid"`
 	SubnetOCID                *string                `mapstructure:"subnet_ocid" required:"false" cty:"subnet_ocid" hcl:"subnet_ocid"`
 	AssignPublicIP            *bool                  `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
 	UsePrivateIP              *bool                  `mapstructure:"use_private_ip" required:"false" cty:"use_private_ip" hcl:"use_private_ip"`
+	CreateVnicDetails         *FlatCreateVnicDetails `mapstructure:"create_vnic_details" required:"false" cty:"create_vnic_details" hcl:"create_vnic_details"`
 	InstanceName              *string                `mapstructure:"instance_name" required:"false" cty:"instance_name" hcl:"instance_name"`
 	InstanceTags              map[string]string      `mapstructure:"instance_tags" required:"false" cty:"instance_tags" hcl:"instance_tags"`
-	Tags                      map[string]string      `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
+	InstanceDefinedTagsJSON   *string                `mapstructure:"instance_defined_tags_json" required:"false" cty:"instance_defined_tags_json" hcl:"instance_defined_tags_json"`
+	Metadata                  map[string]string      `mapstructure:"metadata" required:"false" cty:"metadata" hcl:"metadata"`
 	UserData                  *string                `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
 	UserDataFile              *string                `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
+	LegacyImdsDisabled        *bool                  `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false" cty:"instance_options_are_legacy_imds_endpoints_disabled" hcl:"instance_options_are_legacy_imds_endpoints_disabled"`
+	AgentPlugins              *bool                  `mapstructure:"agent_plugins" required:"false" cty:"agent_plugins" hcl:"agent_plugins"`
+	ImageCompartmentOCID      *string                `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
+	ImageName                 *string                `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
+	ImageNamePrefix           *string                `mapstructure:"image_name_prefix" required:"false" cty:"image_name_prefix" hcl:"image_name_prefix"`
+	ImageNameConflict         *string                `mapstructure:"image_name_conflict" required:"false" cty:"image_name_conflict" hcl:"image_name_conflict"`
+	Tags                      map[string]string      `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
+	DefinedTagsJSON           *string                `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
 	ImageShapes               []string               `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
+	RemoveOtherShapes         *bool                  `mapstructure:"image_remove_other_shapes" required:"false" cty:"image_remove_other_shapes" hcl:"image_remove_other_shapes"`
+	ImageLaunchMode           *string                `mapstructure:"image_launch_mode" required:"false" cty:"image_launch_mode" hcl:"image_launch_mode"`
+	NicAttachmentType         *string                `mapstructure:"nic_attachment_type" required:"false" cty:"nic_attachment_type" hcl:"nic_attachment_type"`
 	SkipCreateImage           *bool                  `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
+	CompartmentOCID           *string                `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
 	InstanceTimeout           *string                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
 	ImageTimeout              *string                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
 	CleanupTimeout            *string                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
@@ -225,24 +274,77 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"preemptible":                  &hcldec.AttrSpec{Name: "preemptible", Type: cty.Bool, Required: false},
 		"free_tier":                    &hcldec.AttrSpec{Name: "free_tier", Type: cty.String, Required: false},
 		"free_allowance":               &hcldec.BlockSpec{TypeName: "free_allowance", Nested: hcldec.ObjectSpec((*FlatFreeAllowance)(nil).HCL2Spec())},
-		"compartment_ocid":             &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
-		"image_compartment_ocid":       &hcldec.AttrSpec{Name: "image_compartment_ocid", Type: cty.String, Required: false},
 		"base_image_ocid":              &hcldec.AttrSpec{Name: "base_image_ocid", Type: cty.String, Required: false},
-		"image_name":                   &hcldec.AttrSpec{Name: "image_name", Type: cty.String, Required: false},
+		"base_image_filter":            &hcldec.BlockSpec{TypeName: "base_image_filter", Nested: hcldec.ObjectSpec((*FlatBaseImageFilter)(nil).HCL2Spec())},
 		"disk_size":                    &hcldec.AttrSpec{Name: "disk_size", Type: cty.Number, Required: false},
+		"boot_volume_vpus_per_gb":      &hcldec.AttrSpec{Name: "boot_volume_vpus_per_gb", Type: cty.Number, Required: false},
+		"kms_key_ocid":                 &hcldec.AttrSpec{Name: "kms_key_ocid", Type: cty.String, Required: false},
 		"subnet_ocid":                  &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
 		"assign_public_ip":             &hcldec.AttrSpec{Name: "assign_public_ip", Type: cty.Bool, Required: false},
 		"use_private_ip":               &hcldec.AttrSpec{Name: "use_private_ip", Type: cty.Bool, Required: false},
+		"create_vnic_details":          &hcldec.BlockSpec{TypeName: "create_vnic_details", Nested: hcldec.ObjectSpec((*FlatCreateVnicDetails)(nil).HCL2Spec())},
 		"instance_name":                &hcldec.AttrSpec{Name: "instance_name", Type: cty.String, Required: false},
 		"instance_tags":                &hcldec.AttrSpec{Name: "instance_tags", Type: cty.Map(cty.String), Required: false},
-		"tags":                         &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"instance_defined_tags_json":   &hcldec.AttrSpec{Name: "instance_defined_tags_json", Type: cty.String, Required: false},
+		"metadata":                     &hcldec.AttrSpec{Name: "metadata", Type: cty.Map(cty.String), Required: false},
 		"user_data":                    &hcldec.AttrSpec{Name: "user_data", Type: cty.String, Required: false},
 		"user_data_file":               &hcldec.AttrSpec{Name: "user_data_file", Type: cty.String, Required: false},
-		"image_shapes":                 &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
-		"skip_create_image":            &hcldec.AttrSpec{Name: "skip_create_image", Type: cty.Bool, Required: false},
-		"instance_timeout":             &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
-		"image_timeout":                &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
-		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+		"instance_options_are_legacy_imds_endpoints_disabled": &hcldec.AttrSpec{Name: "instance_options_are_legacy_imds_endpoints_disabled", Type: cty.Bool, Required: false},
+		"agent_plugins":             &hcldec.AttrSpec{Name: "agent_plugins", Type: cty.Bool, Required: false},
+		"image_compartment_ocid":    &hcldec.AttrSpec{Name: "image_compartment_ocid", Type: cty.String, Required: false},
+		"image_name":                &hcldec.AttrSpec{Name: "image_name", Type: cty.String, Required: false},
+		"image_name_prefix":         &hcldec.AttrSpec{Name: "image_name_prefix", Type: cty.String, Required: false},
+		"image_name_conflict":       &hcldec.AttrSpec{Name: "image_name_conflict", Type: cty.String, Required: false},
+		"tags":                      &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"defined_tags_json":         &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
+		"image_shapes":              &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
+		"image_remove_other_shapes": &hcldec.AttrSpec{Name: "image_remove_other_shapes", Type: cty.Bool, Required: false},
+		"image_launch_mode":         &hcldec.AttrSpec{Name: "image_launch_mode", Type: cty.String, Required: false},
+		"nic_attachment_type":       &hcldec.AttrSpec{Name: "nic_attachment_type", Type: cty.String, Required: false},
+		"skip_create_image":         &hcldec.AttrSpec{Name: "skip_create_image", Type: cty.Bool, Required: false},
+		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"instance_timeout":          &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
+		"image_timeout":             &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
+		"cleanup_timeout":           &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatCreateVnicDetails is an auto-generated flat version of CreateVnicDetails.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatCreateVnicDetails struct {
+	AssignPublicIP      *bool             `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
+	DisplayName         *string           `mapstructure:"display_name" required:"false" cty:"display_name" hcl:"display_name"`
+	HostnameLabel       *string           `mapstructure:"hostname_label" required:"false" cty:"hostname_label" hcl:"hostname_label"`
+	NsgIDs              []string          `mapstructure:"nsg_ids" required:"false" cty:"nsg_ids" hcl:"nsg_ids"`
+	PrivateIP           *string           `mapstructure:"private_ip" required:"false" cty:"private_ip" hcl:"private_ip"`
+	SkipSourceDestCheck *bool             `mapstructure:"skip_source_dest_check" required:"false" cty:"skip_source_dest_check" hcl:"skip_source_dest_check"`
+	SubnetID            *string           `mapstructure:"subnet_id" required:"false" cty:"subnet_id" hcl:"subnet_id"`
+	Tags                map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
+	DefinedTagsJSON     *string           `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
+}
+
+// FlatMapstructure returns a new FlatCreateVnicDetails.
+// FlatCreateVnicDetails is an auto-generated flat version of CreateVnicDetails.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*CreateVnicDetails) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatCreateVnicDetails)
+}
+
+// HCL2Spec returns the hcl spec of a CreateVnicDetails.
+// This spec is used by HCL to read the fields of CreateVnicDetails.
+// The decoded values from this spec will then be applied to a FlatCreateVnicDetails.
+func (*FlatCreateVnicDetails) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"assign_public_ip":       &hcldec.AttrSpec{Name: "assign_public_ip", Type: cty.Bool, Required: false},
+		"display_name":           &hcldec.AttrSpec{Name: "display_name", Type: cty.String, Required: false},
+		"hostname_label":         &hcldec.AttrSpec{Name: "hostname_label", Type: cty.String, Required: false},
+		"nsg_ids":                &hcldec.AttrSpec{Name: "nsg_ids", Type: cty.List(cty.String), Required: false},
+		"private_ip":             &hcldec.AttrSpec{Name: "private_ip", Type: cty.String, Required: false},
+		"skip_source_dest_check": &hcldec.AttrSpec{Name: "skip_source_dest_check", Type: cty.Bool, Required: false},
+		"subnet_id":              &hcldec.AttrSpec{Name: "subnet_id", Type: cty.String, Required: false},
+		"tags":                   &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"defined_tags_json":      &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
 	}
 	return s
 }
@@ -277,9 +379,10 @@ func (*FlatFreeAllowance) HCL2Spec() map[string]hcldec.Spec {
 // FlatShapeConfig is an auto-generated flat version of ShapeConfig.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatShapeConfig struct {
-	Ocpus       *float32 `mapstructure:"ocpus" required:"false" cty:"ocpus" hcl:"ocpus"`
-	MemoryInGBs *float32 `mapstructure:"memory_in_gbs" required:"false" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
-	Shape       *string  `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
+	Ocpus                   *float32 `mapstructure:"ocpus" required:"false" cty:"ocpus" hcl:"ocpus"`
+	MemoryInGBs             *float32 `mapstructure:"memory_in_gbs" required:"false" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
+	BaselineOcpuUtilization *string  `mapstructure:"baseline_ocpu_utilization" required:"false" cty:"baseline_ocpu_utilization" hcl:"baseline_ocpu_utilization"`
+	Shape                   *string  `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
 }
 
 // FlatMapstructure returns a new FlatShapeConfig.
@@ -294,9 +397,10 @@ func (*ShapeConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.S
 // The decoded values from this spec will then be applied to a FlatShapeConfig.
 func (*FlatShapeConfig) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"ocpus":         &hcldec.AttrSpec{Name: "ocpus", Type: cty.Number, Required: false},
-		"memory_in_gbs": &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.Number, Required: false},
-		"shape":         &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
+		"ocpus":                     &hcldec.AttrSpec{Name: "ocpus", Type: cty.Number, Required: false},
+		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.Number, Required: false},
+		"baseline_ocpu_utilization": &hcldec.AttrSpec{Name: "baseline_ocpu_utilization", Type: cty.String, Required: false},
+		"shape":                     &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -28,6 +28,9 @@ type ShapeConfig struct {
 	// How many gigabytes of memory. Defaults to 6 for each OCPU, which is the
 	// ratio of the Always Free allowance.
 	MemoryInGBs float32 `mapstructure:"memory_in_gbs" required:"false"`
+	// The baseline of a burstable machine: `BASELINE_1_8`, `BASELINE_1_2` or
+	// `BASELINE_1_1`. Ampere shapes have none of the first two.
+	BaselineOcpuUtilization string `mapstructure:"baseline_ocpu_utilization" required:"false"`
 	// The shape of this form, such as `VM.Standard.A2.Flex`. Defaults to `shape`.
 	Shape string `mapstructure:"shape" required:"false"`
 }
@@ -40,7 +43,10 @@ type AdditionalRegion struct {
 	// The subnet in that region.
 	SubnetOCID string `mapstructure:"subnet_ocid" required:"true"`
 	// The image from which the machine starts; an image belongs to one region.
-	BaseImageOCID string `mapstructure:"base_image_ocid" required:"true"`
+	// Is not needed if there is a `base_image_filter`.
+	BaseImageOCID string `mapstructure:"base_image_ocid" required:"false"`
+	// Network security groups of the machine there.
+	NsgIDs []string `mapstructure:"nsg_ids" required:"false"`
 	// The one availability domain of that region to look in. Defaults to all.
 	AvailabilityDomain string `mapstructure:"availability_domain" required:"false"`
 }
@@ -144,8 +150,9 @@ func (s *Search) defaults() {
 }
 
 // problems lists what is wrong, in the words of the template. main is the
-// region of the template's own options.
-func (s *Search) problems(main string) (list []error) {
+// region of the template's own options; filtered means that there is a filter
+// for base images.
+func (s *Search) problems(main string, filtered bool) (list []error) {
 	bad := func(format string, a ...any) { list = append(list, fmt.Errorf(format, a...)) }
 	if len(s.ShapeConfig) == 0 && s.flexible(s.Shape) && s.Shape != defaultShape {
 		bad("shape_config: ocpus must be set for %s", s.Shape)
@@ -156,8 +163,10 @@ func (s *Search) problems(main string) (list []error) {
 		switch {
 		case c.Ocpus < 0 || c.MemoryInGBs < 0:
 			bad("shape_config: ocpus and memory_in_gbs must be positive")
-		case c.MemoryInGBs > 0 && c.Ocpus == 0:
-			bad("shape_config: memory_in_gbs needs ocpus as well")
+		case (c.MemoryInGBs > 0 || c.BaselineOcpuUtilization != "") && c.Ocpus == 0:
+			bad("shape_config: memory_in_gbs and baseline_ocpu_utilization need ocpus as well")
+		case !slices.Contains([]string{"", "BASELINE_1_8", "BASELINE_1_2", "BASELINE_1_1"}, c.BaselineOcpuUtilization):
+			bad("shape_config: baseline_ocpu_utilization must be BASELINE_1_8, BASELINE_1_2 or BASELINE_1_1, it is %q", c.BaselineOcpuUtilization)
 		case c.Ocpus > 0 && !s.flexible(shape):
 			bad("shape_config is for flexible shapes, and %s is not one", shape)
 		case c.Ocpus == 0 && s.flexible(shape):
@@ -204,7 +213,7 @@ func (s *Search) problems(main string) (list []error) {
 		}
 		regions = append(regions, r.Region)
 		for _, o := range []struct{ name, kind, value string }{{"subnet_ocid", "subnet", r.SubnetOCID}, {"base_image_ocid", "image", r.BaseImageOCID}} {
-			if o.value == "" {
+			if o.value == "" && (!filtered || o.kind == "subnet") {
 				bad("additional_region: %s must be set for %s", o.name, r.Region)
 			}
 			list = append(list, ocid("additional_region: "+o.name, o.kind, o.value))
@@ -241,7 +250,7 @@ func (*Search) flexible(shape string) bool { return strings.HasSuffix(shape, ".F
 // sizes is the ladder of machine sizes to try.
 func (s *Search) sizes() (list []oci.Size) {
 	for _, c := range s.ShapeConfig {
-		size := oci.Size{Shape: c.shape(s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs}
+		size := oci.Size{Shape: c.shape(s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs, Baseline: c.BaselineOcpuUtilization}
 		if size.MemoryGB == 0 {
 			size.MemoryGB = 6 * size.OCPUs
 		}
@@ -277,18 +286,16 @@ func (s *Search) policy() capacity.Policy {
 
 // builds is the configuration in the adapter's terms, one for each region.
 func (c *Config) builds() []oci.BuildConfig {
+	machine := c.Machine.launch(c.userData)
+	machine.SSHPublicKey = string(c.Comm.SSHPublicKey)
 	main := oci.BuildConfig{
-		Region: c.Region, Compartment: c.CompartmentOCID, ImageCompartment: c.ImageCompartmentOCID,
+		Region: c.Region, Compartment: c.CompartmentOCID,
 		AvailabilityDomain: c.AvailabilityDomain, FirstDomain: os.Getenv("OCI_AVAILABILITY_DOMAIN"),
-		BaseImage: c.BaseImageOCID, Sizes: c.sizes(), SizesNamed: len(c.ShapeConfig) > 0 || c.Shape != defaultShape,
+		Sizes: c.sizes(), SizesNamed: len(c.ShapeConfig) > 0 || c.Shape != defaultShape, SizeFirst: c.CapacityOrder == "size",
 		Preemptible: c.Preemptible, Reservation: c.CapacityReservationOCID,
-		FreeTier:  oci.FreeTier(c.FreeTier),
-		Allowance: oci.Allowance{OCPUs: c.FreeAllowance.Ocpus, MemoryGB: c.FreeAllowance.MemoryInGBs, StorageGB: c.FreeAllowance.StorageInGBs},
-		DiskGB:    c.BootVolumeSizeInGBs,
-		Subnet:    c.SubnetOCID, AssignPublicIP: c.AssignPublicIP.ToBoolPointer(), UsePrivateIP: c.UsePrivateIP,
-		InstanceName: c.InstanceName, InstanceTags: c.InstanceTags,
-		SSHPublicKey: string(c.Comm.SSHPublicKey), UserData: c.userData,
-		ImageName: c.ImageName, ImageTags: c.Tags, ImageShapes: c.ImageShapes, SkipImage: c.SkipCreateImage,
+		FreeTier:      oci.FreeTier(c.FreeTier),
+		Allowance:     oci.Allowance{OCPUs: c.FreeAllowance.Ocpus, MemoryGB: c.FreeAllowance.MemoryInGBs, StorageGB: c.FreeAllowance.StorageInGBs},
+		MachineConfig: machine, Image: c.Image.image(c.PackerForce),
 		InstanceTimeout: c.InstanceTimeout, ImageTimeout: c.ImageTimeout,
 	}
 	all := []oci.BuildConfig{main}
@@ -296,6 +303,8 @@ func (c *Config) builds() []oci.BuildConfig {
 		other := main
 		other.Region, other.Subnet, other.BaseImage = r.Region, r.SubnetOCID, r.BaseImageOCID
 		other.AvailabilityDomain = r.AvailabilityDomain
+		// What belongs to the first region's network is not there.
+		other.NSGs, other.PrivateIP = r.NsgIDs, ""
 		all = append(all, other)
 	}
 	return all

@@ -11,7 +11,7 @@ import (
 // Whether a machine is launched, left out or forbidden, and what is said about
 // it: nothing where it is free.
 func TestDecide(t *testing.T) {
-	two := Size{a1, 2, 12}
+	two := Size{Shape: a1, OCPUs: 2, MemoryGB: 12}
 	has := func(a *account, ocpus, memoryGB float32) {
 		a.used.machines = append(a.used.machines, running{shape: a1, ocpus: ocpus, memoryGB: memoryGB})
 	}
@@ -31,15 +31,15 @@ func TestDecide(t *testing.T) {
 		unknown             bool // prefer says nothing about it
 	}{
 		{name: "it fits", named: freely, own: freely, require: freely},
-		{name: "it fits beside what runs", size: Size{a1, 1, 6}, change: func(a *account) { has(a, 1, 6) }, named: freely, own: freely, require: freely},
+		{name: "it fits beside what runs", size: Size{Shape: a1, OCPUs: 1, MemoryGB: 6}, change: func(a *account) { has(a, 1, 6) }, named: freely, own: freely, require: freely},
 		{name: "machines of other shapes take nothing from it", change: func(a *account) {
 			a.used.machines = []running{{shape: a2, ocpus: 8, memoryGB: 64}, {shape: bare, ocpus: 160, memoryGB: 1024}, {shape: micro, ocpus: 1, memoryGB: 1}}
 		}, named: freely, own: freely, require: freely},
 		{
-			name: "too large", size: Size{a1, 4, 24}, named: paid, own: no, require: no,
+			name: "too large", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 24}, named: paid, own: no, require: no,
 			says: []string{"2 OCPUs and 12 GB are free (free_allowance; Oracle halved it in June 2026)", "0 OCPUs and 0 GB are in use", "this would add 4 and 24"},
 		},
-		{name: "too much memory", size: Size{a1, 2, 13}, named: paid, own: no, require: no, says: []string{"this would add 2 and 13"}},
+		{name: "too much memory", size: Size{Shape: a1, OCPUs: 2, MemoryGB: 13}, named: paid, own: no, require: no, says: []string{"this would add 2 and 13"}},
 		{
 			name: "too large beside what runs", change: func(a *account) { has(a, 1, 6) }, named: paid, own: no, require: no,
 			says: []string{"1 OCPUs and 6 GB are in use", "this would add 2 and 12"},
@@ -49,7 +49,7 @@ func TestDecide(t *testing.T) {
 			name: "fits beside what is seen", change: func(a *account) { a.used.whole = false }, named: freely, own: freely, require: no, unknown: true,
 			says: []string{"how much of the free allowance is in use cannot be told, since this user does not see all compartments"},
 		},
-		{name: "the old allowance", size: Size{a1, 4, 24}, change: func(a *account) { a.allowance = Allowance{4, 24, 200} }, named: freely, own: freely, require: freely},
+		{name: "the old allowance", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 24}, change: func(a *account) { a.allowance = Allowance{4, 24, 200} }, named: freely, own: freely, require: freely},
 		{
 			name: "not the home region", change: func(a *account) { a.home = "us-ashburn-1" }, named: paid, own: paid, require: no,
 			says: []string{"machines are free in the home region only, which is us-ashburn-1"},
@@ -59,11 +59,11 @@ func TestDecide(t *testing.T) {
 			says: []string{"whether eu-frankfurt-1 is the home region, in which alone machines are free, cannot be told", "allow it to inspect tenancies"},
 		},
 		{
-			name: "a shape that is paid for", size: Size{a2, 1, 6}, change: func(a *account) { a.billing[a2] = "PAID" }, named: paid, own: paid, require: no,
+			name: "a shape that is paid for", size: Size{Shape: a2, OCPUs: 1, MemoryGB: 6}, change: func(a *account) { a.billing[a2] = "PAID" }, named: paid, own: paid, require: no,
 			says: []string{a2 + " is not free, of the Ampere shapes only " + a1 + " is"},
 		},
 		{
-			name: "a shape of which that is not known", size: Size{a2, 1, 6}, named: paid, own: paid, require: no,
+			name: "a shape of which that is not known", size: Size{Shape: a2, OCPUs: 1, MemoryGB: 6}, named: paid, own: paid, require: no,
 			says: []string{a2 + " is not free"},
 		},
 		{
@@ -90,11 +90,11 @@ func TestDecide(t *testing.T) {
 			says: []string{"reserved capacity is not part of the Always Free allowance"},
 		},
 		{
-			name: "too large where nothing is free, so that a smaller one would not be either", size: Size{a1, 4, 24}, named: paid, own: paid, require: no,
+			name: "too large where nothing is free, so that a smaller one would not be either", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 24}, named: paid, own: paid, require: no,
 			change: func(a *account) { a.home = "us-ashburn-1" }, says: []string{"this would add 4 and 24", "us-ashburn-1"},
 		},
 		{
-			name: "too large, and preemptible", size: Size{a1, 4, 24}, named: paid, own: paid, require: no,
+			name: "too large, and preemptible", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 24}, named: paid, own: paid, require: no,
 			change: func(a *account) { a.extra = "a preemptible machine" }, says: []string{"this would add 4 and 24", "preemptible"},
 		},
 	} {
@@ -147,7 +147,7 @@ func TestDecide(t *testing.T) {
 // Under require every reason is named, those that are only possible last.
 func TestCostsAreAllNamed(t *testing.T) {
 	a := account{region: "eu-paris-1", billing: map[string]string{"VM.Standard.A2.Flex": "PAID"}, storageGB: 500, bootGB: 100, allowance: Allowance{2, 12, 200}, extra: "a preemptible machine"}
-	ok, note := a.decide(FreeRequire, Size{"VM.Standard.A2.Flex", 2, 12}, true)
+	ok, note := a.decide(FreeRequire, Size{Shape: "VM.Standard.A2.Flex", OCPUs: 2, MemoryGB: 12}, true)
 	const want = `free_tier = "require" forbids VM.Standard.A2.Flex 2 OCPU/12 GB in eu-paris-1: a preemptible machine is not part of the Always Free allowance; ` +
 		`VM.Standard.A2.Flex is not free, of the Ampere shapes only VM.Standard.A1.Flex is; ` +
 		`200 GB of boot and block volumes are free (free_allowance), 500 GB are in use, and the boot volume would add 100; ` +

@@ -5,6 +5,7 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,10 +25,12 @@ const requestGrace = 20 * time.Second
 // StartImage implements cloud.Imager.
 func (b *Build) StartImage(ctx context.Context, machine, token string) (string, error) {
 	id, work, err := b.createImage(ctx, token, core.CreateImageDetails{
-		CompartmentId: &b.cfg.ImageCompartment,
+		CompartmentId: &b.cfg.Image.Compartment,
 		InstanceId:    &machine,
-		DisplayName:   &b.cfg.ImageName,
-		FreeformTags:  unfinished(b.owner, owner.RoleImage, b.cfg.ImageTags, token),
+		DisplayName:   &b.cfg.Image.Name,
+		FreeformTags:  unfinished(b.owner, owner.RoleImage, b.cfg.Image.Tags, token),
+		DefinedTags:   b.cfg.Image.DefinedTags,
+		LaunchMode:    core.CreateImageDetailsLaunchModeEnum(b.cfg.Image.LaunchMode),
 	})
 	b.remember(id, work)
 	return id, err
@@ -68,7 +71,7 @@ func madeBy(tags map[string]string, token string) bool {
 
 // FindImages implements cloud.Imager.
 func (b *Build) FindImages(ctx context.Context, token string) ([]string, error) {
-	return b.imagesOf(ctx, b.cfg.ImageCompartment, token)
+	return b.imagesOf(ctx, b.cfg.Image.Compartment, token)
 }
 
 // imagesOf lists the images in a compartment that were asked for with token.
@@ -96,7 +99,89 @@ func (b *Build) FinishImage(ctx context.Context, id string) error {
 	if err := b.awaitImage(ctx, "make image", id, b.workOf(id), b.cfg.ImageTimeout, "image_timeout", progress); err != nil {
 		return err
 	}
-	return b.completeImage(ctx, id, b.cfg.ImageShapes, finished(b.owner, owner.RoleImage, b.cfg.ImageTags))
+	if err := b.completeImage(ctx, id, b.cfg.Image.Shapes, finished(b.owner, owner.RoleImage, b.cfg.Image.Tags)); err != nil {
+		return err
+	}
+	// From here on there is a good image, and nothing may take it away again.
+	extra := func(what string, err error) {
+		if err != nil && ctx.Err() == nil {
+			b.say("The image is finished, but %s: %v", what, err)
+		}
+	}
+	if !b.cfg.Image.KeepOtherShapes {
+		extra("the shapes on which it cannot start could not all be removed from it", b.removeOtherShapes(ctx, id))
+	}
+	if wanted := b.cfg.Image.capabilities(); len(wanted) > 0 {
+		extra("its capability schema could not be written (this user needs to manage compute-image-capability-schema in the tenancy)", b.setCapabilities(ctx, id, wanted))
+	}
+	if b.cfg.Image.Replace {
+		extra("an older image of the same name could not be deleted", b.replaceImages(ctx, id))
+	}
+	return nil
+}
+
+// removeOtherShapes removes from an image for Ampere shapes the entries of
+// shapes with another processor, which OCI gives to every image.
+func (b *Build) removeOtherShapes(ctx context.Context, id string) error {
+	keep := b.cfg.Image.Shapes
+	if !slices.ContainsFunc(keep, armShape) {
+		return nil
+	}
+	has, err := b.imageShapes(ctx, id)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, shape := range has {
+		if armShape(shape) || slices.Contains(keep, shape) {
+			continue
+		}
+		err := repeat(ctx, "remove shape "+shape+" from image", id, func(ctx context.Context) error {
+			_, err := b.compute.RemoveImageShapeCompatibilityEntry(shield(ctx), core.RemoveImageShapeCompatibilityEntryRequest{
+				ImageId: &id, ShapeName: &shape, RequestMetadata: once(),
+			})
+			return err
+		})
+		if !missing(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// namesakes lists the images of the build's image name in its compartment.
+func (b *Build) namesakes(ctx context.Context) (ids []string, err error) {
+	err = pages(func(page *string) (*string, error) {
+		var r core.ListImagesResponse
+		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
+			r, err = b.compute.ListImages(shield(ctx), core.ListImagesRequest{
+				CompartmentId: &b.cfg.Image.Compartment, DisplayName: &b.cfg.Image.Name, Page: page, RequestMetadata: once(),
+			})
+			return err
+		})
+		for _, i := range r.Items {
+			// A platform image is everybody's.
+			if i.Id != nil && i.CompartmentId != nil && i.LifecycleState != core.ImageLifecycleStateDeleted && text(i.DisplayName) == b.cfg.Image.Name {
+				ids = append(ids, *i.Id)
+			}
+		}
+		return r.OpcNextPage, err
+	})
+	return ids, err
+}
+
+// replaceImages deletes the other images of the same name.
+func (b *Build) replaceImages(ctx context.Context, keep string) error {
+	ids, err := b.namesakes(ctx)
+	errs := []error{err}
+	for _, id := range ids {
+		if id == keep {
+			continue
+		}
+		b.say("Deleting the image %s, which has the same name (-force)", id)
+		errs = append(errs, b.DeleteImage(ctx, id))
+	}
+	return errors.Join(errs...)
 }
 
 // awaitImage waits until an image is AVAILABLE. One that ends as DELETED has

@@ -70,9 +70,10 @@ func wire(t testing.TB, handler http.HandlerFunc) *Client {
 func buildOver(c *Client, change func(*BuildConfig)) *Build {
 	yes := true
 	cfg := BuildConfig{
-		Compartment: "ocid1.compartment.oc1..c", ImageCompartment: "ocid1.compartment.oc1..c",
-		BaseImage: "ocid1.image.oc1..base", Subnet: "ocid1.subnet.oc1..s", AssignPublicIP: &yes,
-		Sizes: []Size{{a1, 2, 12}}, FreeTier: FreePrefer, Allowance: Allowance{2, 12, 200}, ImageName: "built", ImageShapes: []string{a1},
+		Compartment:   "ocid1.compartment.oc1..c",
+		MachineConfig: MachineConfig{BaseImage: "ocid1.image.oc1..base", Subnet: "ocid1.subnet.oc1..s", AssignPublicIP: &yes},
+		Sizes:         []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}}, FreeTier: FreePrefer, Allowance: Allowance{2, 12, 200},
+		Image: ImageConfig{Compartment: "ocid1.compartment.oc1..c", Name: "built", Shapes: []string{a1}},
 		InstanceTimeout: time.Minute, ImageTimeout: time.Hour,
 	}
 	if change != nil {

@@ -33,7 +33,7 @@ func TestExamine(t *testing.T) {
 	const doubtful, reached = capacity.LimitDoubtful, capacity.LimitReached
 	phantom := ocisim.Fault{Kind: ocisim.FaultLimit}
 	named := func(limit string) ocisim.Fault { return ocisim.Fault{Kind: ocisim.FaultLimit, Limit: limit} }
-	one, two := Size{a1, 1, 6}, Size{a1, 2, 12}
+	one, two := Size{Shape: a1, OCPUs: 1, MemoryGB: 6}, Size{Shape: a1, OCPUs: 2, MemoryGB: 12}
 	for _, tt := range []struct {
 		name   string
 		build  func(*ocisim.Tenancy)
@@ -150,7 +150,7 @@ func TestExamine(t *testing.T) {
 		{
 			name: "machines of another family", faults: []ocisim.Fault{phantom}, want: doubtful,
 			then: func(t *testing.T, s *sim) {
-				s.run(t, s.build.ChildCompartmentID, "AD-1", Size{a2, 4, 24})
+				s.run(t, s.build.ChildCompartmentID, "AD-1", Size{Shape: a2, OCPUs: 4, MemoryGB: 24})
 			},
 			says: []string{"but only 0 OCPUs and 0 GB"},
 		},
@@ -234,7 +234,7 @@ func TestSearchThroughALimit(t *testing.T) {
 		}
 
 		x = newSearch(t, s, pace(3, false))
-		s.run(t, s.build.ChildCompartmentID, "AD-2", Size{a1, 2, 12})
+		s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 2, MemoryGB: 12})
 		begin = time.Now()
 		_, _, err = x.Run(t.Context())
 		if err == nil || time.Since(begin) > 15*time.Minute || x.count("it is true: ", "is 2, 2 in use") == 0 {

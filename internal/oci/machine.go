@@ -5,7 +5,6 @@ package oci
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log"
@@ -30,10 +29,8 @@ const stuckCode = "NeverPlaced"
 type BuildConfig struct {
 	Region             string // that of the client
 	Compartment        string
-	ImageCompartment   string
 	AvailabilityDomain string // pins the search to one; empty means all
 	FirstDomain        string // is tried first; ignored if it does not exist
-	BaseImage          string
 	Sizes              []Size // in the order of preference
 	SizesNamed         bool   // the user named them; else they are our choice
 	SizeFirst          bool   // list the first size everywhere before the second
@@ -41,21 +38,59 @@ type BuildConfig struct {
 	Reservation        string // OCID of a capacity reservation; the machine comes from there or not at all
 	FreeTier           FreeTier
 	Allowance          Allowance
-	DiskGB             int64 // 0 keeps the image's size
-	Subnet             string
-	AssignPublicIP     *bool // nil leaves it to the subnet
-	UsePrivateIP       bool
-	InstanceName       string
-	InstanceTags       map[string]string
-	SSHPublicKey       string
-	UserData           []byte
-	ImageName          string
-	ImageTags          map[string]string
-	ImageShapes        []string // shapes on which the image must be able to start
-	SkipImage          bool     // nothing will be imaged: no need to check its limits
+
+	MachineConfig
+	Image ImageConfig
 
 	InstanceTimeout time.Duration // accepted to running
 	ImageTimeout    time.Duration // requested to available
+}
+
+// MachineConfig describes the machine, wherever it is found.
+type MachineConfig struct {
+	BaseImage   string       // OCID; empty if it is to be found
+	ImageFilter *ImageFilter // finds it
+	DiskGB      int64        // 0 keeps the image's size
+	DiskVPUs    int64        // per GB; 0 leaves it to OCI
+	KMSKey      string
+
+	Subnet              string
+	AssignPublicIP      *bool // nil leaves it to the subnet
+	UsePrivateIP        bool
+	VNICName            string
+	Hostname            string
+	NSGs                []string
+	PrivateIP           string
+	SkipSourceDestCheck *bool
+	VNICTags            map[string]string
+	VNICDefinedTags     DefinedTags
+
+	InstanceName        string
+	InstanceTags        map[string]string
+	InstanceDefinedTags DefinedTags
+	Metadata            map[string]string
+	SSHPublicKey        string
+	UserData            []byte
+	LegacyIMDS          bool // the first version of the metadata service stays on
+	AgentPlugins        bool // those of Oracle Cloud Agent run
+}
+
+// DefinedTags are tags by namespace and key.
+type DefinedTags = map[string]map[string]interface{}
+
+// ImageConfig describes the image that is made.
+type ImageConfig struct {
+	Compartment     string
+	Name            string
+	NameMustBeFree  bool // no other image of the compartment may have it
+	Replace         bool // others of that name go when this one is finished
+	Tags            map[string]string
+	DefinedTags     DefinedTags
+	Shapes          []string // on which the image must be able to start
+	KeepOtherShapes bool     // do not remove shapes with another processor
+	LaunchMode      string
+	NICAttachment   string
+	Skip            bool // nothing will be imaged: no need to check its limits
 }
 
 // Size is a shape, and how much of it is asked for where it is flexible.
@@ -63,6 +98,12 @@ type Size struct {
 	Shape    string
 	OCPUs    float32 // 0 where the shape fixes it
 	MemoryGB float32
+	Baseline string // of a burstable machine; empty is OCI's own
+}
+
+// same says whether two sizes are as large, whatever their baseline.
+func (s Size) same(t Size) bool {
+	return s.Shape == t.Shape && s.OCPUs == t.OCPUs && s.MemoryGB == t.MemoryGB
 }
 
 // String is "VM.Standard.A1.Flex 2 OCPU/12 GB".
@@ -81,6 +122,7 @@ type Build struct {
 	work map[string]string // work request of an instance or image
 
 	// As the plan found them.
+	found string // the base image, where a filter found it
 	has   limitValues
 	roomy map[string]bool // families of shapes for which the region's counters had room
 }
@@ -107,41 +149,7 @@ func (b *Build) workOf(id string) string {
 
 // Launch implements cloud.Launcher with exactly one request.
 func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
-	tag := b.owner.Tag(owner.RoleInstance)
-	tag.Attempt = token
-	d := core.LaunchInstanceDetails{
-		AvailabilityDomain: &o.Zone,
-		CompartmentId:      &b.cfg.Compartment,
-		Shape:              &o.Shape,
-		FreeformTags:       tag.With(b.cfg.InstanceTags),
-		SourceDetails:      core.InstanceSourceViaImageDetails{ImageId: &b.cfg.BaseImage, BootVolumeSizeInGBs: positive(b.cfg.DiskGB)},
-		CreateVnicDetails:  &core.CreateVnicDetails{SubnetId: &b.cfg.Subnet, AssignPublicIp: b.cfg.AssignPublicIP},
-		Metadata:           map[string]string{},
-	}
-	if o.FaultDomain != "" {
-		d.FaultDomain = &o.FaultDomain
-	}
-	if b.cfg.Reservation != "" {
-		d.CapacityReservationId = &b.cfg.Reservation
-	}
-	if b.cfg.Preemptible {
-		drop := false
-		d.PreemptibleInstanceConfig = &core.PreemptibleInstanceConfigDetails{
-			PreemptionAction: core.TerminatePreemptionAction{PreserveBootVolume: &drop},
-		}
-	}
-	if o.OCPUs > 0 {
-		d.ShapeConfig = &core.LaunchInstanceShapeConfigDetails{Ocpus: &o.OCPUs, MemoryInGBs: &o.MemoryGB}
-	}
-	if b.cfg.InstanceName != "" {
-		d.DisplayName = &b.cfg.InstanceName
-	}
-	if b.cfg.SSHPublicKey != "" {
-		d.Metadata["ssh_authorized_keys"] = b.cfg.SSHPublicKey
-	}
-	if len(b.cfg.UserData) > 0 {
-		d.Metadata["user_data"] = base64.StdEncoding.EncodeToString(b.cfg.UserData)
-	}
+	d := b.launchDetails(o, token)
 	r, err := b.compute.LaunchInstance(shield(ctx), core.LaunchInstanceRequest{
 		LaunchInstanceDetails: d, OpcRetryToken: &token, RequestMetadata: once(),
 	})
@@ -153,13 +161,6 @@ func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (str
 	}
 	b.remember(*r.Id, r.OpcWorkRequestId)
 	return *r.Id, nil
-}
-
-func positive(n int64) *int64 {
-	if n <= 0 {
-		return nil
-	}
-	return &n
 }
 
 // Find implements cloud.Launcher.

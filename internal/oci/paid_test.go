@@ -33,7 +33,7 @@ func TestPlanRequiresFree(t *testing.T) {
 	everywhere := []string{"AD-1 2 1", "AD-2 2 1", "AD-3 2 1"}
 	storage := func(t *testing.T, s *sim) {
 		for range 4 {
-			s.run(t, s.build.ChildCompartmentID, "AD-2", Size{a2, 1, 6})
+			s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a2, OCPUs: 1, MemoryGB: 6})
 		}
 	}
 	for _, tt := range []planned{
@@ -41,16 +41,16 @@ func TestPlanRequiresFree(t *testing.T) {
 		{name: "free, of an account that pays nothing", sim: simOptions{build: alwaysFreeAccount}, change: strict(nil), sizes: everywhere},
 		{
 			name: "one of two sizes", change: strict(nil), sizes: []string{"AD-1 1", "AD-2 1", "AD-3 1"},
-			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{a1, 1, 6}) },
+			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 1, MemoryGB: 6}) },
 			says:   []string{`free_tier = "require" forbids ` + a1 + " 2 OCPU/12 GB in eu-frankfurt-1: 2 OCPUs and 12 GB are free"},
 		},
 		{
 			name: "none", change: strict(nil),
-			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{a1, 2, 6}) },
+			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 2, MemoryGB: 6}) },
 			says:   []string{"forbids " + a1 + " 2 OCPU/12 GB", "forbids " + a1 + " 1 OCPU/6 GB", "2 OCPUs and 6 GB are in use"},
 		},
 		{
-			name: "a shape that costs", change: strict(func(c *BuildConfig, _ *sim) { c.Sizes = append(c.Sizes, Size{a2, 3, 18}) }), sizes: everywhere,
+			name: "a shape that costs", change: strict(func(c *BuildConfig, _ *sim) { c.Sizes = append(c.Sizes, Size{Shape: a2, OCPUs: 3, MemoryGB: 18}) }), sizes: everywhere,
 			says: []string{"forbids " + a2 + " 3 OCPU/18 GB in eu-frankfurt-1: " + a2 + " is not free"},
 		},
 		{
@@ -215,7 +215,7 @@ func TestPlanReservation(t *testing.T) {
 					id = s.reserve(t, tt.configs...)
 				}
 				with := func(c *BuildConfig) {
-					c.Sizes, c.Reservation = []Size{{a1, 2, 12}, {a1, 1, 6}}, id
+					c.Sizes, c.Reservation = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 1, MemoryGB: 6}}, id
 					if tt.change != nil {
 						tt.change(c, s)
 					}
@@ -345,7 +345,7 @@ func TestPlanSaysEverythingAtOnce(t *testing.T) {
 	// What depends on the domains is looked at if they are known.
 	planned{
 		sim:    simOptions{build: func(b *ocisim.Tenancy) { b.Limits["custom-image-count"] = 1 }, faults: []ocisim.Fault{{Kind: ocisim.FaultShapeAbsent, Shape: a2}}},
-		change: func(c *BuildConfig, _ *sim) { c.Sizes = []Size{{a2, 1, 6}} },
+		change: func(c *BuildConfig, _ *sim) { c.Sizes = []Size{{Shape: a2, OCPUs: 1, MemoryGB: 6}} },
 		says:   []string{`"custom-image-count"`, "shape: " + a2 + " does not exist in "},
 	}.run(t)
 }

@@ -83,7 +83,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	}
 	s.checkImage(ctx)
 	s.checkSubnet(ctx)
-	if !b.cfg.SkipImage {
+	if !b.cfg.Image.Skip {
 		s.checkImageLimit(ctx)
 	}
 	s.checkReservation(ctx)
@@ -154,7 +154,7 @@ func (s *survey) plan() (cloud.Plan, error) {
 	}
 	if b.cfg.SizeFirst {
 		order := func(o capacity.Offer) int {
-			return slices.Index(b.cfg.Sizes, Size{o.Shape, o.OCPUs, o.MemoryGB})
+			return slices.IndexFunc(b.cfg.Sizes, Size{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB}.same)
 		}
 		slices.SortStableFunc(p.Offers, func(x, y capacity.Offer) int { return order(x) - order(y) })
 	}

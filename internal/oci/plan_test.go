@@ -39,7 +39,7 @@ func TestPlanOrder(t *testing.T) {
 		{name: "everywhere", want: all("2", "AD-1", "AD-2", "AD-3")},
 		{
 			name: "the larger size everywhere first", change: func(c *BuildConfig, _ []string) {
-				c.Sizes, c.SizesNamed, c.SizeFirst = []Size{{a1, 4, 24}, {a1, 1, 6}}, true, true
+				c.Sizes, c.SizesNamed, c.SizeFirst = []Size{{Shape: a1, OCPUs: 4, MemoryGB: 24}, {Shape: a1, OCPUs: 1, MemoryGB: 6}}, true, true
 			},
 			want: append(all("4", "AD-1", "AD-2", "AD-3"), all("1", "AD-1", "AD-2", "AD-3")...),
 		},
@@ -151,7 +151,7 @@ func TestPlanRefuses(t *testing.T) {
 			name: "no image is made, so its limit does not matter, but the rest does",
 			sim:  simOptions{faults: []ocisim.Fault{{Kind: ocisim.FaultLimitValue, Limit: "custom-image-count", Value: 0}}},
 			change: func(c *BuildConfig, s *sim) {
-				c.SkipImage, c.BaseImage = true, s.theirs
+				c.Image.Skip, c.BaseImage = true, s.theirs
 			},
 			says: []string{"base_image_ocid"}, silent: []string{"custom-image-count"},
 		},

@@ -17,7 +17,12 @@ import (
 
 // checkImage looks at the base image.
 func (s *survey) checkImage(ctx context.Context) {
-	b, id := s.b, s.b.cfg.BaseImage
+	b := s.b
+	if err := s.findImage(ctx); err != nil {
+		s.problem(err)
+		return
+	}
+	id := b.baseImage()
 	img, err := b.image(ctx, id)
 	switch {
 	case missing(err):
@@ -79,6 +84,14 @@ func (s *survey) checkSubnet(ctx context.Context) {
 // of 0 since 2026: without this check the build would fail at its very end.
 func (s *survey) checkImageLimit(ctx context.Context) {
 	b := s.b
+	if b.cfg.Image.NameMustBeFree {
+		switch ids, err := b.namesakes(ctx); {
+		case err != nil:
+			s.problem(fmt.Errorf("image_name: %w", err))
+		case len(ids) > 0:
+			s.problem(fmt.Errorf("image_name: there is an image %q already (%s), and image_name_conflict is \"fail\"; choose another name, or run packer build -force to replace it", b.cfg.Image.Name, strings.Join(ids, ", ")))
+		}
+	}
 	left, known := b.imagesLeft(ctx)
 	if known && left <= 0 {
 		s.problem(fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", b.Tenancy, b.Region, left))
@@ -147,7 +160,7 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	usedGB, full := s.storage(ctx, domains, bootGB)
 	anywhere := map[string]bool{} // shapes that exist, whatever the image
 	for _, d := range domains {
-		fits, err := b.shapesIn(ctx, d, b.cfg.BaseImage)
+		fits, err := b.shapesIn(ctx, d, b.baseImage())
 		if err != nil {
 			s.problem(err)
 			return
@@ -201,7 +214,7 @@ func (s *survey) missingShapes(domains []string, anywhere map[string]bool) {
 		}
 		err := fmt.Errorf("shape: %s does not exist in %s", shape, strings.Join(domains, ", "))
 		if anywhere[shape] {
-			err = fmt.Errorf("image %s cannot start on %s; add the shape to the image's compatible shapes, or choose an image for it", b.cfg.BaseImage, shape)
+			err = fmt.Errorf("image %s cannot start on %s; add the shape to the image's compatible shapes, or choose an image for it", b.baseImage(), shape)
 		}
 		if len(s.places) > 0 {
 			s.note("%s is left out: %v", shape, err)

@@ -80,7 +80,7 @@ func (s *survey) checkReservation(ctx context.Context) {
 // any.
 func (r *reservation) domainsFor(s Size) (list []string) {
 	for _, room := range r.rooms {
-		if room.size == s && !slices.Contains(list, room.faultDomain) {
+		if room.size.same(s) && !slices.Contains(list, room.faultDomain) {
 			list = append(list, room.faultDomain)
 		}
 	}

@@ -160,7 +160,7 @@ func (s *sim) buildIn(t *testing.T, region string, change func(*BuildConfig)) *B
 	t.Helper()
 	b := buildOver(s.clientIn(t, s.build, region), func(c *BuildConfig) {
 		c.Region = region
-		c.Compartment, c.ImageCompartment, c.Subnet = s.build.CompartmentID, s.build.CompartmentID, s.build.SubnetID(region)
+		c.Compartment, c.Image.Compartment, c.Subnet = s.build.CompartmentID, s.build.CompartmentID, s.build.SubnetID(region)
 		c.BaseImage = s.ImageID(s.build, region, "debian")
 		c.InstanceTimeout, c.ImageTimeout = 5*time.Minute, time.Hour
 		if change != nil {

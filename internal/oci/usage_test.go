@@ -131,15 +131,15 @@ func TestExceeded(t *testing.T) {
 		domain string
 		want   string
 	}{
-		{name: "all of it", size: Size{a1, 4, 24}, domain: "AD-1"},
-		{name: "one more", size: Size{a1, 5, 24}, domain: "AD-1", want: `the limit "standard-a1-core-count" is 4, 0 in use`},
-		{name: "more memory", size: Size{a1, 4, 25}, domain: "AD-1", want: `the limit "standard-a1-memory-count" is 24, 0 in use`},
-		{name: "none there", size: Size{a1, 1, 6}, domain: "AD-2", want: `the limit "standard-a1-core-count" is 0, 0 in use`},
-		{name: "a domain without limits", size: Size{a1, 6, 600}, domain: "AD-3"},
-		{name: "in the region", size: Size{a1, 1, 6}, domain: "AD-1", used: []running{runs(a1, "AD-2", 6, 36)}, want: `the limit "standard-a1-core-regional-count" is 6, 6 in use`},
-		{name: "another family", size: Size{a1, 4, 24}, domain: "AD-1", used: []running{runs("VM.Standard.A2.Flex", "AD-1", 6, 36), runs("VM.Standard.A10.Flex", "AD-1", 6, 36), runs("VM.Standard.E2.1.Micro", "AD-1", 1, 1), runs("", "AD-1", 9, 9)}},
-		{name: "a bare machine", size: Size{a1, 1, 6}, domain: "AD-1", used: []running{runs(bare, "AD-1", 4, 1)}, want: `the limit "standard-a1-core-count" is 4, 4 in use`},
-		{name: "parts that do not add up in binary", size: Size{a1, 3, 6}, domain: "AD-1", used: slices.Repeat([]running{runs(a1, "AD-1", 0.1, 1)}, 10)},
+		{name: "all of it", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 24}, domain: "AD-1"},
+		{name: "one more", size: Size{Shape: a1, OCPUs: 5, MemoryGB: 24}, domain: "AD-1", want: `the limit "standard-a1-core-count" is 4, 0 in use`},
+		{name: "more memory", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 25}, domain: "AD-1", want: `the limit "standard-a1-memory-count" is 24, 0 in use`},
+		{name: "none there", size: Size{Shape: a1, OCPUs: 1, MemoryGB: 6}, domain: "AD-2", want: `the limit "standard-a1-core-count" is 0, 0 in use`},
+		{name: "a domain without limits", size: Size{Shape: a1, OCPUs: 6, MemoryGB: 600}, domain: "AD-3"},
+		{name: "in the region", size: Size{Shape: a1, OCPUs: 1, MemoryGB: 6}, domain: "AD-1", used: []running{runs(a1, "AD-2", 6, 36)}, want: `the limit "standard-a1-core-regional-count" is 6, 6 in use`},
+		{name: "another family", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 24}, domain: "AD-1", used: []running{runs("VM.Standard.A2.Flex", "AD-1", 6, 36), runs("VM.Standard.A10.Flex", "AD-1", 6, 36), runs("VM.Standard.E2.1.Micro", "AD-1", 1, 1), runs("", "AD-1", 9, 9)}},
+		{name: "a bare machine", size: Size{Shape: a1, OCPUs: 1, MemoryGB: 6}, domain: "AD-1", used: []running{runs(bare, "AD-1", 4, 1)}, want: `the limit "standard-a1-core-count" is 4, 4 in use`},
+		{name: "parts that do not add up in binary", size: Size{Shape: a1, OCPUs: 3, MemoryGB: 6}, domain: "AD-1", used: slices.Repeat([]running{runs(a1, "AD-1", 0.1, 1)}, 10)},
 		{name: "a fixed shape", size: Size{Shape: bare}, domain: "AD-2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

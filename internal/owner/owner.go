@@ -102,6 +102,22 @@ func CheckTags(option string, user map[string]string) error {
 	if len(user) >= maxTags {
 		errs = append(errs, fmt.Errorf("%s: OCI allows %d freeform tags, of which this plugin needs one; there are %d", option, maxTags, len(user)))
 	}
+	return errors.Join(append(errs, checkPairs(option, user))...)
+}
+
+// CheckOthersTags says why a user's tags cannot be used on a resource that has
+// none of ours.
+func CheckOthersTags(option string, user map[string]string) error {
+	var errs []error
+	if len(user) > maxTags {
+		errs = append(errs, fmt.Errorf("%s: OCI allows %d freeform tags, there are %d", option, maxTags, len(user)))
+	}
+	return errors.Join(append(errs, checkPairs(option, user))...)
+}
+
+// checkPairs checks keys and values.
+func checkPairs(option string, user map[string]string) error {
+	var errs []error
 	for k, v := range user {
 		if len(k) == 0 || len(k) > 100 || len(v) > 256 {
 			errs = append(errs, fmt.Errorf("%s: a key may have 1 to 100 characters and a value up to 256: %q", option, k))
