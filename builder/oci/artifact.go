@@ -5,8 +5,11 @@ package oci
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"sync/atomic"
+
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
@@ -16,6 +19,7 @@ type Artifact struct {
 	image  string // OCID
 	name   string
 	region string
+	source string // OCID of the image that the machine started from
 	remove func(ctx context.Context, image string) error
 	// data is what post-processors see as build.*.
 	data map[string]interface{}
@@ -54,9 +58,34 @@ func (a *Artifact) State(name string) interface{} {
 		return a.name
 	case "generated_data":
 		return a.data
+	case "source_image_id":
+		return a.source
+	case registryimage.ArtifactStateURI:
+		return a.registry()
 	}
 	return nil
 }
+
+// registry is the artifact as HCP Packer keeps it.
+func (a *Artifact) registry() interface{} {
+	img, err := registryimage.FromArtifact(a,
+		registryimage.WithProvider(registryProvider), registryimage.WithID(a.image), registryimage.WithRegion(a.region), registryimage.WithSourceID(a.source))
+	if err != nil {
+		log.Printf("[WARN] HCP Packer gets no metadata of %s: %v", a.image, err)
+		return nil
+	}
+	img.Labels = map[string]string{}
+	for _, name := range generatedNames() {
+		if v := fmt.Sprint(a.data[name]); v != "" && a.data[name] != nil {
+			img.Labels[name] = v
+		}
+	}
+	return img
+}
+
+// registryProvider is how HCP Packer knows images of OCI: by the builder that was
+// there first.
+const registryProvider = "packer.oracle.oci"
 
 // Destroy implements packersdk.Artifact: it deletes the image, unless a
 // post-processor asked to hold it.

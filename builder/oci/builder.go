@@ -12,6 +12,7 @@ package oci
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -45,7 +46,9 @@ type Builder struct {
 }
 
 // ConfigSpec implements packersdk.Builder.
-func (b *Builder) ConfigSpec() hcldec.ObjectSpec { return b.config.FlatMapstructure().HCL2Spec() }
+func (b *Builder) ConfigSpec() hcldec.ObjectSpec {
+	return keysAsText(b.config.FlatMapstructure().HCL2Spec())
+}
 
 // Prepare implements packersdk.Builder. It makes no request.
 func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
@@ -53,7 +56,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
 	b.Mask.Add(b.config.credentials.Secrets()...)
 	b.Mask.Add(b.config.Comm.SSHPassword, b.config.Comm.SSHBastionPassword, b.config.Comm.SSHProxyPassword, b.config.Comm.WinRMPassword)
-	return nil, warnings, err
+	return generatedNames(), warnings, err
 }
 
 // Run implements packersdk.Builder.
@@ -66,6 +69,13 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	b.Mask.Add(secret)
+	if c.PackerDebug && c.Comm.SSHTemporaryKeyPairName != "" {
+		remove, err := writeKey(fmt.Sprintf("oci_%s.pem", c.PackerBuildName), c.Comm.SSHPrivateKey, ui)
+		if err != nil {
+			return nil, err
+		}
+		defer remove()
+	}
 	id := owner.NewBuild(time.Now(), c.CapacityTimeout+c.InstanceTimeout+c.ImageTimeout+c.Comm.SSHTimeout+life)
 	cloud, err := b.fleet(id, ui.Sayf)
 	if err != nil {
@@ -76,7 +86,10 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		Policy: c.policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
 	}
 	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find}
-	provision := &phase.Provision{UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect}
+	provision := &phase.Provision{
+		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
+		More: func() map[string]interface{} { return c.generated(id, find) },
+	}
 	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
 
 	phases := []phase.Phase{find, connect, provision}
@@ -93,7 +106,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	return &Artifact{
 		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,
-		data: map[string]interface{}{"ID": find.ID},
+		data: c.generated(id, find), source: cloud.BaseImage(find.Offer.Region),
 	}, nil
 }
 

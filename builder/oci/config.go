@@ -30,6 +30,7 @@ type Config struct {
 	Search              `mapstructure:",squash"`
 	Machine             `mapstructure:",squash"`
 	Image               `mapstructure:",squash"`
+	Misnomers           `mapstructure:",squash" undocumented:"true"`
 
 	// The compartment in which the machine is launched. A tenancy's OCID is its
 	// root compartment. Defaults to the environment variable
@@ -57,7 +58,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		PluginType:         BuilderID,
 		Interpolate:        true,
 		InterpolateContext: &c.ctx,
-	}, raws...)
+	}, keysAsBytes(raws)...)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +75,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	var bad []error
 	c.credentials, bad = c.Access.Prepare("", "")
 	note(bad...)
+	note(c.Misnomers.problems()...)
 	note(c.Search.problems(c.Region, c.BaseImageFilter.set())...)
 	c.userData, bad = c.Machine.prepare()
 	note(bad...)
@@ -115,6 +117,7 @@ func (c *Config) defaults() {
 	if c.Comm.SSHUsername == "" && (c.Comm.Type == "" || c.Comm.Type == "ssh") {
 		c.Comm.SSHUsername = os.Getenv("OCI_SSH_USERNAME")
 	}
+	keysFromEnvironment(&c.Comm)
 	if len(c.ImageShapes) == 0 {
 		c.ImageShapes = c.shapes()
 	}

@@ -179,6 +179,21 @@ type FlatConfig struct {
 	ImageLaunchMode           *string                `mapstructure:"image_launch_mode" required:"false" cty:"image_launch_mode" hcl:"image_launch_mode"`
 	NicAttachmentType         *string                `mapstructure:"nic_attachment_type" required:"false" cty:"nic_attachment_type" hcl:"nic_attachment_type"`
 	SkipCreateImage           *bool                  `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
+	ConfigFile                *string                `mapstructure:"config_file" undocumented:"true" cty:"config_file" hcl:"config_file"`
+	ConfigFileProfile         *string                `mapstructure:"config_file_profile" undocumented:"true" cty:"config_file_profile" hcl:"config_file_profile"`
+	PrivateKeyFile            *string                `mapstructure:"private_key_file" undocumented:"true" cty:"private_key_file" hcl:"private_key_file"`
+	PrivateKeyPath            *string                `mapstructure:"private_key_path" undocumented:"true" cty:"private_key_path" hcl:"private_key_path"`
+	ImageOCID                 *string                `mapstructure:"image_ocid" undocumented:"true" cty:"image_ocid" hcl:"image_ocid"`
+	ImageID                   *string                `mapstructure:"image_id" undocumented:"true" cty:"image_id" hcl:"image_id"`
+	BaseImage                 *string                `mapstructure:"base_image" undocumented:"true" cty:"base_image" hcl:"base_image"`
+	CompartmentID             *string                `mapstructure:"compartment_id" undocumented:"true" cty:"compartment_id" hcl:"compartment_id"`
+	TenancyID                 *string                `mapstructure:"tenancy_id" undocumented:"true" cty:"tenancy_id" hcl:"tenancy_id"`
+	UserID                    *string                `mapstructure:"user_id" undocumented:"true" cty:"user_id" hcl:"user_id"`
+	SubnetID                  *string                `mapstructure:"subnet_id" undocumented:"true" cty:"subnet_id" hcl:"subnet_id"`
+	FreeformTags              map[string]string      `mapstructure:"freeform_tags" undocumented:"true" cty:"freeform_tags" hcl:"freeform_tags"`
+	Ocpus                     *string                `mapstructure:"ocpus" undocumented:"true" cty:"ocpus" hcl:"ocpus"`
+	MemoryInGBs               *string                `mapstructure:"memory_in_gbs" undocumented:"true" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
+	BootVolumeSize            *string                `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
 	CompartmentOCID           *string                `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
 	InstanceTimeout           *string                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
 	ImageTimeout              *string                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
@@ -302,6 +317,21 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"image_launch_mode":         &hcldec.AttrSpec{Name: "image_launch_mode", Type: cty.String, Required: false},
 		"nic_attachment_type":       &hcldec.AttrSpec{Name: "nic_attachment_type", Type: cty.String, Required: false},
 		"skip_create_image":         &hcldec.AttrSpec{Name: "skip_create_image", Type: cty.Bool, Required: false},
+		"config_file":               &hcldec.AttrSpec{Name: "config_file", Type: cty.String, Required: false},
+		"config_file_profile":       &hcldec.AttrSpec{Name: "config_file_profile", Type: cty.String, Required: false},
+		"private_key_file":          &hcldec.AttrSpec{Name: "private_key_file", Type: cty.String, Required: false},
+		"private_key_path":          &hcldec.AttrSpec{Name: "private_key_path", Type: cty.String, Required: false},
+		"image_ocid":                &hcldec.AttrSpec{Name: "image_ocid", Type: cty.String, Required: false},
+		"image_id":                  &hcldec.AttrSpec{Name: "image_id", Type: cty.String, Required: false},
+		"base_image":                &hcldec.AttrSpec{Name: "base_image", Type: cty.String, Required: false},
+		"compartment_id":            &hcldec.AttrSpec{Name: "compartment_id", Type: cty.String, Required: false},
+		"tenancy_id":                &hcldec.AttrSpec{Name: "tenancy_id", Type: cty.String, Required: false},
+		"user_id":                   &hcldec.AttrSpec{Name: "user_id", Type: cty.String, Required: false},
+		"subnet_id":                 &hcldec.AttrSpec{Name: "subnet_id", Type: cty.String, Required: false},
+		"freeform_tags":             &hcldec.AttrSpec{Name: "freeform_tags", Type: cty.Map(cty.String), Required: false},
+		"ocpus":                     &hcldec.AttrSpec{Name: "ocpus", Type: cty.String, Required: false},
+		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.String, Required: false},
+		"boot_volume_size_in_gbs":   &hcldec.AttrSpec{Name: "boot_volume_size_in_gbs", Type: cty.String, Required: false},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
 		"instance_timeout":          &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
 		"image_timeout":             &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},

@@ -78,6 +78,9 @@ func (f *Fleet) in(region string) *Build {
 	return f.builds[max(0, i)]
 }
 
+// BaseImage is the image from which machines start in a region.
+func (f *Fleet) BaseImage(region string) string { return f.in(region).baseImage() }
+
 // of is the build to which a machine or an image belongs.
 func (f *Fleet) of(id string) *Build {
 	f.mu.Lock()

@@ -58,7 +58,9 @@ func TestFleetPlan(t *testing.T) {
 			says: []string{"2 OCPU/12 GB in eu-amsterdam-1 is launched as asked, and is not free: machines are free in the home region only, which is eu-frankfurt-1"}, silent: []string{"in eu-frankfurt-1 is"},
 		},
 		{
-			name: "a size that only one of them may have", regions: []string{simRegion, farRegion}, change: func(c *BuildConfig) { c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 1, MemoryGB: 6}}, true },
+			name: "a size that only one of them may have", regions: []string{simRegion, farRegion}, change: func(c *BuildConfig) {
+				c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 1, MemoryGB: 6}}, true
+			},
 			faults: []ocisim.Fault{far(ocisim.Fault{Kind: ocisim.FaultLimitValue, Limit: "standard-a1-core-regional-count", Value: 1})},
 			says:   []string{"2 OCPU/12 GB is more than the account may have in ", "EU-AMSTERDAM-1-AD-1"}, silent: []string{"FRANKFURT-1-AD"},
 		},

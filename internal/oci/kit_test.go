@@ -73,7 +73,7 @@ func buildOver(c *Client, change func(*BuildConfig)) *Build {
 		Compartment:   "ocid1.compartment.oc1..c",
 		MachineConfig: MachineConfig{BaseImage: "ocid1.image.oc1..base", Subnet: "ocid1.subnet.oc1..s", AssignPublicIP: &yes},
 		Sizes:         []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}}, FreeTier: FreePrefer, Allowance: Allowance{2, 12, 200},
-		Image: ImageConfig{Compartment: "ocid1.compartment.oc1..c", Name: "built", Shapes: []string{a1}},
+		Image:           ImageConfig{Compartment: "ocid1.compartment.oc1..c", Name: "built", Shapes: []string{a1}},
 		InstanceTimeout: time.Minute, ImageTimeout: time.Hour,
 	}
 	if change != nil {

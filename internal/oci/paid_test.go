@@ -41,13 +41,17 @@ func TestPlanRequiresFree(t *testing.T) {
 		{name: "free, of an account that pays nothing", sim: simOptions{build: alwaysFreeAccount}, change: strict(nil), sizes: everywhere},
 		{
 			name: "one of two sizes", change: strict(nil), sizes: []string{"AD-1 1", "AD-2 1", "AD-3 1"},
-			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 1, MemoryGB: 6}) },
-			says:   []string{`free_tier = "require" forbids ` + a1 + " 2 OCPU/12 GB in eu-frankfurt-1: 2 OCPUs and 12 GB are free"},
+			before: func(t *testing.T, s *sim) {
+				s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 1, MemoryGB: 6})
+			},
+			says: []string{`free_tier = "require" forbids ` + a1 + " 2 OCPU/12 GB in eu-frankfurt-1: 2 OCPUs and 12 GB are free"},
 		},
 		{
 			name: "none", change: strict(nil),
-			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 2, MemoryGB: 6}) },
-			says:   []string{"forbids " + a1 + " 2 OCPU/12 GB", "forbids " + a1 + " 1 OCPU/6 GB", "2 OCPUs and 6 GB are in use"},
+			before: func(t *testing.T, s *sim) {
+				s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 2, MemoryGB: 6})
+			},
+			says: []string{"forbids " + a1 + " 2 OCPU/12 GB", "forbids " + a1 + " 1 OCPU/6 GB", "2 OCPUs and 6 GB are in use"},
 		},
 		{
 			name: "a shape that costs", change: strict(func(c *BuildConfig, _ *sim) { c.Sizes = append(c.Sizes, Size{Shape: a2, OCPUs: 3, MemoryGB: 18}) }), sizes: everywhere,

@@ -20,7 +20,9 @@ const (
 )
 
 // ladder is what a template gets that names no sizes.
-func ladder(c *BuildConfig) { c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 1, MemoryGB: 6}}, false }
+func ladder(c *BuildConfig) {
+	c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 1, MemoryGB: 6}}, false
+}
 
 // denied is how a service answers what a user may not do.
 func denied(op string) ocisim.Fault {
@@ -99,7 +101,9 @@ func TestPlanWithinLimits(t *testing.T) {
 		{name: "what is free", sim: simOptions{build: alwaysFreeAccount}, change: func(c *BuildConfig, _ *sim) { ladder(c) }, sizes: everywhere(" 2 1")},
 		{
 			name: "what was free once", sim: simOptions{build: alwaysFreeAccount},
-			change: func(c *BuildConfig, _ *sim) { c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 4, MemoryGB: 24}}, true },
+			change: func(c *BuildConfig, _ *sim) {
+				c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 4, MemoryGB: 24}}, true
+			},
 			says: []string{
 				a1 + " 4 OCPU/24 GB is more than the account may have in ", "AD-1, ", "AD-3: ", `the limit "standard-a1-core-count" is 2, 0 in use`,
 				"Since June 2026 Always Free is 2 OCPUs and 12 GB of memory, no longer 4 and 24: ask for at most that by shape_config, or for a higher limit",
@@ -115,8 +119,10 @@ func TestPlanWithinLimits(t *testing.T) {
 		},
 		{
 			name: "one of two sizes", sim: simOptions{build: alwaysFreeAccount},
-			change: func(c *BuildConfig, _ *sim) { c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 4, MemoryGB: 24}, {Shape: a1, OCPUs: 2, MemoryGB: 12}}, true },
-			sizes:  everywhere(" 2"), says: []string{"4 OCPU/24 GB is more than the account may have", "no longer 4 and 24"},
+			change: func(c *BuildConfig, _ *sim) {
+				c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 4, MemoryGB: 24}, {Shape: a1, OCPUs: 2, MemoryGB: 12}}, true
+			},
+			sizes: everywhere(" 2"), says: []string{"4 OCPU/24 GB is more than the account may have", "no longer 4 and 24"},
 		},
 		{
 			name: "beside a machine", sim: simOptions{build: alwaysFreeAccount}, change: func(c *BuildConfig, _ *sim) { ladder(c) },
@@ -125,13 +131,17 @@ func TestPlanWithinLimits(t *testing.T) {
 		},
 		{
 			name: "beside a machine, in an account that may have more", change: func(c *BuildConfig, _ *sim) { ladder(c) },
-			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 1, MemoryGB: 6}) },
-			sizes:  everywhere(" 1"), says: []string{"2 OCPU/12 GB in eu-frankfurt-1 is left out, it would not be free", "1 OCPUs and 6 GB are in use", "name it by shape_config"},
+			before: func(t *testing.T, s *sim) {
+				s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 1, MemoryGB: 6})
+			},
+			sizes: everywhere(" 1"), says: []string{"2 OCPU/12 GB in eu-frankfurt-1 is left out, it would not be free", "1 OCPUs and 6 GB are in use", "name it by shape_config"},
 		},
 		{
 			name: "beside a machine, and named", change: func(c *BuildConfig, _ *sim) { ladder(c); c.SizesNamed = true },
-			before: func(t *testing.T, s *sim) { s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 1, MemoryGB: 6}) },
-			sizes:  everywhere(" 2 1"), says: []string{"2 OCPU/12 GB in eu-frankfurt-1 is launched as asked, and is not free"},
+			before: func(t *testing.T, s *sim) {
+				s.run(t, s.build.ChildCompartmentID, "AD-2", Size{Shape: a1, OCPUs: 1, MemoryGB: 6})
+			},
+			sizes: everywhere(" 2 1"), says: []string{"2 OCPU/12 GB in eu-frankfurt-1 is launched as asked, and is not free"},
 		},
 		{
 			name: "beside many machines", sim: simOptions{build: func(b *ocisim.Tenancy) { b.Limits["standard-a1-core-regional-count"] = 5 }},
@@ -176,7 +186,9 @@ func TestPlanWithinLimits(t *testing.T) {
 }
 
 func TestPlanShapes(t *testing.T) {
-	both := func(c *BuildConfig, _ *sim) { c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a2, OCPUs: 3, MemoryGB: 18}}, true }
+	both := func(c *BuildConfig, _ *sim) {
+		c.Sizes, c.SizesNamed = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a2, OCPUs: 3, MemoryGB: 18}}, true
+	}
 	absent := func(shape, ad string) ocisim.Fault {
 		return ocisim.Fault{Kind: ocisim.FaultShapeAbsent, Shape: shape, AD: ad}
 	}

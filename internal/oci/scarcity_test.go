@@ -28,7 +28,9 @@ type search struct {
 
 func newSearch(t *testing.T, s *sim, p capacity.Policy) *search {
 	t.Helper()
-	b := s.newBuild(t, func(c *BuildConfig) { c.Sizes = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 1, MemoryGB: 6}} })
+	b := s.newBuild(t, func(c *BuildConfig) {
+		c.Sizes = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 1, MemoryGB: 6}}
+	})
 	plan, err := b.Plan(t.Context())
 	if err != nil {
 		t.Fatal(err)

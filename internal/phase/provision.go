@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -64,6 +66,9 @@ type Provision struct {
 	Machine *FindMachine
 	Connect *Connect
 
+	// More is what the builder adds to Data.
+	More func() map[string]interface{}
+
 	// Data is what provisioners and post-processors see as build.*.
 	Data map[string]interface{}
 
@@ -96,9 +101,12 @@ func (p *Provision) Run(ctx context.Context) error {
 		"SSHAgentAuth":      p.Config.SSHAgentAuth,
 		"WinRMPassword":     p.Config.WinRMPassword,
 	}
+	if p.More != nil {
+		maps.Copy(p.Data, p.More())
+	}
 	err := p.hook(ctx, packersdk.HookProvision)
 	p.failed = err != nil
-	if err == nil && p.Config.SSHClearAuthorizedKeys {
+	if err == nil {
 		p.forgetKey(ctx)
 	}
 	return err
@@ -106,7 +114,8 @@ func (p *Provision) Run(ctx context.Context) error {
 
 // forgetKey removes the build's own key from the machine, if it made one. A
 // provisioner may have closed the door behind itself, so that this can no
-// longer be done: it is tried, and not needed for a good build.
+// longer be done: it is tried, over the connection that is open, and not needed
+// for a good build.
 func (p *Provision) forgetKey(ctx context.Context) {
 	name := p.Config.SSHTemporaryKeyPairName
 	if name == "" || p.Connect.Comm == nil {
@@ -118,21 +127,30 @@ s=; [ -w "$f" ] || s='sudo -n'
 $s test -e "$f" || continue
 $s sh -c 'grep -v " %s$" "$0" > "$0.new"; cat "$0.new" > "$0"; rm -f "$0.new"' "$f" || exit 1
 done 2>/dev/null`
-	cmd := &packersdk.RemoteCmd{Command: fmt.Sprintf(script, name)}
-	if err := p.Connect.Comm.Start(ctx, cmd); err != nil {
-		p.UI.Sayf("The temporary SSH key could not be removed: %v", err)
-		return
-	}
-	done := make(chan int, 1)
-	go func() { done <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, forgetLimit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		cmd := &packersdk.RemoteCmd{Command: fmt.Sprintf(script, name)}
+		err := p.Connect.Comm.Start(ctx, cmd)
+		if err == nil && cmd.Wait() != 0 {
+			err = fmt.Errorf("exit status %d", cmd.ExitStatus())
+		}
+		done <- err
+	}()
+	err := error(nil)
 	select {
 	case <-ctx.Done():
-	case status := <-done:
-		if status != 0 {
-			p.UI.Sayf("The temporary SSH key could not be removed: exit status %d", status)
-		}
+		err = ctx.Err() // a closed firewall may keep a command for ever
+	case err = <-done:
+	}
+	if err != nil {
+		p.UI.Sayf("The temporary SSH key could not be removed, so its public half stays in the image: %v", err)
 	}
 }
+
+// forgetLimit is how long it may take to remove the temporary key.
+const forgetLimit = 30 * time.Second
 
 // Undo implements Phase: it runs the error-cleanup-provisioner where the
 // template has one and provisioning failed.

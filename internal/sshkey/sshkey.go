@@ -9,6 +9,8 @@
 package sshkey
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -37,14 +39,17 @@ func Prepare(c *communicator.Config) (secret string, err error) {
 		}
 	}
 	if len(c.SSHPrivateKey) > 0 {
+		c.SSHPrivateKey = Lines(c.SSHPrivateKey)
 		signer, err := ssh.ParsePrivateKey(c.SSHPrivateKey)
 		if err != nil {
 			return "", fmt.Errorf("the SSH private key cannot be read: %w", err)
 		}
 		c.SSHPublicKey = line(ssh.MarshalAuthorizedKey(signer.PublicKey()), comment)
+		c.SSHTemporaryKeyPairName = "" // there is none, so none is to be removed
 		return string(c.SSHPrivateKey), nil
 	}
 	if c.SSHPassword != "" || c.SSHAgentAuth {
+		c.SSHTemporaryKeyPairName = ""
 		return "", nil
 	}
 	kind, err := algorithm(c.SSHTemporaryKeyPairType)
@@ -62,9 +67,41 @@ func Prepare(c *communicator.Config) (secret string, err error) {
 	return string(c.SSHPrivateKey), nil
 }
 
-// Check reports what is wrong with the settings of a temporary key, without
-// making one.
+// Lines is a key's text with its line ends. CI systems like to hand a multi-line
+// secret over with them written as \n, or as Windows writes them.
+func Lines(key []byte) []byte {
+	text := strings.TrimSpace(string(key))
+	if text == "" {
+		return nil
+	}
+	if !strings.Contains(text, "\n") {
+		text = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n").Replace(text)
+	}
+	return []byte(strings.ReplaceAll(text, "\r\n", "\n") + "\n")
+}
+
+// Check reports what is wrong with the user's key and with the settings of a
+// temporary one, without making one.
 func Check(c *communicator.Config) error {
+	if len(c.SSHPrivateKey) > 0 {
+		signer, err := ssh.ParsePrivateKey(Lines(c.SSHPrivateKey))
+		var locked *ssh.PassphraseMissingError
+		switch {
+		case errors.As(err, &locked):
+			return errors.New("ssh_private_key (or the environment variable OCI_SSH_PRIVATE_KEY) has a passphrase; Packer needs it without one, or in an agent (ssh_agent_auth)")
+		case err != nil:
+			return errors.New("ssh_private_key (or the environment variable OCI_SSH_PRIVATE_KEY) must be the text of a private key, as ssh-keygen makes it; it cannot be read")
+		}
+		if len(c.SSHPublicKey) > 0 {
+			public, _, _, _, err := ssh.ParseAuthorizedKey(c.SSHPublicKey)
+			if err != nil {
+				return errors.New("ssh_public_key (or the environment variable OCI_SSH_PUBLIC_KEY) must be a line as authorized_keys has it; it cannot be read")
+			}
+			if !bytes.Equal(public.Marshal(), signer.PublicKey().Marshal()) {
+				return errors.New("ssh_public_key is not the public half of ssh_private_key")
+			}
+		}
+	}
 	if _, err := algorithm(c.SSHTemporaryKeyPairType); err != nil {
 		return err
 	}
