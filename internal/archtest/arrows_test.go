@@ -47,7 +47,7 @@ func arrows() map[string][]string {
 		"builder/oci": append([]string{
 			"internal/capacity", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey",
 			"internal/tmpl", "internal/wait", "version",
-			"github.com/hashicorp/packer-plugin-sdk/communicator",
+			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{

@@ -95,7 +95,7 @@ func (c *Client) imagesOf(ctx context.Context, compartment, token string) ([]str
 
 // FinishImage implements cloud.Imager.
 func (b *Build) FinishImage(ctx context.Context, id string) error {
-	progress := func(d time.Duration) { b.say("Still waiting for image %s (%s)", id, d) }
+	progress := func(d time.Duration) { b.say("Still waiting for image %s (%s%s)", id, d, b.percent(ctx, b.workOf(id))) }
 	if err := b.awaitImage(ctx, "make image", id, b.workOf(id), b.cfg.ImageTimeout, "image_timeout", progress); err != nil {
 		return err
 	}
@@ -206,6 +206,19 @@ func (c *Client) awaitImage(ctx context.Context, op, id, work string, limit time
 		}
 		return false, nil
 	})
+}
+
+// percent is how far a work request is, as the end of "Still waiting (2m0s":
+// empty where the service does not say.
+func (c *Client) percent(ctx context.Context, id string) string {
+	if id == "" {
+		return ""
+	}
+	r, err := c.work.GetWorkRequest(shield(ctx), workrequests.GetWorkRequestRequest{WorkRequestId: &id, RequestMetadata: once()})
+	if err != nil || r.PercentComplete == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %.0f %%", *r.PercentComplete)
 }
 
 // completeImage makes an available image fit for ARM64 machines and proves it:
