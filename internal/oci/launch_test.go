@@ -75,7 +75,9 @@ func TestLaunchOnTheWire(t *testing.T) {
 			}},
 		},
 		{
-			name: "names and tags", change: func(c *BuildConfig) { c.InstanceName, c.InstanceTags, c.InstanceDefinedTags = "a: b*", map[string]string{"team": ""}, tags },
+			name: "names and tags", change: func(c *BuildConfig) {
+				c.InstanceName, c.InstanceTags, c.InstanceDefinedTags = "a: b*", map[string]string{"team": ""}, tags
+			},
 			want: wants{"displayName": "a: b*", "freeformTags.team": "", "definedTags.ns.key": "value"},
 		},
 		{
