@@ -16,8 +16,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 )
 
 // Fast is a Driver whose machines are SSH servers inside this process. Each
@@ -45,6 +43,7 @@ type Behaviour struct {
 	Dead              bool          // never listens: connections are refused
 	Hang              bool          // accepts connections and never says a word
 	RefuseKeys        bool          // refuses each key
+	OtherHostKey      bool          // shows a host key that is not its own, as somebody in between would
 	IgnorePowerButton bool          // Shutdown has no effect
 }
 
@@ -144,10 +143,14 @@ func (m *fastMachine) boot() {
 	case <-m.button:
 		return
 	}
-	keys := m.firstBoot()
-	server, err := newSSHServer(m, keys)
+	keys, identity := m.cloudInit()
+	server, err := newSSHServer(m, keys, identity)
 	if err != nil {
 		m.logf("sshd: %v", err)
+		select { // it is on, and nobody gets in
+		case <-m.ctx.Done():
+		case <-m.button:
+		}
 		return
 	}
 	l, err := net.Listen("tcp", m.spec.SSH)
@@ -223,79 +226,4 @@ func (m *fastMachine) noExec(file string) bool {
 		}
 	}
 	return false
-}
-
-// firstBoot does what cloud-init would with the cloud's metadata, and returns
-// the keys that may log in.
-func (m *fastMachine) firstBoot() []ssh.PublicKey {
-	md, err := fetchMetadata(m.ctx, m.spec)
-	if err != nil {
-		m.logf("cloud-init: no metadata: %v", err)
-		return nil
-	}
-	if md.hostname != "" {
-		m.mu.Lock()
-		m.name = md.hostname
-		m.mu.Unlock()
-	}
-	var keys []ssh.PublicKey
-	for rest := []byte(md.keys); len(bytes.TrimSpace(rest)) > 0; {
-		key, _, _, next, err := ssh.ParseAuthorizedKey(rest)
-		if err != nil {
-			break
-		}
-		keys, rest = append(keys, key), next
-	}
-	m.logf("cloud-init: %d authorized keys", len(keys))
-	if err := m.installKeys(md.keys); err != nil {
-		m.logf("cloud-init: %v", err)
-	}
-	if strings.HasPrefix(md.userData, "#!") && m.isNewInstance(md.id) {
-		var out bytes.Buffer
-		root := accountByUID(0)
-		p := &Process{Args: []string{"sh", "/var/lib/cloud/user-data"}, Env: baseEnv(root), Dir: "/", Stdin: strings.NewReader(""),
-			Stdout: &out, Stderr: &out, m: m, umask: 0o022}
-		if err := p.WriteFile(p.Args[1], []byte(md.userData), 0o700); err != nil {
-			m.logf("cloud-init: %v", err)
-			return keys
-		}
-		m.logf("cloud-init: user data ended with status %d\n%s", p.child("/var/lib/cloud/user-data").run(m.ctx), out.String())
-	}
-	return keys
-}
-
-// installKeys adds the keys where sshd of a real machine would look, so that a
-// capture that ought to clean them up can be seen to. As with cloud-init, keys
-// that the image holds already stay.
-func (m *fastMachine) installKeys(keys string) error {
-	for _, a := range accounts() {
-		if a.uid == 0 || keys == "" {
-			continue
-		}
-		dir := a.home + "/.ssh"
-		if err := m.tree.mkdirAll(dir, 0o700, a.uid); err != nil {
-			return err
-		}
-		all := strings.TrimSpace(keys) + "\n"
-		if old, err := m.tree.readFile(dir+"/authorized_keys", 0); err == nil {
-			all = strings.TrimLeft(strings.TrimSpace(string(old))+"\n", "\n") + all
-		}
-		if err := m.tree.writeFile(dir+"/authorized_keys", []byte(all), 0o600, a.uid); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// isNewInstance says whether this disk boots as this instance for the first
-// time, and remembers it.
-func (m *fastMachine) isNewInstance(id string) bool {
-	const mark = "/var/lib/cloud/instance-id"
-	if old, err := m.tree.readFile(mark, 0); err == nil && strings.TrimSpace(string(old)) == id {
-		return false
-	}
-	if err := m.tree.mkdirAll("/var/lib/cloud", 0o755, 0); err != nil {
-		return false
-	}
-	return m.tree.writeFile(mark, []byte(id+"\n"), 0o644, 0) == nil
 }

@@ -184,12 +184,15 @@ func date(_ context.Context, p *Process) int {
 
 // cloudInit answers the question that templates wait for. By the time anyone
 // can log in, what this machine does at first boot is done.
-func cloudInit(_ context.Context, p *Process) int {
-	if len(p.Args) > 1 && p.Args[1] == "status" {
+func cloudInit(ctx context.Context, p *Process) int {
+	switch {
+	case len(p.Args) > 1 && p.Args[1] == "status":
 		fmt.Fprint(p.Stdout, "status: done\n")
 		return 0
+	case len(p.Args) > 1 && p.Args[1] == "clean": // with whatever options
+		return p.child("rm", "-rf", "/var/lib/cloud").run(ctx)
 	}
-	return usage(p, fmt.Errorf("only 'status' is known here"))
+	return usage(p, fmt.Errorf("only 'status' and 'clean' are known here"))
 }
 
 func powerOff(_ context.Context, p *Process) int {

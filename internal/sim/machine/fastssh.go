@@ -6,11 +6,8 @@ package machine
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -30,14 +27,9 @@ type sshServer struct {
 	wg    sync.WaitGroup
 }
 
-func newSSHServer(m *fastMachine, keys []ssh.PublicKey) (*sshServer, error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make a host key: %w", err)
-	}
-	signer, err := ssh.NewSignerFromSigner(private)
-	if err != nil {
-		return nil, fmt.Errorf("make a host key: %w", err)
+func newSSHServer(m *fastMachine, keys []ssh.PublicKey, identity []ssh.Signer) (*sshServer, error) {
+	if len(identity) == 0 {
+		return nil, errors.New("no hostkeys available")
 	}
 	config := &ssh.ServerConfig{
 		ServerVersion: "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7",
@@ -54,7 +46,9 @@ func newSSHServer(m *fastMachine, keys []ssh.PublicKey) (*sshServer, error) {
 			return nil, errors.New("permission denied")
 		},
 	}
-	config.AddHostKey(signer)
+	for _, signer := range identity {
+		config.AddHostKey(signer)
+	}
 	return &sshServer{m: m, config: config, conns: make(map[net.Conn]struct{})}, nil
 }
 

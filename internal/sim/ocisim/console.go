@@ -3,7 +3,10 @@
 
 package ocisim
 
-import "strconv"
+import (
+	"context"
+	"strconv"
+)
 
 // consoleHistory is what an instance had printed when it was captured.
 type consoleHistory struct {
@@ -27,6 +30,9 @@ type consoleHistoryBody struct {
 func (c *Cloud) consoleRoutes() []route {
 	return []route{
 		op("CaptureConsoleHistory", "POST /20160918/instanceConsoleHistories", c.captureConsole),
+		op("ListConsoleHistories", "GET /20160918/instanceConsoleHistories", c.listConsoles, "compartmentId!", "availabilityDomain",
+			"limit", "page", "instanceId", "sortBy", "sortOrder", "lifecycleState").
+			enum("lifecycleState", "REQUESTED", "GETTING-HISTORY", "SUCCEEDED", "FAILED"),
 		op("GetConsoleHistory", "GET /20160918/instanceConsoleHistories/{id}", c.getConsole),
 		op("GetConsoleHistoryContent", "GET /20160918/instanceConsoleHistories/{id}/data", c.getConsoleContent,
 			"offset", "length"),
@@ -54,14 +60,49 @@ func (c *Cloud) captureConsole(q *call) (*reply, error) {
 		tags: details.tags.normal(), ID: newOCID("consolehistory", q.region().ocid),
 		AvailabilityDomain: i.body.AvailabilityDomain, CompartmentID: i.body.CompartmentID,
 		DisplayName: nameOr(details.DisplayName, "consolehistory"), InstanceID: i.body.ID,
-		LifecycleState: "SUCCEEDED", TimeCreated: wireNow(),
+		LifecycleState: "REQUESTED", TimeCreated: wireNow(),
 	}}
-	if i.machine != nil {
-		h.text = i.machine.Console()
-	}
 	h.touch()
 	c.consoles.put(h.body.ID, h)
+	c.background(func(ctx context.Context) { c.readConsole(ctx, h, i) })
 	return withEtag(h.body, h.revision), nil
+}
+
+// readConsole takes what the machine has printed by the end of the capture.
+func (c *Cloud) readConsole(ctx context.Context, h *consoleHistory, i *instance) {
+	c.mu.Lock()
+	if h.body.LifecycleState == "REQUESTED" {
+		h.body.LifecycleState = "GETTING-HISTORY"
+	}
+	c.mu.Unlock()
+	if c.spend(ctx, h.place, "CaptureConsoleHistory", "GETTING-HISTORY", c.delays.History) != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h.body.LifecycleState == "GETTING-HISTORY" { // it may be deleted by now
+		h.body.LifecycleState = "SUCCEEDED"
+		if i.machine != nil {
+			h.text = i.machine.Console()
+		}
+	}
+}
+
+func (c *Cloud) listConsoles(q *call) (*reply, error) {
+	if err := q.compartment(q.param("compartmentId")); err != nil {
+		return nil, err
+	}
+	found := []consoleHistoryBody{}
+	for _, h := range c.consoles.all() {
+		b := h.body
+		if h.ownedBy(q) && b.LifecycleState != "DELETED" && q.selects("compartmentId", b.CompartmentID) &&
+			q.selects("availabilityDomain", b.AvailabilityDomain) && q.selects("instanceId", b.InstanceID) &&
+			q.selects("lifecycleState", b.LifecycleState) {
+			found = append(found, b)
+		}
+	}
+	sortResources(q, found, func(b consoleHistoryBody) (string, wireTime) { return b.DisplayName, b.TimeCreated })
+	return paginate(q, found)
 }
 
 func (c *Cloud) findConsole(q *call) (*consoleHistory, error) {
@@ -80,11 +121,14 @@ func (c *Cloud) getConsole(q *call) (*reply, error) {
 	return withEtag(h.body, h.revision), nil
 }
 
-// getConsoleContent returns at most 1 MiB, by default 10 KiB, of plain text.
+// getConsoleContent needs a capture that has ended. It returns at most 1 MiB, by default 10 KiB, of plain text.
 func (c *Cloud) getConsoleContent(q *call) (*reply, error) {
 	h, err := c.findConsole(q)
 	if err != nil {
 		return nil, err
+	}
+	if h.body.LifecycleState != "SUCCEEDED" {
+		return nil, errState("Console history %s is %s", h.body.ID, h.body.LifecycleState)
 	}
 	offset, length := 0, 10240
 	for name, into := range map[string]*int{"offset": &offset, "length": &length} {

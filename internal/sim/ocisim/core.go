@@ -110,6 +110,9 @@ type Delays struct {
 	Import    time.Duration // least time of image IMPORTING
 	Copy      time.Duration // least time of an object copy
 	Reserve   time.Duration // capacity reservation CREATING, DELETING
+	History   time.Duration // console history GETTING-HISTORY
+	Bastion   time.Duration // bastion CREATING, DELETING
+	Session   time.Duration // bastion session CREATING, DELETING
 	// ShutdownLimit is how long a guest may take to power off before its
 	// power is cut.
 	ShutdownLimit time.Duration
@@ -119,7 +122,7 @@ type Delays struct {
 // short.
 func QuickDelays() *Delays {
 	const d = 50 * time.Millisecond
-	return &Delays{d, d, d, d, d, d, d, d, d, d, 2 * time.Minute}
+	return &Delays{d, d, d, d, d, d, d, d, d, d, d, d, d, 2 * time.Minute}
 }
 
 // RealisticDelays are in the proportions that people report from Oracle's
@@ -128,7 +131,8 @@ func RealisticDelays() *Delays {
 	return &Delays{
 		Provision: 4 * time.Second, Start: 2 * time.Second, Stop: 2 * time.Second,
 		Terminate: 3 * time.Second, Capture: 10 * time.Second, Export: 12 * time.Second, Import: 15 * time.Second,
-		Copy: 4 * time.Second, Reserve: 3 * time.Second, ShutdownLimit: 5 * time.Minute,
+		Copy: 4 * time.Second, Reserve: 3 * time.Second, History: time.Second, Bastion: 8 * time.Second, Session: time.Second,
+		ShutdownLimit: 5 * time.Minute,
 	}
 }
 

@@ -88,7 +88,7 @@ func newKit(t *testing.T, change func(*ocisim.Config)) *kit {
 	cfg := ocisim.Config{
 		Tenancies: []*ocisim.Tenancy{k.build, k.production, k.stranger}, Driver: k.driver, WorkDir: dir,
 		Delays: &ocisim.Delays{Provision: d1, Attach: d1, Start: d1, Stop: d1, Terminate: d1, Capture: d1, Export: d1, Import: d1,
-			Copy: d1, Reserve: d1, ShutdownLimit: time.Minute},
+			Copy: d1, Reserve: d1, History: d1, Bastion: d1, Session: d1, ShutdownLimit: time.Minute},
 		Images: []ocisim.BaseImage{{Name: "debian-12", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: disk, Tenancy: "build"},
 			{Name: "Canonical-Ubuntu-24.04-aarch64-2026.01.01-0", OperatingSystem: "Canonical Ubuntu", OperatingSystemVersion: "24.04", Path: disk}},
 	}

@@ -219,9 +219,12 @@ func TestInstanceDetails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.GetConsoleHistory(ctx, core.GetConsoleHistoryRequest{InstanceConsoleHistoryId: history.Id})
-	if err != nil || got.LifecycleState != core.ConsoleHistoryLifecycleStateSucceeded {
-		t.Errorf("history: %+v, %v", got.ConsoleHistory, err)
+	_, err = c.GetConsoleHistoryContent(ctx, core.GetConsoleHistoryContentRequest{InstanceConsoleHistoryId: history.Id})
+	wantServiceError(t, err, 409, "IncorrectState", "")
+	k.historyEnds(c, history.Id)
+	list, err := c.ListConsoleHistories(ctx, core.ListConsoleHistoriesRequest{CompartmentId: &k.build.CompartmentID, InstanceId: i.Id})
+	if err != nil || len(list.Items) != 1 || *list.Items[0].Id != *history.Id {
+		t.Errorf("histories: %+v, %v", list.Items, err)
 	}
 	text, err := c.GetConsoleHistoryContent(ctx, core.GetConsoleHistoryContentRequest{InstanceConsoleHistoryId: history.Id, Length: common.Int(7)})
 	if err != nil || *text.Value != "booting" || *text.OpcBytesRemaining != len("\nlogin: ") {
