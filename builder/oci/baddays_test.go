@@ -50,7 +50,7 @@ func TestBadDays(t *testing.T) {
 		{
 			name:   "only the smaller size fits, in one fault domain",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, MinOCPUs: 2}, {Kind: ocisim.FaultCapacity, AD: "AD-1"}, {Kind: ocisim.FaultCapacity, AD: "AD-2"}},
-			says:   []string{"AD-3: VM.Standard.A1.Flex 1 OCPU/6 GB is free in FAULT-DOMAIN-1, FAULT-DOMAIN-2 and FAULT-DOMAIN-3; no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB, says the capacity report", "1 OCPU/6 GB: launched"},
+			says:   []string{"AD-3: VM.Standard.A1.Flex 1 OCPU/6 GB has room in FAULT-DOMAIN-1, FAULT-DOMAIN-2 and FAULT-DOMAIN-3; no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB, says the capacity report", "1 OCPU/6 GB: launched"},
 			checks: launches(1),
 		},
 		{
@@ -94,7 +94,7 @@ func TestBadDays(t *testing.T) {
 			change: map[string]interface{}{"capacity_timeout": "300ms"},
 			says: []string{
 				"no machine could be had: the time allowed for the search is over (capacity_timeout = \"300ms\")", "place ", "last answer",
-				"no capacity: says the capacity report",
+				"no capacity: by the last capacity report",
 			}, fails: true,
 		},
 		{

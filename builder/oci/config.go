@@ -90,6 +90,9 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 			note(fmt.Errorf("%s must not be negative", d.name))
 		}
 	}
+	if d := c.CapacityInterval; d > 0 && d < time.Second {
+		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: OCI throttles accounts that ask more often than every few seconds", d))
+	}
 	note(c.Comm.Prepare(&c.ctx)...)
 	note(sshkey.Check(&c.Comm))
 	if len(errs.Errors) > 0 {

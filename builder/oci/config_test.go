@@ -189,6 +189,7 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"shape_config": []map[string]interface{}{{"ocpus": 1}, {"ocpus": 1, "memory_in_gbs": 6}}}, want: "is there twice"},
 		{set: map[string]interface{}{"shape_config": []map[string]interface{}{{}}}, want: "ocpus must be set for VM.Standard.A1.Flex"},
 		{set: region("eu-frankfurt-1", "ocid1.subnet.x", "ocid1.image.x"), want: "eu-frankfurt-1 is there twice"},
+		{set: region("FRA", "ocid1.subnet.x", "ocid1.image.x"), want: "FRA is there twice"},
 		{set: region("", "ocid1.subnet.x", "ocid1.image.x"), want: "additional_region: region must be set"},
 		{set: region("eu-paris-1", "", "ocid1.image.x"), want: "subnet_ocid must be set for eu-paris-1"},
 		{set: region("eu-paris-1", "ocid1.subnet.x", "ocid1.subnet.x"), want: "additional_region: base_image_ocid must be an OCID that begins with ocid1.image"},

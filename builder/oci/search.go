@@ -80,8 +80,10 @@ type Search struct {
 	// Free allowance are tried: 2 OCPUs with 12 GB, then 1 OCPU with 6 GB.
 	ShapeConfig []ShapeConfig `mapstructure:"shape_config" required:"false"`
 
-	// How long to look for a machine, over all places and sizes. Defaults to
-	// `6h`: free capacity comes in short windows.
+	// How long to look for a machine, over all places and sizes: after that
+	// nothing more is asked for. A machine that was accepted before may take
+	// `instance_timeout` longer. Defaults to `6h`: free capacity comes in short
+	// windows.
 	CapacityTimeout time.Duration `mapstructure:"capacity_timeout" required:"false"`
 	// The least time between two requests to OCI during the search, capacity
 	// reports and launches alike. It is lengthened by up to a tenth at random.
@@ -203,15 +205,15 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 			bad("additional_region and capacity_reservation_ocid exclude each other: a reservation belongs to one region")
 		}
 	}
-	regions := []string{main}
+	regions := []string{oci.FullRegion(main)}
 	for _, r := range s.AdditionalRegions {
 		switch {
 		case r.Region == "":
 			bad("additional_region: region must be set")
-		case slices.Contains(regions, r.Region) && !tmpl.Unknown(r.Region):
+		case slices.Contains(regions, oci.FullRegion(r.Region)) && !tmpl.Unknown(r.Region):
 			bad("additional_region: %s is there twice", r.Region)
 		}
-		regions = append(regions, r.Region)
+		regions = append(regions, oci.FullRegion(r.Region))
 		for _, o := range []struct{ name, kind, value string }{{"subnet_ocid", "subnet", r.SubnetOCID}, {"base_image_ocid", "image", r.BaseImageOCID}} {
 			if o.value == "" && (!filtered || o.kind == "subnet") {
 				bad("additional_region: %s must be set for %s", o.name, r.Region)

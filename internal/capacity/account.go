@@ -48,7 +48,11 @@ type account struct {
 	found []*offer // to be launched before anything else
 	left  int      // how many of found may still be tried
 	wrong int      // launches in a row that found nothing where a report saw room
-	later []*offer // SizeFirst: free, but not the first size; tried at the end of the round
+	// SizeFirst: free, but not the first size. They are collected during a round
+	// and launched when what is left of the first size has been tried.
+	later      []*offer
+	second     []*offer
+	secondLeft int
 
 	mute map[string]bool // regions in which we may not ask
 }
@@ -133,15 +137,30 @@ func (a *account) next(now time.Time) (Move, time.Time) {
 	return Move{}, paused
 }
 
+// paused is until when all open offers are paused, or zero.
+func (a *account) paused(now time.Time) (until time.Time) {
+	for _, z := range a.zones {
+		for _, f := range z.offers {
+			switch {
+			case f.Closed:
+			case !f.pausedUntil.After(now):
+				return time.Time{}
+			case until.IsZero() || f.pausedUntil.Before(until):
+				until = f.pausedUntil
+			}
+		}
+	}
+	return until
+}
+
 // candidate is the offer to launch because a report called it free.
 func (a *account) candidate() *offer {
-	if a.left <= 0 {
-		return nil
+	open := func(f *offer) bool { return !f.Closed }
+	if i := slices.IndexFunc(a.found, open); i >= 0 && a.left > 0 {
+		return a.found[i]
 	}
-	for _, f := range a.found {
-		if !f.Closed {
-			return f
-		}
+	if i := slices.IndexFunc(a.second, open); i >= 0 && a.secondLeft > 0 {
+		return a.second[i]
 	}
 	return nil
 }
@@ -174,8 +193,11 @@ func (a *account) visit(z *zone, now time.Time) (Move, time.Time) {
 		return Move{}, until
 	}
 	o := free[0].Offer
-	if n := len(free) - 1; n > 0 && a.turnsAside(z) {
-		o = free[1+z.others%n].Offer
+	switch n := len(free); {
+	case a.inOrder(z):
+		o = free[z.others%n].Offer
+	case n > 1 && a.turnsAside(z):
+		o = free[1+z.others%(n-1)].Offer
 	}
 	return Move{Try: &o}, time.Time{}
 }
@@ -198,6 +220,11 @@ func (a *account) asks(z *zone, open, free int) bool {
 // user's wish, or because the cloud throttles the account.
 func (a *account) counted() bool { return a.policy.Round > 0 || a.pace.slow > 1 }
 
+// inOrder says whether a launch without asking takes one offer after the other, as
+// SizeFirst wants it: as the zones take turns, none is asked for a second size
+// before all have been asked for the first.
+func (a *account) inOrder(z *zone) bool { return a.policy.SizeFirst && !z.probing && !z.probes() }
+
 // turnsAside says whether a launch without asking goes to another offer than
 // the zone's first.
 func (a *account) turnsAside(z *zone) bool {
@@ -214,98 +241,10 @@ func (a *account) turnsAside(z *zone) bool {
 	return z.visits%2 == 1
 }
 
-// answered takes the answer to a question about the offers, which are in one
-// zone.
-func (a *account) answered(asked []*offer, at time.Time, r Reply) {
-	z := asked[0].zone
-	if r.Hints == nil {
-		if r.Outcome == Rejected {
-			a.mute[z.region] = true
-		}
-		a.goOn(z, at)
-		return
-	}
-	var free []*offer
-	missing := false
-	for _, f := range asked {
-		switch f.hint {
-		case Free:
-			if !f.Closed && (f.pausedUntil.IsZero() || !f.pausedUntil.After(at) || at.Sub(f.doubtedAt) >= doubtGap) {
-				free = append(free, f)
-			}
-		case Full:
-			if f.Attempts == 0 {
-				f.Last, f.Reason = NoCapacity, "says the capacity report"
-			}
-		case Missing:
-			if f.Attempts == 0 {
-				f.Last, f.Reason = NoCapacity, "the capacity report says that the hardware is not there"
-			}
-			missing = missing || f.Offer.FaultDomain == "" && !z.checked
-		}
-	}
-	if len(free) == 0 {
-		a.wrong = 0 // it does not see room everywhere
-	}
-	// What is called missing is launched once, to be sure.
-	if len(free) == 0 && (missing || !a.counted() && z.probes()) {
-		a.goOn(z, at)
-		z.probing = z.blind && !missing
-		return
-	}
-	if a.policy.SizeFirst {
-		a.later = append(a.later, slices.DeleteFunc(slices.Clone(free), func(f *offer) bool { return f.size == 0 })...)
-		free = slices.DeleteFunc(free, func(f *offer) bool { return f.size != 0 })
-	}
-	a.launch(free)
-	a.passed(z, at)
-}
-
-// goOn lets a visit that has asked go on with a launch, unless all of the zone is
-// paused.
-func (a *account) goOn(z *zone, at time.Time) {
-	if slices.ContainsFunc(z.offers, func(f *offer) bool { return !f.Closed && !f.pausedUntil.After(at) }) {
-		z.blind = true
-		return
-	}
-	a.passed(z, at)
-}
-
-// launch makes offers that were called free the next to be tried.
-func (a *account) launch(free []*offer) {
-	// If some fault domains are free and some are not, letting the cloud choose
-	// may hit the wrong one.
-	split := map[*zone]bool{}
-	for _, f := range free {
-		for _, p := range f.zone.offers {
-			if p.size == f.size && p.Offer.FaultDomain != "" && p.hint != Free {
-				split[f.zone] = true
-			}
-		}
-	}
-	rank := func(f *offer) int {
-		r := 4 * f.size
-		if (f.Offer.FaultDomain == "") == split[f.zone] {
-			r += 2
-		}
-		if !f.worked {
-			r++
-		}
-		return r
-	}
-	slices.SortStableFunc(free, func(x, y *offer) int { return rank(x) - rank(y) })
-	a.found, a.left = free, launchesPerReport
-	if a.wrong >= launchesPerReport {
-		a.left = 1
-	}
-}
-
 // done goes on after a launch that did not lead to a machine.
 func (a *account) done(f *offer, at time.Time, out Outcome) {
 	z := f.zone
-	if i := slices.Index(a.found, f); i >= 0 {
-		a.found = slices.Delete(a.found, i, i+1)
-		a.left--
+	if a.called(f) {
 		if out == NoCapacity {
 			a.wrong++
 			z.wrongAgain()
@@ -318,7 +257,7 @@ func (a *account) done(f *offer, at time.Time, out Outcome) {
 	if z.blind && z.offers[0].hint == Missing {
 		z.checked = true
 	}
-	if a.turnsAside(z) {
+	if a.inOrder(z) || a.turnsAside(z) {
 		z.others++
 	}
 	a.passed(z, at)
@@ -357,8 +296,8 @@ func (a *account) round(at time.Time) {
 	if a.policy.Round > 0 {
 		a.roundDue = later(a.roundDue.Add(time.Duration(float64(a.policy.Round)*a.pace.slow)), at)
 	}
-	if len(a.later) > 0 && a.candidate() == nil {
-		a.launch(a.later)
+	if len(a.later) > 0 {
+		a.second, a.secondLeft = order(a.later), a.quota()
 		a.later = nil
 	}
 }

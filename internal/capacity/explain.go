@@ -17,14 +17,14 @@ func (s *Search) Outlook(now time.Time) string {
 	if m.GiveUp != "" {
 		return "Giving up"
 	}
-	at, what, why := now, "", ""
+	at, what := now, ""
 	if m.Try == nil && m.Ask == nil {
 		at = m.Until
 		if s.policy.Deadline.IsZero() || at.Before(s.policy.Deadline) {
 			m = s.Next(at)
 		}
-		why = s.why(now)
 	}
+	why := s.why(now)
 	switch {
 	case m.Try != nil:
 		what = m.Try.String()
@@ -49,8 +49,8 @@ func (s *Search) Outlook(now time.Time) string {
 // why is the reason for a wait that is longer than the ordinary pace.
 func (s *Search) why(now time.Time) string {
 	for _, a := range s.accounts {
-		if m, at := a.next(now); m == (Move{}) && !at.IsZero() {
-			return "a limit is reported that own use does not explain; it should pass"
+		if until := a.paused(now); !until.IsZero() {
+			return "a limit is reported that own use does not explain, so nothing is launched for up to " + Short(until.Sub(now)) + " unless a report sees room"
 		}
 		if a.pace.slow > 1 {
 			return "slowed down to a request every " + Short(a.pace.slowed()) + ", because the cloud throttled this account"
@@ -100,6 +100,11 @@ func Table(tried []Tried) []string {
 		answer := t.Last.String()
 		if reason := plain(t.Reason); reason != "" {
 			answer += ": " + reason
+		}
+		if why := plain(t.Why); t.Closed && t.Attempts == 0 {
+			answer = why
+		} else if t.Closed && why != answer {
+			answer += "; then " + why
 		}
 		i := slices.IndexFunc(lines, func(l line) bool {
 			return l.zone == t.Offer.Zone && l.size == t.Offer.Size() && (l.answer == answer || t.Attempts == 0 && !t.Closed)

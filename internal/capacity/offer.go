@@ -82,8 +82,10 @@ type Outcome int
 
 // The outcomes.
 const (
+	// Untried: nothing has been asked for yet.
+	Untried Outcome = iota
 	// Launched: there is a machine; the search is over.
-	Launched Outcome = iota
+	Launched
 	// NoCapacity: the place has no room at the moment.
 	NoCapacity
 	// LimitReached: the account may not have as much as this offer asks for.
@@ -100,11 +102,16 @@ const (
 	// Rejected: the request can never succeed in this region (credentials,
 	// permissions, a parameter).
 	Rejected
+	// RejectedForm: the request can never succeed in this form, of this shape and
+	// size in this region.
+	RejectedForm
 )
 
 // String is the outcome in words.
 func (o Outcome) String() string {
 	switch o {
+	case Untried:
+		return "not launched"
 	case Launched:
 		return "launched"
 	case NoCapacity:
@@ -119,7 +126,7 @@ func (o Outcome) String() string {
 		return "not offered there"
 	case Transient:
 		return "failed for the moment"
-	case Rejected:
+	case Rejected, RejectedForm:
 		return "rejected"
 	}
 	return fmt.Sprintf("outcome %d", int(o))
@@ -147,6 +154,20 @@ const (
 	Full
 	Missing // the hardware is not there at all
 )
+
+// tells is what a hint says of an offer that was never launched.
+func (h Hint) tells() (Outcome, string) {
+	switch h {
+	case Free:
+		return Untried, "the last capacity report saw room"
+	case Full:
+		return NoCapacity, "by the last capacity report"
+	case Missing:
+		return NoCapacity, "the capacity report says that the hardware is not there"
+	case Unknown:
+	}
+	return Untried, "the capacity report does not say"
+}
 
 // Ask is a question: what does the cloud say of these offers, which are all in
 // one zone. One request answers it.

@@ -83,6 +83,7 @@ type Tried struct {
 	Last     Outcome
 	Reason   string // the cloud's words for Last
 	Closed   bool   // will not be tried again
+	Why      string // why it is closed
 }
 
 // How an unexplained limit is waited out: reports say that it passes after an
@@ -101,7 +102,9 @@ type Search struct {
 	offers   []*offer
 	by       map[Offer]*offer
 	accounts []*account
-	refused  string // why a region was closed, if one was
+	refused  string // why something was rejected, if it was
+	limited  string // which limit closed something, if one did
+	absent   string // what was said of a shape that is not there
 	won      bool
 }
 
@@ -200,7 +203,7 @@ func (s *Search) Observe(o Offer, at time.Time, r Result) {
 		a.pace.throttled(at) // the offer itself was not tried: it stays the next one
 		return
 	}
-	if f.zone.probing && !slices.Contains(a.found, f) {
+	if f.zone.probing && a.candidate() != f {
 		a.pace.taken++
 	} else {
 		a.pace.spent(at)
@@ -216,9 +219,14 @@ func (s *Search) Observe(o Offer, at time.Time, r Result) {
 	case Rejected:
 		s.refused = cmp.Or(s.refused, r.Reason)
 		s.close(r, func(p Offer) bool { return p.Cloud == o.Cloud && p.Region == o.Region })
+	case RejectedForm:
+		s.refused = cmp.Or(s.refused, r.Reason)
+		s.close(r, func(p Offer) bool { return p.Cloud == o.Cloud && p.Region == o.Region && p.form() == o.form() })
 	case Unavailable:
+		s.absent = cmp.Or(s.absent, r.Reason)
 		s.close(r, func(p Offer) bool { return f.zone.holds(p) && p.Shape == o.Shape })
 	case LimitReached:
+		s.limited = cmp.Or(s.limited, r.Reason)
 		s.close(r, func(p Offer) bool { return shares(p, o, r.ZoneOnly) && p.asLarge(o) })
 	case LimitDoubtful:
 		s.doubt(f, at, r)
@@ -270,15 +278,13 @@ func (s *Search) exhausted() string {
 	if len(s.offers) == 0 {
 		return "there is no place to try"
 	}
-	if s.refused != "" {
+	switch {
+	case s.refused != "":
 		return s.refused
+	case s.limited != "":
+		return "the account's limits allow none of the sizes: " + s.limited
 	}
-	for _, f := range s.offers {
-		if f.Last == LimitReached {
-			return "the account's limits allow none of the sizes: " + f.Reason
-		}
-	}
-	return "none of the places has the shape: " + s.offers[0].Reason
+	return "none of the places has the shape: " + s.absent
 }
 
 func (s *Search) account(cloud string) *account {
@@ -294,7 +300,7 @@ func (s *Search) account(cloud string) *account {
 func (s *Search) close(r Result, alike func(Offer) bool) {
 	for _, f := range s.offers {
 		if alike(f.Offer) && !f.Closed {
-			f.Closed, f.Last, f.Reason = true, r.Outcome, r.Reason
+			f.Closed, f.Why = true, r.Outcome.String()+": "+r.Reason
 		}
 	}
 	for _, a := range s.accounts {
@@ -309,7 +315,7 @@ func shares(p, o Offer, zoneOnly bool) bool {
 
 // doubt pauses whatever shares a limit that cannot be true.
 func (s *Search) doubt(f *offer, at time.Time, r Result) {
-	called := slices.Contains(s.account(f.Offer.Cloud).found, f) // by a report
+	called := s.account(f.Offer.Cloud).candidate() == f // by a report
 	f.pause = min(max(f.pause+firstDoubt, firstDoubt), maxDoubt)
 	for _, p := range s.offers {
 		if shares(p.Offer, f.Offer, r.ZoneOnly) {
@@ -320,6 +326,7 @@ func (s *Search) doubt(f *offer, at time.Time, r Result) {
 			for _, a := range s.accounts {
 				if p != f {
 					a.found = slices.DeleteFunc(a.found, func(x *offer) bool { return x == p })
+					a.second = slices.DeleteFunc(a.second, func(x *offer) bool { return x == p })
 				}
 			}
 		}

@@ -40,7 +40,7 @@ func TestAccCapacity(t *testing.T) {
 		{
 			name:     "capacity comes after a while, in one fault domain, for the smaller size",
 			faults:   []ocisim.Fault{full(ocisim.Fault{Until: ocisim.Duration(6 * time.Second)}), full(ocisim.Fault{MinOCPUs: 2}), full(ocisim.Fault{FaultDomain: "FAULT-DOMAIN-1"}), full(ocisim.Fault{FaultDomain: "FAULT-DOMAIN-2"})},
-			says:     []string{"no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB or 1 OCPU/6 GB, says the capacity report. Next: ", "1 OCPU/6 GB is free in FAULT-DOMAIN-3", "FAULT-DOMAIN-3 VM.Standard.A1.Flex 1 OCPU/6 GB: launched"},
+			says:     []string{"no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB or 1 OCPU/6 GB, says the capacity report. Next: ", "1 OCPU/6 GB has room in FAULT-DOMAIN-3", "FAULT-DOMAIN-3 VM.Standard.A1.Flex 1 OCPU/6 GB: launched"},
 			launches: -1, // some launches against the reports come first
 		},
 		{

@@ -6,7 +6,7 @@
 // It is the shell around the pure search of internal/capacity: it asks the
 // search for the next move, asks the cloud for a machine, tells the search
 // what came of it, and says every step of the way. It never holds two machines
-// at once, it never forgets one (an id is recorded before it is waited for,
+// that it knows of, it never forgets one (an id is recorded before it is waited for,
 // and a reply that got lost is looked up by its token), and a cancelled
 // context ends it at once with whatever it made handed to the caller.
 //
@@ -97,6 +97,7 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 		default:
 			id, verdict, err := l.attempt(ctx, *move.Try, attempt)
 			if err != nil {
+				search.Observe(*move.Try, time.Now(), capacity.Result{Outcome: capacity.Transient, Reason: "interrupted"})
 				return "", capacity.Offer{}, err
 			}
 			search.Observe(*move.Try, time.Now(), verdict.Result)
@@ -137,7 +138,7 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 	}
 	err = l.Cloud.AwaitMachine(ctx, id)
 	if err == nil {
-		return id, cloud.Verdict{}, nil
+		return id, cloud.Verdict{Result: capacity.Result{Outcome: capacity.Launched}}, nil
 	}
 	if ctx.Err() != nil {
 		return "", cloud.Verdict{}, ctx.Err() // the caller undoes what Made told
@@ -145,7 +146,9 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 	v = l.Cloud.Classify(err)
 	c, cancel := context.WithTimeout(ctx, removeLimit)
 	defer cancel()
-	if terr := l.Cloud.Terminate(c, id); terr != nil {
+	if terr := l.Cloud.Terminate(c, id); ctx.Err() != nil {
+		return "", v, ctx.Err() // the caller undoes what Made told
+	} else if terr != nil {
 		return "", v, fmt.Errorf("machine %s did not come up (%s) and cannot be removed: %w", id, v.Reason, terr)
 	}
 	l.Gone(id)
@@ -156,9 +159,14 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 // looked up by the token; if no machine can be seen, the same request is sent
 // again: by the token the cloud knows it, and gives the machine it made the
 // first time, however late that shows in a list.
+//
+// A cancel does not cut requests short, since that would leave open whether there
+// is a machine; all that is under way then has requestGrace together.
 func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (string, cloud.Verdict, error) {
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
 	for sent := 1; ; sent++ {
-		id, err := l.launch(ctx, o, token)
+		id, err := l.Cloud.Launch(g, o, token)
 		if err == nil {
 			l.Made(id)
 			return id, cloud.Verdict{}, ctx.Err()
@@ -170,7 +178,7 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 		if l.Open != nil {
 			l.Open(token)
 		}
-		id, err = l.find(ctx, token)
+		id, err = l.find(g, token)
 		if err != nil {
 			return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
 		}
@@ -189,23 +197,14 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 	}
 }
 
-// launch sends the request with a grace: a cancel does not cut it short.
-func (l *Loop) launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
-	g, cancel := wait.Grace(ctx, requestGrace)
-	defer cancel()
-	return l.Cloud.Launch(g, o, token)
-}
-
 // find looks for the machine of a launch whose reply was lost.
 func (l *Loop) find(ctx context.Context, token string) (string, error) {
-	g, cancel := wait.Grace(ctx, requestGrace)
-	defer cancel()
 	var found string
 	looks := 0
 	err := wait.Loop{
 		What: "the machine of a lost launch reply", Pace: wait.Quick,
 		Tolerate: func(error) bool { return looks < lookups },
-	}.Until(g, func(ctx context.Context) (bool, error) {
+	}.Until(ctx, func(ctx context.Context) (bool, error) {
 		looks++
 		ids, err := l.Cloud.Find(ctx, token)
 		if err != nil {

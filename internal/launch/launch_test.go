@@ -60,7 +60,7 @@ func (w *world) Launch(ctx context.Context, o capacity.Offer, token string) (str
 			return "", verdictError{cloud.Verdict{Result: capacity.Result{Outcome: capacity.Transient, Reason: "cut off"}, Ambiguous: true}}
 		}
 	}
-	if f.verdict.Outcome != capacity.Launched {
+	if f.verdict.Outcome != capacity.Untried {
 		if f.exists {
 			w.add(token)
 		}
@@ -259,6 +259,24 @@ func TestCancelDuringALaunchLosesNoMachine(t *testing.T) {
 	}
 }
 
+// A launch that hangs when the build is cancelled, and the look-up after it, end
+// within the grace of both.
+func TestCancelOfAHangingLaunch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var at time.Time
+		time.AfterFunc(time.Second, func() { at = time.Now(); cancel() })
+		w := &world{lags: true, answer: func(int, capacity.Offer) fate { return fate{takes: time.Hour} }}
+		_, _, _, err := run(ctx, w)
+		if d := time.Since(at); !errors.Is(err, context.Canceled) || d > requestGrace {
+			t.Errorf("after %s: %v", d, err)
+		}
+		if len(w.open) != 1 {
+			t.Errorf("nobody knows of the machine: %q", w.open)
+		}
+	})
+}
+
 func TestGivingUpSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: func(int, capacity.Offer) fate {
@@ -294,12 +312,13 @@ func (a *asked) Report(_ context.Context, q capacity.Ask) capacity.Reply {
 func TestReportsAreSaidWhenTheyChange(t *testing.T) {
 	hints := func(h ...capacity.Hint) capacity.Reply { return capacity.Reply{Hints: h} }
 	synctest.Test(t, func(t *testing.T) {
-		a := &asked{world: world{answer: func(n int, _ capacity.Offer) fate {
-			if n < 20 {
+		a := &asked{}
+		a.answer = func(int, capacity.Offer) fate {
+			if a.asks < 300 {
 				return fate{verdict: full}
 			}
 			return fate{}
-		}}}
+		}
 		a.reply = func(n int, q capacity.Ask) capacity.Reply {
 			switch {
 			case n == 1:
@@ -332,10 +351,10 @@ func TestReportsAreSaidWhenTheyChange(t *testing.T) {
 		text := strings.Join(said, "\n")
 		for _, want := range []string{
 			"AD-1: no capacity for A1 2 OCPU/12 GB or 1 OCPU/6 GB, says the capacity report. Next: AD-1 in 10s, 10h left",
-			"AD-1: throttled: Too many requests (429). Next: AD-1 in ", "because the cloud throttled this account",
+			"AD-1: throttled: Too many requests (429). Next: AD-1 ", "because the cloud throttled this account",
 			"AD-1: failed for the moment: Bad Gateway (502). Next: ",
 			"Nothing new after 1m", " reports since the last line). Next: AD-1 in ",
-			"AD-1: A1 2 OCPU/12 GB is free in FD-2; no capacity for A1 1 OCPU/6 GB, says the capacity report. Next: AD-1 FD-2 A1 2 OCPU/12 GB, ",
+			"AD-1: A1 2 OCPU/12 GB has room in FD-2; no capacity for A1 1 OCPU/6 GB, says the capacity report. Next: AD-1 FD-2 A1 2 OCPU/12 GB, ",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%q is not said", want)

@@ -80,21 +80,26 @@ func (n *narrator) line(format string, args ...any) {
 	n.say("%s %s", text, n.search.Outlook(now))
 }
 
-// digest is a report in a few words: "A1 2 OCPU/12 GB is free in FD-2 and FD-3;
+// digest is a report in a few words: "A1 2 OCPU/12 GB has room in FD-2 and FD-3;
 // no capacity for A1 1 OCPU/6 GB".
 func digest(q capacity.Ask, r capacity.Reply) string {
 	free := map[string][]string{}
-	missing := 0
+	missing, unknown := 0, 0
 	for i, o := range q.Offers {
 		if i >= len(r.Hints) {
 			break
 		}
 		switch r.Hints[i] {
+		case capacity.Unknown:
+			unknown++
 		case capacity.Free:
 			free[o.Size()] = append(free[o.Size()], o.FaultDomain)
 		case capacity.Missing:
 			missing++
 		}
+	}
+	if unknown == len(q.Offers) {
+		return "nothing that is understood"
 	}
 	if missing == len(q.Offers) {
 		return "the hardware for " + list(capacity.Sizes(q.Offers), "or") + " is not there"
@@ -110,11 +115,11 @@ func digest(q capacity.Ask, r capacity.Reply) string {
 		case len(domains) == 0:
 			continue // has been said
 		case domains[0] != "":
-			said = append(said, o.Size()+" is free in "+list(domains, "and"))
+			said = append(said, o.Size()+" has room in "+list(domains, "and"))
 		case len(domains) > 1:
-			said = append(said, o.Size()+" is free in "+list(domains[1:], "and"))
+			said = append(said, o.Size()+" has room in "+list(domains[1:], "and"))
 		default:
-			said = append(said, o.Size()+" is free")
+			said = append(said, o.Size()+" has room")
 		}
 		free[o.Size()] = []string{}
 	}

@@ -44,6 +44,10 @@ type Options struct {
 	HTTP *http.Client
 }
 
+// FullRegion is a region's full name, of its key or in whatever letters: "fra" is
+// "eu-frankfurt-1". A region that the SDK does not know stays as it is.
+func FullRegion(name string) string { return string(common.StringToRegion(name)) }
+
 // NewClient prepares the clients of all services. It makes no request.
 func NewClient(c Credentials, o Options) (*Client, error) {
 	p, err := c.provider()
@@ -51,7 +55,7 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 		return nil, err
 	}
 	// The SDK takes short names and capitals, too; OCI's replies have only this.
-	region := string(common.StringToRegion(c.Region))
+	region := FullRegion(c.Region)
 	cl := &Client{Region: region, Tenancy: c.Tenancy, who: fmt.Sprintf("user %s with the key %s", c.User, c.Fingerprint)}
 	if cl.compute, err = core.NewComputeClientWithConfigurationProvider(p); err != nil {
 		return nil, err

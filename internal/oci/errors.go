@@ -226,6 +226,9 @@ func (*Client) Classify(err error) cloud.Verdict {
 		v.Outcome = capacity.Unavailable
 	case lost(err):
 		v.Outcome, v.Ambiguous = capacity.Transient, true
+	// A parameter may be wrong for one shape or size only.
+	case code(err, "InvalidParameter", "CannotParseRequest"):
+		v.Outcome = capacity.RejectedForm
 	case unsent(e.cause), passing(err):
 		v.Outcome = capacity.Transient
 	// A machine that died after it was accepted, for a reason not known to be

@@ -48,7 +48,7 @@ func launchReplies() []wireVerdict {
 		gateway = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 47\r\n\r\n<html><body>502 Bad Gateway: oops</body></html>"
 	)
 	const (
-		none, limit, slow, absent, again, never = capacity.NoCapacity, capacity.LimitReached, capacity.Throttled, capacity.Unavailable, capacity.Transient, capacity.Rejected
+		none, limit, slow, absent, again, never, form = capacity.NoCapacity, capacity.LimitReached, capacity.Throttled, capacity.Unavailable, capacity.Transient, capacity.Rejected, capacity.RejectedForm
 	)
 	return []wireVerdict{
 		{"out of host capacity", says(500, "InternalError", "Out of host capacity."), none, false, "Out of host capacity. (500 InternalError, request r-1)"},
@@ -68,9 +68,9 @@ func launchReplies() []wireVerdict {
 		{"no such shape there, in other words", says(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found: shape VM.Standard.A1.Flex not found"), absent, false, "Authorization failed or requested resource not found: shape VM.Standard.A1.Flex not found (404 NotAuthorizedOrNotFound, request r-1)"},
 		{"not found, says something in between", sends("HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>"), never, false, "Not Found (404)"},
 		{"not authorized or not found", says(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found."), never, false, "Authorization failed or requested resource not found. (404 NotAuthorizedOrNotFound, request r-1)"},
-		{"shape not for this image", says(400, "InvalidParameter", "Shape VM.Standard.A1.Flex is not valid for image ocid1.image.oc1..base."), never, false, "Shape VM.Standard.A1.Flex is not valid for image ocid1.image.oc1..base. (400 InvalidParameter, request r-1)"},
-		{"shape incompatible with this image", says(400, "InvalidParameter", "Shape VM.Standard.A1.Flex is incompatible with image ocid1.image.oc1..base"), never, false, "Shape VM.Standard.A1.Flex is incompatible with image ocid1.image.oc1..base (400 InvalidParameter, request r-1)"},
-		{"cannot be parsed", says(400, "CannotParseRequest", "Incorrectly formatted request."), never, false, "Incorrectly formatted request. (400 CannotParseRequest, request r-1)"},
+		{"shape not for this image", says(400, "InvalidParameter", "Shape VM.Standard.A1.Flex is not valid for image ocid1.image.oc1..base."), form, false, "Shape VM.Standard.A1.Flex is not valid for image ocid1.image.oc1..base. (400 InvalidParameter, request r-1)"},
+		{"shape incompatible with this image", says(400, "InvalidParameter", "Shape VM.Standard.A1.Flex is incompatible with image ocid1.image.oc1..base"), form, false, "Shape VM.Standard.A1.Flex is incompatible with image ocid1.image.oc1..base (400 InvalidParameter, request r-1)"},
+		{"cannot be parsed", says(400, "CannotParseRequest", "Incorrectly formatted request."), form, false, "Incorrectly formatted request. (400 CannotParseRequest, request r-1)"},
 		{"not authenticated", says(401, "NotAuthenticated", "The required information to complete authentication was not provided or was incorrect."), never, false, "The required information to complete authentication was not provided or was incorrect. (401 NotAuthenticated, request r-1)"},
 		{"the clock is wrong", says(401, "NotAuthenticated", skew), never, false, skew + " (401 NotAuthenticated, request r-1)"},
 		{"a volume is attached", says(409, "IncorrectState", "Volume ocid1.bootvolume.oc1..v currently attached"), again, false, "Volume ocid1.bootvolume.oc1..v currently attached (409 IncorrectState, request r-1)"},

@@ -43,9 +43,7 @@ func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
 		outage := passing(err)
 		if err == nil {
 			outage = len(s.problems) > 0 && !slices.ContainsFunc(s.problems, func(err error) bool { return !passing(err) })
-			if err = refusal(s.problems); err == nil {
-				p, err = s.plan()
-			}
+			p, err = s.plan()
 		}
 		if err != nil && len(f.builds) > 1 {
 			err = fmt.Errorf("in %s: %w", b.Region, err)

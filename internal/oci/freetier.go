@@ -50,6 +50,7 @@ type account struct {
 	used      usage
 	storageGB int64 // in use; -1 if it is not known
 	bootGB    int64 // what the machine's boot volume adds
+	bootNamed bool  // the user named its size
 	allowance Allowance
 	extra     string // what costs money whatever the size: "a preemptible machine"
 }
@@ -57,8 +58,9 @@ type account struct {
 // cost is a reason why a machine is not free.
 type cost struct {
 	why string
-	// size means that a smaller one might be free.
-	size bool
+	// own means that it is our choice where the user names no size: another size,
+	// or no machine at all, would be free.
+	own bool
 	// unknown means that it may be free, and that nobody can tell.
 	unknown bool
 }
@@ -79,10 +81,11 @@ func (a account) costs(s Size) (list []cost) {
 	case billing == "" && s.Shape != freeShape, billing != "" && billing != alwaysFree && billing != limitedFree:
 		add(cost{}, "%s is not free, of the Ampere shapes only %s is", s.Shape, freeShape)
 	case s.Shape != freeShape:
+		add(cost{unknown: true}, "OCI calls this shape free, and how much of that is in use is not looked at, only for %s", freeShape)
 	default:
 		ocpus, memoryGB := a.used.sum("", func(shape string) bool { return shape == freeShape })
 		if ocpus+s.OCPUs > a.allowance.OCPUs || memoryGB+s.MemoryGB > a.allowance.MemoryGB {
-			add(cost{size: a.extra == "" && !away}, "%g OCPUs and %g GB are free (free_allowance; Oracle halved it in June 2026), %g OCPUs and %g GB are in use, and this would add %g and %g",
+			add(cost{own: a.extra == "" && !away}, "%g OCPUs and %g GB are free (free_allowance; Oracle halved it in June 2026), %g OCPUs and %g GB are in use, and this would add %g and %g",
 				a.allowance.OCPUs, a.allowance.MemoryGB, ocpus, memoryGB, s.OCPUs, s.MemoryGB)
 		} else if !a.used.whole {
 			add(cost{unknown: true}, "how much of the free allowance is in use cannot be told, since this user does not see all compartments")
@@ -98,7 +101,7 @@ func (a account) costs(s Size) (list []cost) {
 	case a.storageGB < 0:
 		add(cost{unknown: true}, "how much storage is in use cannot be told, since this user may not read the limit total-storage-gb (allow it to read resource-availability)")
 	case a.storageGB+a.bootGB > a.allowance.StorageGB:
-		add(cost{}, "%d GB of boot and block volumes are free (free_allowance), %d GB are in use, and the boot volume would add %d", a.allowance.StorageGB, a.storageGB, a.bootGB)
+		add(cost{own: a.extra == "" && !away && !a.bootNamed}, "%d GB of boot and block volumes are free (free_allowance), %d GB are in use, and the boot volume would add %d", a.allowance.StorageGB, a.storageGB, a.bootGB)
 	}
 	return list
 }
@@ -114,7 +117,7 @@ func (a account) decide(f FreeTier, s Size, named bool) (ok bool, note string) {
 		switch {
 		case c.unknown:
 			unsure = append(unsure, c.why)
-		case c.size && !named:
+		case c.own && !named:
 			own = append(own, c.why)
 			fallthrough
 		default:
@@ -128,6 +131,8 @@ func (a account) decide(f FreeTier, s Size, named bool) (ok bool, note string) {
 		return false, fmt.Sprintf("%s in %s is left out, it would not be free: %s. To launch it all the same, name it by shape_config or set free_tier = \"ignore\"", s, a.region, strings.Join(own, "; "))
 	case len(sure) > 0:
 		return true, fmt.Sprintf("%s in %s is launched as asked, and is not free: %s", s, a.region, strings.Join(sure, "; "))
+	case len(unsure) > 0:
+		return true, fmt.Sprintf("Whether a machine in %s is free is not known: %s", a.region, strings.Join(unsure, "; "))
 	}
 	return true, ""
 }

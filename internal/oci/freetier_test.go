@@ -18,6 +18,7 @@ func TestDecide(t *testing.T) {
 	const (
 		freely = "yes"  // launched without a word
 		paid   = "paid" // launched, and what is not free is said
+		maybe  = "?"    // launched, and that it is not known to be free is said
 		no     = "no"   // not launched, and why is said
 	)
 	for _, tt := range []struct {
@@ -28,7 +29,6 @@ func TestDecide(t *testing.T) {
 		// prefer if it is our choice, and under require.
 		named, own, require string
 		says                []string
-		unknown             bool // prefer says nothing about it
 	}{
 		{name: "it fits", named: freely, own: freely, require: freely},
 		{name: "it fits beside what runs", size: Size{Shape: a1, OCPUs: 1, MemoryGB: 6}, change: func(a *account) { has(a, 1, 6) }, named: freely, own: freely, require: freely},
@@ -46,7 +46,7 @@ func TestDecide(t *testing.T) {
 		},
 		{name: "too large beside what is seen, whatever is not", change: func(a *account) { has(a, 1, 6); a.used.whole = false }, named: paid, own: no, require: no, says: []string{"1 OCPUs and 6 GB are in use"}},
 		{
-			name: "fits beside what is seen", change: func(a *account) { a.used.whole = false }, named: freely, own: freely, require: no, unknown: true,
+			name: "fits beside what is seen", change: func(a *account) { a.used.whole = false }, named: maybe, own: maybe, require: no,
 			says: []string{"how much of the free allowance is in use cannot be told, since this user does not see all compartments"},
 		},
 		{name: "the old allowance", size: Size{Shape: a1, OCPUs: 4, MemoryGB: 24}, change: func(a *account) { a.allowance = Allowance{4, 24, 200} }, named: freely, own: freely, require: freely},
@@ -55,7 +55,7 @@ func TestDecide(t *testing.T) {
 			says: []string{"machines are free in the home region only, which is us-ashburn-1"},
 		},
 		{
-			name: "unknown home region", change: func(a *account) { a.home = "" }, named: freely, own: freely, require: no, unknown: true,
+			name: "unknown home region", change: func(a *account) { a.home = "" }, named: maybe, own: maybe, require: no,
 			says: []string{"whether eu-frankfurt-1 is the home region, in which alone machines are free, cannot be told", "allow it to inspect tenancies"},
 		},
 		{
@@ -71,14 +71,18 @@ func TestDecide(t *testing.T) {
 			says: []string{a1 + " is PAID"},
 		},
 		{name: "the free shape of which that is not known", change: func(a *account) { delete(a.billing, a1) }, named: freely, own: freely, require: freely},
-		{name: "a shape that is always free", size: Size{Shape: micro}, change: func(a *account) { has(a, 2, 12) }, named: freely, own: freely, require: freely},
+		{name: "a shape that is always free", size: Size{Shape: micro}, change: func(a *account) { has(a, 2, 12) }, named: maybe, own: maybe, require: no, says: []string{"OCI calls this shape free, and how much of that is in use is not looked at, only for " + a1}},
 		{name: "storage for just this one", change: func(a *account) { a.storageGB = 153 }, named: freely, own: freely, require: freely},
 		{
-			name: "storage is full", change: func(a *account) { a.storageGB = 154 }, named: paid, own: paid, require: no,
+			name: "storage is full, of a size that was asked for", change: func(a *account) { a.storageGB, a.bootNamed = 154, true }, named: paid, own: paid, require: no,
 			says: []string{"200 GB of boot and block volumes are free (free_allowance), 154 GB are in use, and the boot volume would add 47"},
 		},
 		{
-			name: "storage is not known", change: func(a *account) { a.storageGB = -1 }, named: freely, own: freely, require: no, unknown: true,
+			name: "storage is full", change: func(a *account) { a.storageGB = 154 }, named: paid, own: no, require: no,
+			says: []string{"200 GB of boot and block volumes are free (free_allowance), 154 GB are in use, and the boot volume would add 47"},
+		},
+		{
+			name: "storage is not known", change: func(a *account) { a.storageGB = -1 }, named: maybe, own: maybe, require: no,
 			says: []string{"how much storage is in use cannot be told", "total-storage-gb", "allow it to read resource-availability"},
 		},
 		{
@@ -130,6 +134,10 @@ func TestDecide(t *testing.T) {
 					t.Errorf("%s: %t, %q; want %s", c.under, ok, note, c.want)
 				}
 				if note == "" {
+					continue
+				}
+				if c.want == maybe {
+					checkText(t, note, append(tt.says, "Whether a machine in eu-frankfurt-1 is free is not known: "), nil)
 					continue
 				}
 				checkText(t, note, append(tt.says, c.begin, tt.size.String()), nil)

@@ -119,7 +119,7 @@ func TestImageOptions(t *testing.T) {
 			},
 		},
 		{
-			name: "defined tags", build: func(b *ocisim.Tenancy) { b.TagNamespaces = []string{"ns"} },
+			name: "defined tags", build: func(b *ocisim.Tenancy) { b.TagNamespaces = map[string][]string{"ns": {"key"}} },
 			change: func(c *BuildConfig) { c.Image.DefinedTags = DefinedTags{"ns": {"key": "value"}} },
 			check: func(t *testing.T, b *Build, image, _ string) {
 				r, err := b.compute.GetImage(t.Context(), core.GetImageRequest{ImageId: &image})

@@ -51,9 +51,6 @@ func (s *survey) note(format string, args ...any) {
 // fault domain. Every problem is reported, not only the first.
 func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	s, err := b.survey(ctx)
-	if err == nil {
-		err = refusal(s.problems)
-	}
 	if err != nil {
 		return cloud.Plan{}, err
 	}
@@ -140,8 +137,8 @@ func (s *survey) plan() (cloud.Plan, error) {
 		s.note("%s", w)
 	}
 	p.Notes = s.notes
+	problems := slices.Clone(s.problems)
 	if len(p.Offers) == 0 {
-		var problems []error
 		for _, w := range why {
 			if !slices.ContainsFunc(problems, func(err error) bool { return err.Error() == w }) {
 				problems = append(problems, errors.New(w))
@@ -150,6 +147,8 @@ func (s *survey) plan() (cloud.Plan, error) {
 		if len(problems) == 0 {
 			problems = append(problems, fmt.Errorf("there is no place to try in %s", b.Region))
 		}
+	}
+	if len(problems) > 0 {
 		return cloud.Plan{}, refusal(problems)
 	}
 	if b.cfg.SizeFirst {

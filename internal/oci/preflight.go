@@ -167,9 +167,10 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 		}
 		p := place{domain: d, full: full[d]}
 		for _, shape := range b.shapes() {
-			if billing, ok := fits[shape]; ok {
+			if of, ok := fits[shape]; ok {
 				p.shapes = append(p.shapes, shape)
-				s.billing[shape] = billing
+				s.billing[shape] = string(of.BillingType)
+				s.checkSizes(of)
 			}
 		}
 		if len(p.shapes) < len(b.shapes()) {
@@ -198,7 +199,7 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	home := b.homeRegion(ctx)
 	for i := range s.places {
 		s.places[i].account = account{
-			region: b.Region, home: home, billing: s.billing, used: s.use, storageGB: usedGB, bootGB: bootGB,
+			region: b.Region, home: home, billing: s.billing, used: s.use, storageGB: usedGB, bootGB: bootGB, bootNamed: b.cfg.DiskGB > 0,
 			allowance: b.cfg.Allowance, extra: map[string]string{"reserved": "reserved capacity", "preemptible": "a preemptible machine"}[b.market()],
 		}
 	}
@@ -254,10 +255,44 @@ func (s *survey) storage(ctx context.Context, domains []string, bootGB int64) (u
 	return usedGB, full
 }
 
-// shapesIn lists the shapes of an availability domain with their billing types;
+// checkSizes sees whether a flexible shape comes in the sizes that are asked for.
+// A launch of one that it does not come in would be refused each time.
+func (s *survey) checkSizes(of core.Shape) {
+	for _, size := range s.b.cfg.Sizes {
+		if size.Shape != text(of.Shape) || size.OCPUs == 0 {
+			continue
+		}
+		bad := func(format string, a ...any) {
+			err := fmt.Errorf("shape_config: %s cannot be had: "+format, append([]any{size}, a...)...)
+			if !slices.ContainsFunc(s.problems, func(p error) bool { return p.Error() == err.Error() }) {
+				s.problem(err)
+			}
+		}
+		if o := of.OcpuOptions; o != nil && (below(size.OCPUs, o.Min) || above(size.OCPUs, o.Max)) {
+			bad("the shape has %g to %g OCPUs", number(o.Min), number(o.Max))
+		}
+		m := of.MemoryOptions
+		if m == nil {
+			continue
+		}
+		per := size.MemoryGB / size.OCPUs
+		switch {
+		case below(size.MemoryGB, m.MinInGBs) || above(size.MemoryGB, m.MaxInGBs):
+			bad("the shape has %g to %g GB of memory", number(m.MinInGBs), number(m.MaxInGBs))
+		case below(per, m.MinPerOcpuInGBs) || above(per, m.MaxPerOcpuInGBs):
+			bad("the shape has %g to %g GB of memory for each OCPU", number(m.MinPerOcpuInGBs), number(m.MaxPerOcpuInGBs))
+		}
+	}
+}
+
+// A bound that the service does not tell is none.
+func below(v float32, least *float32) bool { return least != nil && v < *least }
+func above(v float32, most *float32) bool  { return most != nil && v > *most }
+
+// shapesIn lists the shapes of an availability domain with what they come in;
 // if image is set, only those on which the image can start.
-func (b *Build) shapesIn(ctx context.Context, domain, image string) (map[string]string, error) {
-	found := map[string]string{}
+func (b *Build) shapesIn(ctx context.Context, domain, image string) (map[string]core.Shape, error) {
+	found := map[string]core.Shape{}
 	err := pages(func(page *string) (*string, error) {
 		req := core.ListShapesRequest{CompartmentId: &b.cfg.Compartment, AvailabilityDomain: &domain, Page: page, RequestMetadata: once()}
 		if image != "" {
@@ -269,7 +304,7 @@ func (b *Build) shapesIn(ctx context.Context, domain, image string) (map[string]
 			return err
 		})
 		for _, s := range r.Items {
-			found[text(s.Shape)] = string(s.BillingType)
+			found[text(s.Shape)] = s
 		}
 		return r.OpcNextPage, err
 	})

@@ -266,6 +266,31 @@ func TestPlanSubnet(t *testing.T) {
 	}
 }
 
+// Sizes that a shape does not come in are refused before anything is launched:
+// each launch of one would be, too.
+func TestPlanRefusesImpossibleSizes(t *testing.T) {
+	for _, tt := range []planned{
+		{name: "too much memory for each OCPU", change: func(c *BuildConfig, _ *sim) {
+			c.Sizes = []Size{{Shape: a1, OCPUs: 2, MemoryGB: 12}, {Shape: a1, OCPUs: 2, MemoryGB: 200}}
+		}, says: []string{"shape_config: " + a1 + " 2 OCPU/200 GB cannot be had: the shape has 1 to 64 GB of memory for each OCPU"}, silent: []string{"12 GB cannot"}},
+		{name: "half an OCPU", change: func(c *BuildConfig, _ *sim) { c.Sizes = []Size{{Shape: a1, OCPUs: 0.5, MemoryGB: 6}} }, says: []string{"0.5 OCPU/6 GB cannot be had: the shape has 1 to 76 OCPUs"}},
+		{name: "more memory than there is", change: func(c *BuildConfig, _ *sim) { c.Sizes = []Size{{Shape: a1, OCPUs: 76, MemoryGB: 500}} }, says: []string{"the shape has 1 to 472 GB of memory"}},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
+
+// What the limits say is said beside everything else, not in the next run.
+func TestPlanReportsLimitsBesideTheRest(t *testing.T) {
+	planned{
+		name: "everything", sim: simOptions{build: func(b *ocisim.Tenancy) { b.AlwaysFree = true; b.Limits["custom-image-count"] = 0 }},
+		change: func(c *BuildConfig, s *sim) {
+			c.Sizes, c.SizesNamed, c.Subnet = []Size{{Shape: a1, OCPUs: 4, MemoryGB: 24}}, true, s.build.PrivateSubnetID(simRegion)
+		},
+		says: []string{`the limit "custom-image-count"`, "assign_public_ip: subnet", "4 OCPU/24 GB is more than the account may have", "Since June 2026 Always Free is 2 OCPUs and 12 GB"},
+	}.run(t)
+}
+
 // A user who may do only what a build needs can build: what is only good to
 // know is done without.
 func TestPlanWithFewPermissions(t *testing.T) {
@@ -278,6 +303,7 @@ func TestPlanWithFewPermissions(t *testing.T) {
 	}
 	planned{
 		name: "prefer", sim: few, change: func(c *BuildConfig, _ *sim) { ladder(c) }, sizes: []string{"AD-1 2 1", "AD-2 2 1", "AD-3 2 1"},
+		says: []string{"Whether a machine in eu-frankfurt-1 is free is not known: how much of the free allowance"}, silent: []string{"\n"},
 	}.run(t)
 	planned{
 		name: "require", sim: few, change: func(c *BuildConfig, _ *sim) { ladder(c); c.FreeTier = FreeRequire },

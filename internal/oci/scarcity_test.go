@@ -110,7 +110,7 @@ func TestTenHoursOfScarcity(t *testing.T) {
 		for _, want := range [][]string{
 			{"EU-FRANKFURT-1-AD-3: no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB or 1 OCPU/6 GB, says the capacity report. Next: ", "left"},
 			{"Nothing new after ", " since the last line). Next: "},
-			{"AD-2: VM.Standard.A1.Flex 1 OCPU/6 GB is free in FAULT-DOMAIN-3; no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB"},
+			{"AD-2: VM.Standard.A1.Flex 1 OCPU/6 GB has room in FAULT-DOMAIN-3; no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB"},
 		} {
 			if x.count(want...) == 0 {
 				t.Errorf("%q is not said:\n%s", want, strings.Join(x.said, "\n"))
