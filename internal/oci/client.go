@@ -5,9 +5,9 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
@@ -20,12 +20,14 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
-// Client is one user's access to one region.
+// Client is one principal's access to one region.
 type Client struct {
 	Region  string
 	Tenancy string
 
-	who      string // user and fingerprint, for messages
+	principal *Principal
+	skew      *atomic.Int64 // see signed
+
 	compute  core.ComputeClient
 	network  core.VirtualNetworkClient
 	volumes  core.BlockstorageClient
@@ -42,21 +44,33 @@ type Options struct {
 	// HTTP replaces the SDK's HTTP client, for tests that have a network of
 	// their own.
 	HTTP *http.Client
+	// Secret, if set, is told what must never be printed as soon as it exists:
+	// tokens that were exchanged, keys that were made for them.
+	Secret func(...string)
 }
 
 // FullRegion is a region's full name, of its key or in whatever letters: "fra" is
 // "eu-frankfurt-1". A region that the SDK does not know stays as it is.
 func FullRegion(name string) string { return string(common.StringToRegion(name)) }
 
-// NewClient prepares the clients of all services. It makes no request.
+// NewClient prepares the clients of all services for credentials that are
+// complete without a request. It makes none.
 func NewClient(c Credentials, o Options) (*Client, error) {
-	p, err := c.provider()
+	p, err := newPrincipal(c, o)
 	if err != nil {
 		return nil, err
 	}
-	// The SDK takes short names and capitals, too; OCI's replies have only this.
-	region := FullRegion(c.Region)
-	cl := &Client{Region: region, Tenancy: c.Tenancy, who: fmt.Sprintf("user %s with the key %s", c.User, c.Fingerprint)}
+	if c.remote() {
+		return nil, fmt.Errorf("the tenancy of %s is not known before SignIn", p.who)
+	}
+	return p.Client(c.Region)
+}
+
+// newClient is a principal's access to one region.
+func newClient(by *Principal, region string) (*Client, error) {
+	o, p := by.options, unsigned{region}
+	cl := &Client{Region: region, Tenancy: by.Tenancy, principal: by, skew: new(atomic.Int64)}
+	var err error
 	if cl.compute, err = core.NewComputeClientWithConfigurationProvider(p); err != nil {
 		return nil, err
 	}
@@ -95,30 +109,9 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 		if h, ok := b.HTTPClient.(*http.Client); ok {
 			limit = h.Timeout
 		}
-		b.HTTPClient = tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}
+		b.HTTPClient = signed{by: by, next: tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}, skew: cl.skew}
 	}
 	return cl, nil
-}
-
-// signIn makes the cheapest call that proves the credentials, and says what to
-// check where they are refused.
-func (c *Client) signIn(ctx context.Context) ([]string, error) {
-	var r identity.ListAvailabilityDomainsResponse
-	err := repeat(ctx, "list availability domains", "", func(ctx context.Context) (err error) {
-		r, err = c.identity.ListAvailabilityDomains(shield(ctx), identity.ListAvailabilityDomainsRequest{CompartmentId: &c.Tenancy, RequestMetadata: once()})
-		return err
-	})
-	var e *Error
-	if errors.As(err, &e) && e.Status == http.StatusUnauthorized {
-		return nil, fmt.Errorf("OCI in %s does not let %s of tenancy %s in: the key is not registered for this user, user and tenancy do not belong together, the tenancy is not subscribed to the region, or this computer's clock is more than five minutes off: %w", c.Region, c.who, c.Tenancy, err)
-	}
-	var names []string
-	for _, d := range r.Items {
-		if d.Name != nil {
-			names = append(names, *d.Name)
-		}
-	}
-	return names, err
 }
 
 // trueContext is the key under which a shielded context carries the real one.

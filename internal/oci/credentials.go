@@ -13,99 +13,162 @@
 package oci
 
 import (
-	"crypto/md5" //nolint:gosec // the fingerprint of an API key is an MD5 by definition
-	"crypto/rsa"
-	"crypto/x509"
-	"errors"
+	"cmp"
 	"fmt"
+	"net/url"
 	"strings"
-
-	"github.com/oracle/oci-go-sdk/v65/common"
 )
 
-// Credentials are an API key of a user.
+// Kind is a way to sign in.
+type Kind string
+
+// The kinds. The zero value of Credentials is an API key, of which everything
+// is missing.
+const (
+	APIKey            Kind = ""
+	SessionToken      Kind = "session token"
+	InstancePrincipal Kind = "instance principal"
+	ResourcePrincipal Kind = "resource principal"
+	WorkloadIdentity  Kind = "OKE workload identity"
+	TokenExchange     Kind = "token exchange"
+)
+
+// Credentials say who signs in, how, and where. What a kind does not need stays
+// empty: an API key has Tenancy, User, Fingerprint and KeyPEM, a session token
+// has TokenFile and KeyPEM, and where the kind has its tenancy from its token, a
+// Tenancy that is set is one to be checked.
 type Credentials struct {
+	Kind        Kind
 	Tenancy     string // OCID
 	User        string // OCID
 	Fingerprint string // of the key, "aa:bb:..."
 	KeyPEM      string // the private key's PEM text
 	Passphrase  string // of the key, if it has one
 	Region      string // "eu-frankfurt-1"
+
+	TokenFile string   // of a session token
+	KeyFile   string   // the file of a session's key, if it is in one, to be read again with the token
+	Exchange  Exchange // of a token exchange
 }
 
-// Secrets lists what must never be printed.
+// Exchange is how a token of somebody else's, such as a job of GitHub Actions
+// has it, becomes one of OCI's.
+type Exchange struct {
+	DomainURL    string // of the identity domain
+	ClientID     string // of the confidential application there
+	ClientSecret string
+	Audience     string // that GitHub puts into its token
+	// Where the token to be exchanged comes from: a text, a file that is read
+	// each time, or GitHub's own service.
+	Token        string
+	TokenFile    string
+	RequestURL   string
+	RequestToken string
+}
+
+// Secrets lists what must never be printed. What comes into being later is
+// given to Options.Secret.
 func (c Credentials) Secrets() []string {
-	return []string{c.KeyPEM, c.pem(), c.Passphrase}
+	return []string{c.KeyPEM, c.pem(), c.Passphrase, c.Exchange.ClientSecret, c.Exchange.Token, c.Exchange.RequestToken}
 }
 
 // pem is the key as PEM. CI systems like to hand a multi-line secret over with
 // its line ends written as \n, or with Windows line ends.
-func (c Credentials) pem() string {
-	p := strings.TrimSpace(c.KeyPEM)
-	if !strings.Contains(p, "\n") {
-		p = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n").Replace(p)
-	}
-	return strings.ReplaceAll(p, "\r\n", "\n") + "\n"
-}
+func (c Credentials) pem() string { return cleanPEM(c.KeyPEM) }
+
+// remote says that signing in needs requests.
+func (c Credentials) remote() bool { return c.Kind != APIKey && c.Kind != SessionToken }
 
 // Problems lists everything that is wrong with c, each as one sentence that
 // calls a setting by the name that name gives it ("source.user_ocid"), and where
 // it is not set says by env how else it can be. It makes no request.
 func (c Credentials) Problems(name, env func(field string) string) []error {
-	var errs []error
-	need := func(value, field, kind string) {
+	return append(c.FieldProblems(name, env), c.KeyProblems(name, env)...)
+}
+
+// FieldProblems is Problems without the key.
+func (c Credentials) FieldProblems(name, env func(field string) string) (errs []error) {
+	check := func(value, field, kind string, required bool) {
 		switch {
-		case value == "":
+		case value == "" && required:
 			errs = append(errs, fmt.Errorf("%s must be set (or %s)", name(field), env(field)))
-		case kind != "" && !strings.HasPrefix(value, "ocid1."+kind+"."):
+		case value != "" && kind != "" && !strings.HasPrefix(value, "ocid1."+kind+"."):
 			errs = append(errs, fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", name(field), kind, value))
 		}
 	}
-	need(c.Tenancy, "tenancy_ocid", "tenancy")
-	need(c.User, "user_ocid", "user")
-	need(c.Fingerprint, "fingerprint", "")
-	need(c.Region, "region", "")
-	if strings.TrimSpace(c.KeyPEM) == "" {
-		return append(errs, fmt.Errorf("%s must be set (or %s, or %s)", name("key"), name("key_file"), env("key")))
+	key := c.Kind == APIKey
+	check(c.Tenancy, "tenancy_ocid", "tenancy", key)
+	if key {
+		check(c.User, "user_ocid", "user", true)
+		check(c.Fingerprint, "fingerprint", "", true)
 	}
-	key, err := common.PrivateKeyFromBytesWithPassword([]byte(c.pem()), []byte(c.Passphrase))
-	if err != nil {
-		// The error of the parser may quote the key: it is not passed on.
-		hint := "it must be the PEM text of an RSA private key"
-		if strings.Contains(c.KeyPEM, "ENCRYPTED") {
-			hint = "it is encrypted: check " + name("pass_phrase")
+	// A machine and a resource of OCI's know where they are.
+	check(c.Region, "region", "", key || c.Kind == SessionToken || c.Kind == TokenExchange)
+	if c.Region != "" && strings.ContainsAny(c.Region, " \t\r\n/:") {
+		errs = append(errs, fmt.Errorf("%s must be a region such as eu-frankfurt-1, it is %q", name("region"), c.Region))
+	}
+	switch c.Kind {
+	case SessionToken:
+		if _, err := readToken(c.TokenFile); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name("security_token_file"), err))
 		}
-		return append(errs, fmt.Errorf("%s cannot be read: %s", name("key"), hint))
-	}
-	if got, err := fingerprint(key); err == nil && c.Fingerprint != "" && !strings.EqualFold(got, c.Fingerprint) {
-		errs = append(errs, fmt.Errorf("%s is %s, but the key given by %s has the fingerprint %s", name("fingerprint"), c.Fingerprint, name("key"), got))
+	case TokenExchange:
+		errs = append(errs, c.Exchange.problems(name, env)...)
 	}
 	return errs
 }
 
-// fingerprint is how OCI names a key: the MD5 of its public half, as hex pairs.
-func fingerprint(key *rsa.PrivateKey) (string, error) {
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return "", err
+// problems lists what is wrong with an exchange.
+func (x Exchange) problems(name, env func(field string) string) (errs []error) {
+	for _, f := range []struct{ field, value string }{
+		{"oidc.domain_url", x.DomainURL}, {"oidc.client_id", x.ClientID}, {"oidc.client_secret", x.ClientSecret},
+	} {
+		if f.value == "" {
+			errs = append(errs, fmt.Errorf("%s must be set (or %s)", name(f.field), env(f.field)))
+		}
 	}
-	sum := md5.Sum(der) //nolint:gosec // see the import
-	pairs := make([]string, len(sum))
-	for i, b := range sum {
-		pairs[i] = fmt.Sprintf("%02x", b)
+	if u, err := url.Parse(x.DomainURL); x.DomainURL != "" &&
+		(err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
+		errs = append(errs, fmt.Errorf("%s must be the URL of an identity domain without a path, such as https://idcs-0123.identity.oraclecloud.com:443", name("oidc.domain_url")))
 	}
-	return strings.Join(pairs, ":"), nil
+	if x.Token == "" && x.TokenFile == "" && (x.RequestURL == "" || x.RequestToken == "") {
+		errs = append(errs, fmt.Errorf("there is no token to exchange: a job of GitHub Actions needs `permissions: id-token: write`; elsewhere set %s or %s", name("oidc.token_file"), name("oidc.token")))
+	}
+	return errs
 }
 
-// provider is c in the form that the SDK's clients take.
-func (c Credentials) provider() (common.ConfigurationProvider, error) {
-	same := func(field string) string { return field }
-	if errs := c.Problems(same, same); len(errs) > 0 {
-		return nil, errors.Join(errs...)
+// KeyProblems is what is wrong with the key, and whether its fingerprint is the
+// one that is given.
+func (c Credentials) KeyProblems(name, env func(field string) string) []error {
+	if c.remote() {
+		return nil
 	}
-	var pass *string
-	if c.Passphrase != "" {
-		pass = &c.Passphrase
+	if strings.TrimSpace(c.KeyPEM) == "" {
+		return []error{fmt.Errorf("%s must be set (or %s, or %s)", name("key"), name("key_file"), env("key"))}
 	}
-	return common.NewRawConfigurationProvider(c.Tenancy, c.User, c.Region, c.Fingerprint, c.pem(), pass), nil
+	key, err := parseKey(c.pem(), c.Passphrase, name("pass_phrase"))
+	if err != nil {
+		return []error{fmt.Errorf("%s cannot be read: %w", name("key"), err)}
+	}
+	if got, err := fingerprint(key); err == nil && c.Kind == APIKey && c.Fingerprint != "" && !strings.EqualFold(got, c.Fingerprint) {
+		return []error{fmt.Errorf("%s is %s, but the key given by %s has the fingerprint %s", name("fingerprint"), c.Fingerprint, name("key"), got)}
+	}
+	return nil
+}
+
+// who names whoever signs in, for messages.
+func (c Credentials) who() string {
+	switch c.Kind {
+	case APIKey:
+		return fmt.Sprintf("user %s with the key %s", c.User, c.Fingerprint)
+	case SessionToken:
+		return "the session token in " + c.TokenFile
+	case InstancePrincipal:
+		return "the instance principal of this machine"
+	case ResourcePrincipal:
+		return "the resource principal"
+	case WorkloadIdentity:
+		return "the workload identity of this pod"
+	}
+	return "the user whose token was exchanged at " + cmp.Or(c.Exchange.DomainURL, "the identity domain")
 }

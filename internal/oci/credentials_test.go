@@ -98,7 +98,8 @@ func TestKeyTexts(t *testing.T) {
 	}
 	lines := func(s, end string) string { return strings.ReplaceAll(s, "\n", end) }
 	const unreadable = "key cannot be read: it must be the PEM text of an RSA private key"
-	const locked = "key cannot be read: it is encrypted: check pass_phrase"
+	const locked = "key cannot be read: it is encrypted, and pass_phrase does not open it"
+	const unlocked = "key cannot be read: it is encrypted, and pass_phrase is not set"
 	for _, tt := range []struct {
 		name, text, pass string
 		says             string // empty: it works
@@ -116,15 +117,16 @@ func TestKeyTexts(t *testing.T) {
 		{"white space around", "\n\t  " + pkcs1 + "\n\n", "", ""},
 		{"OCI's label behind it", pkcs1 + "OCI_API_KEY\n", "", ""},
 		{"encrypted PKCS #8, wrong passphrase", pemOf("ENCRYPTED PRIVATE KEY", enc8), "wrong", locked},
-		{"encrypted PKCS #8, no passphrase", pemOf("ENCRYPTED PRIVATE KEY", enc8), "", locked},
+		{"encrypted PKCS #8, no passphrase", pemOf("ENCRYPTED PRIVATE KEY", enc8), "", unlocked},
 		{"encrypted in the old way, wrong passphrase", string(pem.EncodeToMemory(legacy)), "wrong", locked},
-		{"encrypted in the old way, no passphrase", string(pem.EncodeToMemory(legacy)), "", locked},
-		{"elliptic curve", pemOf("PRIVATE KEY", ecDER), "", unreadable},
-		{"public key", pemOf("PUBLIC KEY", public), "", unreadable},
+		{"encrypted in the old way, no passphrase", string(pem.EncodeToMemory(legacy)), "", unlocked},
+		{"elliptic curve", pemOf("PRIVATE KEY", ecDER), "", unreadable + ", and it is a key of another kind"},
+		{"public key", pemOf("PUBLIC KEY", public), "", unreadable + ", and it is the public half"},
+		{"OpenSSH", pemOf("OPENSSH PRIVATE KEY", der8[:50]), "", unreadable + ", and it is a key for SSH"},
 		{"cut", pkcs1[:len(pkcs1)/2], "", unreadable},
 		{"a piece missing", pkcs1[:100] + pkcs1[165:], "", unreadable},
 		{"no PEM", "hunter2hunter2hunter2", "", unreadable},
-		{"a path", "/home/me/.oci/key.pem", "", unreadable},
+		{"a path", "/home/me/.oci/key.pem", "", unreadable + ", and it looks like a path, which belongs into key_file"},
 		{"spaces only", " \n ", "", "key must be set (or key_file, or key)"},
 		{"nothing", "", "", "key must be set (or key_file, or key)"},
 	} {

@@ -177,11 +177,16 @@ func garbled(err error) bool {
 	return errors.Is(err, errNoAnswer) || errors.As(err, &syntax) || errors.As(err, &kind) || errors.As(err, &date)
 }
 
-// unsent says that there never was a connection to send the request over. A
+// unsent says that there never was a connection to send the request over, or
+// nothing to sign it with yet. A
 // request that is sent again after a malformed reply was sent once already.
 func unsent(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
+	var signIn *signInError
+	if errors.As(err, &signIn) {
+		return signIn.passing
+	}
 	if errors.As(err, &dns) || errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") {
 		return !malformed(err)
 	}
