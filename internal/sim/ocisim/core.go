@@ -92,6 +92,14 @@ type Switches struct {
 	// is meant by it nobody outside Oracle knows.
 	RefusesPreemptibleImages bool
 
+	// BastionSaysHostKey makes bastion sessions tell the jump host's public
+	// key in bastionPublicHostKeyInfo. It was null where somebody looked.
+	BastionSaysHostKey bool
+
+	// BastionSessionsLate refuses the first connection to each session that
+	// says it is ACTIVE, as a jump host does that has not heard of it yet.
+	BastionSessionsLate bool
+
 	// GonePARIsNotFound answers the use of an expired or deleted
 	// pre-authenticated request with 404 NotAuthorizedOrNotFound. Oracle's own
 	// examples show 401 NotAuthenticated "PAR does not exist".
@@ -142,7 +150,8 @@ type Cloud struct {
 	delays  Delays
 	routes  map[service][]route
 	sshPort int
-	gateway net.Listener // keeps the SSH port from other clouds in this host
+	gateway net.Listener // keeps the SSH port from other clouds in this host; the bastions' jump host
+	jump    jumpHost
 
 	ownFetch *http.Client // reaches this cloud through memory
 
@@ -164,6 +173,8 @@ type Cloud struct {
 	images       table[*image]
 	vnics        table[*vnic]
 	nsgs         table[*nsg]
+	bastions     table[*bastion]
+	jumps        table[*jumpSession]
 	volumes      table[*bootVolume]
 	schemas      table[*capabilitySchema]
 	consoles     table[*consoleHistory]
@@ -212,6 +223,9 @@ func New(cfg Config) (*Cloud, error) {
 		sessions:  map[string]session{},
 		tokens:    map[tokenKey]*tokenUse{},
 		addresses: 1, picked: map[string]int{},
+	}
+	if err := c.jump.init(); err != nil {
+		return nil, errors.Join(err, gateway.Close())
 	}
 	c.base, c.stop = context.WithCancel(context.Background())
 	c.ownFetch = simnet.Pipe(c)
@@ -263,9 +277,9 @@ func (c *Cloud) Close() error {
 	for _, m := range running {
 		errs = append(errs, m.Kill())
 	}
+	errs = append(errs, c.gateway.Close())
 	c.work.Wait()
 	c.ownFetch.CloseIdleConnections()
-	errs = append(errs, c.gateway.Close())
 	for _, dir := range []string{"disks", "images", "objects"} {
 		errs = append(errs, os.RemoveAll(filepath.Join(c.cfg.WorkDir, dir)))
 	}

@@ -28,6 +28,8 @@ type RegionInventory struct {
 	ConsoleHistories  []Resource     `json:"consoleHistories"`
 	Reservations      []Resource     `json:"capacityReservations"`
 	SecurityGroups    []Resource     `json:"networkSecurityGroups"`
+	Bastions          []Resource     `json:"bastions"`        // all but DELETED ones
+	BastionSessions   []Resource     `json:"bastionSessions"` // all but DELETED ones
 	Buckets           []StoredBucket `json:"buckets"`
 }
 
@@ -57,8 +59,8 @@ func (c *Cloud) Inventory() Inventory {
 func (c *Cloud) regionInventory(t *Tenancy, regionName string) RegionInventory {
 	in := RegionInventory{Region: regionName, Instances: []Resource{}, Machines: []string{}, BootVolumes: []Resource{},
 		Images: []Resource{}, CapabilitySchemas: []Resource{}, ConsoleHistories: []Resource{}, Reservations: []Resource{},
-		SecurityGroups: []Resource{},
-		Buckets:        c.objects.inventory(t.Namespace, regionName)}
+		SecurityGroups: []Resource{}, Bastions: []Resource{}, BastionSessions: []Resource{},
+		Buckets: c.objects.inventory(t.Namespace, regionName)}
 	here := func(p place) bool { return p.tenancy == t && p.region.name == regionName }
 	row := func(id, name, state string, tagged tags) Resource {
 		copied := map[string]string{}
@@ -106,6 +108,16 @@ func (c *Cloud) regionInventory(t *Tenancy, regionName string) RegionInventory {
 	for _, g := range c.nsgs.all() {
 		if here(g.place) && g.body.LifecycleState != "TERMINATED" {
 			in.SecurityGroups = append(in.SecurityGroups, row(g.body.ID, g.body.DisplayName, g.body.LifecycleState, g.body.tags))
+		}
+	}
+	for _, b := range c.bastions.all() {
+		if here(b.place) && b.alive() {
+			in.Bastions = append(in.Bastions, row(b.body.ID, b.body.Name, b.body.LifecycleState, b.body.tags))
+		}
+	}
+	for _, s := range c.jumps.all() {
+		if here(s.place) && !s.is("DELETED") {
+			in.BastionSessions = append(in.BastionSessions, row(s.body.ID, s.body.DisplayName, s.body.LifecycleState, tags{}))
 		}
 	}
 	return in

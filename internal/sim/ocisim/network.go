@@ -163,13 +163,20 @@ func (q *call) selects(param, value string) bool {
 
 // subnet finds one of the caller's subnets.
 func (q *call) subnet(id string) (subnetBody, error) {
-	n := q.network()
-	for _, s := range n.subnets() {
-		if s.ID == id {
-			return s, nil
-		}
+	if s, exists := q.network().find(id); exists {
+		return s, nil
 	}
 	return subnetBody{}, errNotFound()
+}
+
+// find is the subnet of an OCID.
+func (n *network) find(id string) (subnetBody, bool) {
+	for _, s := range n.subnets() {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return subnetBody{}, false
 }
 
 func (c *Cloud) getSubnet(q *call) (*reply, error) {

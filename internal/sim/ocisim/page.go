@@ -15,8 +15,11 @@ const maxPage = 1000
 // paginate cuts the page that a request's limit and page parameters ask for,
 // and sets opc-next-page when there is more. The body is a JSON array, empty
 // rather than null.
-func paginate[T any](q *call, items []T) (*reply, error) {
-	part, next, err := pageOf(q, items, "page")
+func paginate[T any](q *call, items []T) (*reply, error) { return paginateBy(q, items, maxPage) }
+
+// paginateBy is paginate with another default size of a page.
+func paginateBy[T any](q *call, items []T, size int) (*reply, error) {
+	part, next, err := pageOf(q, items, "page", size)
 	if err != nil {
 		return nil, err
 	}
@@ -27,10 +30,9 @@ func paginate[T any](q *call, items []T) (*reply, error) {
 	return result, nil
 }
 
-// pageOf returns one page of items and the token of the next one, "" at the
-// end.
-func pageOf[T any](q *call, items []T, pageParam string) ([]T, string, error) {
-	size := maxPage
+// pageOf returns one page of items, of a size if the request does not say
+// another, and the token of the next one, "" at the end.
+func pageOf[T any](q *call, items []T, pageParam string, size int) ([]T, string, error) {
 	if text := q.param("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxPage {

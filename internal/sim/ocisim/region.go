@@ -80,6 +80,7 @@ const (
 	identity      service = "identity"
 	limitsService service = "limits"
 	objectStorage service = "objectstorage"
+	bastions      service = "bastion"
 )
 
 // parseHost splits the host name of a request into service and region. The
@@ -118,7 +119,7 @@ func parseHost(host string) (svc service, r region, namespace string, err error)
 	switch svc {
 	case compute, objectStorage:
 		ok = !newStyle
-	case limitsService:
+	case limitsService, bastions:
 		ok = newStyle
 	case identity:
 		ok = true

@@ -77,6 +77,7 @@ func (c *Cloud) allRoutes() map[service][]route {
 		identity:      c.identityRoutes(),
 		limitsService: c.limitRoutes(),
 		objectStorage: c.objects.routes(),
+		bastions:      c.bastionRoutes(),
 	}
 }
 

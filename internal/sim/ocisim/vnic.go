@@ -214,7 +214,8 @@ func (v *vnic) alive() bool { return v.body.LifecycleState != "TERMINATED" }
 // addressInUse tells whether a machine or a bastion of anybody has an address.
 // All networks are the same 127.80.0.0/16 of this host.
 func (c *Cloud) addressInUse(ip string) bool {
-	return slices.ContainsFunc(c.vnics.all(), func(v *vnic) bool { return v.alive() && v.body.PrivateIP == ip })
+	return slices.ContainsFunc(c.vnics.all(), func(v *vnic) bool { return v.alive() && v.body.PrivateIP == ip }) ||
+		slices.ContainsFunc(c.bastions.all(), func(b *bastion) bool { return b.alive() && b.body.PrivateEndpointIP == ip })
 }
 
 // nextAddress gives an instance a loopback address of its own. Addresses are

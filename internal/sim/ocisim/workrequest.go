@@ -6,6 +6,7 @@ package ocisim
 // workRequest follows one asynchronous operation.
 type workRequest struct {
 	place
+	of     service
 	body   workRequestBody
 	errors []workRequestErrorBody
 	logs   []workRequestLogBody
@@ -46,7 +47,7 @@ type workRequestLogBody struct {
 // that the resource will have undergone: CREATED, UPDATED or DELETED.
 func (c *Cloud) newWork(at place, operation, compartment, entityType, id, done string) *workRequest {
 	uri := "/20160918/" + entityType + "s/" + id
-	work := &workRequest{place: at, body: workRequestBody{
+	work := &workRequest{place: at, of: compute, body: workRequestBody{
 		ID: newOCID("coreservicesworkrequest", at.region.ocid), OperationType: operation, Status: "ACCEPTED",
 		CompartmentID: compartment, TimeAccepted: wireNow(),
 		Resources: []workRequestResourceBody{{ActionType: done, EntityType: entityType, Identifier: id, EntityURI: &uri}},
@@ -92,7 +93,7 @@ func (c *Cloud) workRequestRoutes() []route {
 
 func (c *Cloud) findWork(q *call) (*workRequest, error) {
 	work, exists := c.workRequests.get(q.vars["id"])
-	if !exists || !work.ownedBy(q) {
+	if !exists || !work.ownedBy(q) || work.of != q.service {
 		return nil, errNotFound()
 	}
 	work.looks++
@@ -116,12 +117,14 @@ func (c *Cloud) listWorkRequests(q *call) (*reply, error) {
 	}
 	found := []workRequestBody{}
 	for _, work := range c.workRequests.all() {
-		if !work.ownedBy(q) || !q.selects("compartmentId", work.body.CompartmentID) ||
+		if !work.ownedBy(q) || work.of != q.service || !q.selects("compartmentId", work.body.CompartmentID) ||
 			!q.selects("resourceId", work.body.Resources[0].Identifier) {
 			continue
 		}
 		summary := work.body
-		summary.Resources = nil
+		if work.of == compute {
+			summary.Resources = nil
+		}
 		found = append(found, summary)
 	}
 	return paginate(q, found)

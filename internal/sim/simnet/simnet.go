@@ -37,6 +37,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -54,6 +55,10 @@ type Options struct {
 	// Domains are the DNS suffixes whose hosts the handler plays, without a
 	// leading dot. Default: OracleCloud and CustomerOCI.
 	Domains []string
+	// Raw, if set, says for a host of the clouds and a port where in this
+	// machine a tunnel to it leads, such as a jump host's port 22. It is for
+	// what is not HTTPS; without an answer the tunnel is refused.
+	Raw func(host, port string) (address string, ok bool)
 	// ErrorLog receives what the HTTP servers complain about, for example
 	// clients that do not trust the authority. Default: discarded.
 	ErrorLog *log.Logger
@@ -71,6 +76,7 @@ func (r Refusal) String() string { return r.Method + " " + r.Target + ": " + r.R
 // Net is a running proxy. Its methods may be used by many goroutines.
 type Net struct {
 	domains   []string
+	raw       func(host, port string) (string, bool)
 	authority *authority
 	proxyURL  *url.URL
 	client    *http.Client
@@ -104,6 +110,7 @@ func Start(handler http.Handler, o Options) (*Net, error) {
 	}
 	n := &Net{
 		domains:   slices.Clone(o.Domains),
+		raw:       o.Raw,
 		authority: ca,
 		proxyURL:  &url.URL{Scheme: "http", Host: listener.Addr().String()},
 		queue:     newConnQueue(listener.Addr()),
@@ -196,6 +203,13 @@ func (n *Net) serveProxy(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	host, port, err := net.SplitHostPort(r.Host)
+	if err == nil && n.raw != nil && port != httpsPort && n.simulated(host) {
+		if address, ok := n.raw(host, port); ok {
+			n.ledger.visit(host)
+			n.serveRaw(w, r, address)
+			return
+		}
+	}
 	if err != nil || !n.simulated(host) || port != httpsPort {
 		n.refuse(w, Refusal{r.Method, r.Host, "not part of the simulated cloud"})
 		return
@@ -221,6 +235,50 @@ func (n *Net) serveProxy(w http.ResponseWriter, r *http.Request) {
 		},
 	}
 	n.queue.push(tls.Server(&tunnel{Conn: n.conns.track(raw), host: host, early: early(buffered)}, config))
+}
+
+// serveRaw joins a tunnel with a connection to an address of this machine.
+func (n *Net) serveRaw(w http.ResponseWriter, r *http.Request, address string) {
+	var dialer net.Dialer
+	target, err := dialer.DialContext(r.Context(), "tcp", address)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer target.Close()
+	hijacked, buffered, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	client := n.conns.track(hijacked)
+	defer client.Close()
+	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return
+	}
+	over := make(chan struct{})
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer close(over)
+	others.Go(func() {
+		select {
+		case <-n.queue.closed: // by Close, which waits for this
+			_ = target.Close()
+			_ = client.Close()
+		case <-over:
+		}
+	})
+	var back sync.WaitGroup
+	defer back.Wait()
+	back.Go(func() {
+		_, _ = io.Copy(client, target) // whichever side ends it
+		_ = client.Close()
+	})
+	if _, err := io.Copy(target, io.MultiReader(early(buffered), client)); err != nil {
+		_ = target.Close()
+	} else if tcp, ok := target.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite() // the client has no more to say, but may listen
+	}
 }
 
 // refuse writes the reason into the status line, because that is the part of

@@ -325,3 +325,58 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	c.n += n
 	return n, err
 }
+
+// TestRaw: a tunnel to a port that is not HTTPS leads where Raw says, and only
+// there.
+func TestRaw(t *testing.T) {
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer echo.Close()
+	go func() {
+		for {
+			conn, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(conn, conn); conn.Close() }()
+		}
+	}()
+	n := start(t, http.NotFound, simnet.Options{Raw: func(host, port string) (string, bool) {
+		return echo.Addr().String(), host == "host.oraclecloud.com" && port == "22"
+	}})
+	connect := func(target string) (net.Conn, string) {
+		conn, err := net.Dial("tcp", n.ProxyURL().Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		// What is said before the answer arrives as well.
+		io.WriteString(conn, "CONNECT "+target+" HTTP/1.1\r\nHost: "+target+"\r\n\r\nearly ")
+		text := make([]byte, 12)
+		if _, err := io.ReadFull(conn, text); err != nil {
+			t.Fatal(err)
+		}
+		return conn, string(text)
+	}
+	conn, status := connect("host.oraclecloud.com:22")
+	if status != "HTTP/1.1 200" {
+		t.Fatalf("got %q", status)
+	}
+	io.WriteString(conn, "late")
+	conn.(*net.TCPConn).CloseWrite()
+	if text, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(text), "\r\n\r\nearly late") {
+		t.Errorf("got %q, %v", text, err)
+	}
+	for _, target := range []string{"host.oraclecloud.com:23", "other.oraclecloud.com:22", "host.example.com:22"} {
+		if _, status := connect(target); status != "HTTP/1.1 403" {
+			t.Errorf("%s: got %q", target, status)
+		}
+	}
+	open, _ := connect("host.oraclecloud.com:22")
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	_, _ = io.ReadAll(open) // it ends, in whatever way
+}

@@ -104,7 +104,14 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if o.Wrap != nil {
 		front = o.Wrap(front)
 	}
-	if s.Net, err = simnet.Start(front, simnet.Options{}); err != nil {
+	// A client that asks the proxy for a bastion's port 22 gets to the jump host.
+	raw := func(host, port string) (string, bool) {
+		if port != "22" || !ocisim.IsBastionHost(host) {
+			return "", false
+		}
+		return s.Cloud.BastionAddr(), true
+	}
+	if s.Net, err = simnet.Start(front, simnet.Options{Raw: raw}); err != nil {
 		return s, err
 	}
 	images := []ocisim.BaseImage{
@@ -122,6 +129,7 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if err != nil {
 		return s, err
 	}
+	s.Cloud.BastionAddr() // opens the jump host
 	if s.CAFile, err = s.Net.CAFile(s.dir); err != nil {
 		return s, err
 	}
@@ -262,6 +270,12 @@ func (s *Stage) Left(keep ...string) []string {
 			}
 			for _, x := range r.Reservations {
 				note("capacity reservation", x.ID, x.State)
+			}
+			for _, x := range r.Bastions {
+				note("bastion", x.ID, x.State)
+			}
+			for _, x := range r.BastionSessions {
+				note("bastion session", x.ID, x.State)
 			}
 			for _, x := range r.SecurityGroups {
 				note("network security group", x.ID, x.State)

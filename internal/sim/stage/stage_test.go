@@ -4,8 +4,11 @@
 package stage_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -169,4 +172,40 @@ func TestAlwaysFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "only the image is left", func() bool { return len(s.Left(*image.Id)) == 0 })
+}
+
+// TestBastionThroughProxy: an SSH client that goes through the proxy reaches
+// the jump host under Oracle's name for it, and no other port or host.
+func TestBastionThroughProxy(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{PlatformImages: true})
+	if s.Cloud.ImageID(s.Neighbour, stage.BuildRegion, "Oracle-Linux-9.7-aarch64-2026.01.31-0") == "" {
+		t.Error("the neighbour sees no platform image")
+	}
+	connect := func(target string) (string, *bufio.Reader) {
+		conn, err := net.Dial("tcp", s.Net.ProxyURL().Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, target)
+		r := bufio.NewReader(conn)
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		return line, r
+	}
+	status, r := connect("host.bastion.eu-frankfurt-1.oci.oraclecloud.com:22")
+	if !strings.Contains(status, " 200 ") {
+		t.Fatalf("got %q", status)
+	}
+	if _, err := r.ReadString('\n'); err != nil { // the end of the proxy's answer
+		t.Fatal(err)
+	}
+	if banner, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(banner, "SSH-2.0-") {
+		t.Errorf("the jump host says %q, %v", banner, err)
+	}
+	if left := s.Left(); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
 }

@@ -62,6 +62,7 @@ func environment(s *stage.Stage, dir, control string) ([]byte, error) {
 	set("OCI_SSH_PUBLIC_KEY", public)
 	set("OCI_SSH_PRIVATE_KEY", private)
 	set("CLOUDSIM_SSH_PORT", strconv.Itoa(s.Cloud.SSHPort()))
+	set("CLOUDSIM_BASTION", s.Cloud.BastionAddr())
 	set("CLOUDSIM_CONTROL", control)
 
 	var lines bytes.Buffer
@@ -126,6 +127,8 @@ func (o *options) turn(name string) error {
 		"PicksOneFaultDomain":      &o.switches.PicksOneFaultDomain,
 		"RefusesPreemptibleImages": &o.switches.RefusesPreemptibleImages,
 		"GonePARIsNotFound":        &o.switches.GonePARIsNotFound,
+		"BastionSaysHostKey":       &o.switches.BastionSaysHostKey,
+		"BastionSessionsLate":      &o.switches.BastionSessionsLate,
 	}
 	s, exists := known[name]
 	if !exists {

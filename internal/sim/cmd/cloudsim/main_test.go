@@ -54,7 +54,7 @@ func TestCloudsim(t *testing.T) {
 	}
 	var stderr bytes.Buffer
 	go func() {
-		ended <- run(ctx, []string{"-env", envFile, "-delays", "quick", "-faults", faults, "-switch", "WorkRequestsLate"}, io.Discard, &stderr)
+		ended <- run(ctx, []string{"-env", envFile, "-delays", "quick", "-faults", faults, "-switch", "WorkRequestsLate", "-platform-images"}, io.Discard, &stderr)
 	}()
 	until(t, "the environment is there", func() bool {
 		select {
@@ -67,7 +67,7 @@ func TestCloudsim(t *testing.T) {
 	})
 	env := readEnv(t, envFile)
 	for _, name := range []string{"HTTPS_PROXY", "SSL_CERT_FILE", "CHECKPOINT_DISABLE", "OCI_API_PRIVATE_KEY", "BUILD_OCI_NAMESPACE",
-		"PROD_OCI_API_PRIVATE_KEY", "PROD_OCI_COMPARTMENT_OCID", "OCI_BASE_IMAGE_OCID", "OCI_SUBNET_OCID"} {
+		"PROD_OCI_API_PRIVATE_KEY", "PROD_OCI_COMPARTMENT_OCID", "OCI_BASE_IMAGE_OCID", "OCI_SUBNET_OCID", "CLOUDSIM_BASTION"} {
 		if env[name] == "" {
 			t.Errorf("%s is not set", name)
 		}
@@ -96,6 +96,12 @@ func TestCloudsim(t *testing.T) {
 		t.Errorf("uname -m says %q", out)
 	}
 
+	images, err := client.ListImages(ctx, core.ListImagesRequest{CompartmentId: common.String(env["OCI_COMPARTMENT_OCID"]),
+		OperatingSystem: common.String("Canonical Ubuntu"), OperatingSystemVersion: common.String("24.04"), Shape: common.String("VM.Standard.A1.Flex")})
+	if err != nil || len(images.Items) != 3 {
+		t.Errorf("platform images: %d, %v", len(images.Items), err)
+	}
+
 	resp, err := get(t, env["CLOUDSIM_CONTROL"])
 	if err != nil || !strings.Contains(resp, *launched.Id) {
 		t.Errorf("the control interface does not list the instance: %v\n%s", err, resp)
@@ -112,7 +118,7 @@ func TestCloudsim(t *testing.T) {
 		t.Errorf("the environment outlives the cloud: %v", err)
 	}
 	for _, address := range []string{strings.TrimPrefix(env["HTTPS_PROXY"], "http://"), strings.TrimPrefix(env["CLOUDSIM_CONTROL"], "http://"),
-		net.JoinHostPort("127.80.0.2", env["CLOUDSIM_SSH_PORT"])} {
+		net.JoinHostPort("127.80.0.2", env["CLOUDSIM_SSH_PORT"]), env["CLOUDSIM_BASTION"]} {
 		if conn, err := net.Dial("tcp", address); err == nil {
 			conn.Close()
 			t.Errorf("%s still answers", address)
