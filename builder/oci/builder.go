@@ -55,7 +55,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 	warnings, err := b.config.Prepare(raws...)
 	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
 	b.Mask.Add(b.config.credentials.Secrets()...)
-	b.Mask.Add(b.config.Comm.SSHPassword, b.config.Comm.SSHBastionPassword, b.config.Comm.SSHProxyPassword, b.config.Comm.WinRMPassword)
+	b.Mask.Add(string(b.config.Comm.SSHPrivateKey), b.config.Comm.SSHPassword, b.config.Comm.SSHBastionPassword, b.config.Comm.SSHProxyPassword, b.config.Comm.WinRMPassword)
 	return generatedNames(), warnings, err
 }
 

@@ -9,6 +9,7 @@ package oci
 import (
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
@@ -58,6 +59,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		PluginType:         BuilderID,
 		Interpolate:        true,
 		InterpolateContext: &c.ctx,
+		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes)),
 	}, keysAsBytes(raws)...)
 	if err != nil {
 		return nil, err

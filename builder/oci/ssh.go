@@ -6,6 +6,7 @@ package oci
 import (
 	"maps"
 	"os"
+	"reflect"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
@@ -60,9 +61,19 @@ func keysAsBytes(raws []interface{}) []interface{} {
 	return out
 }
 
+// textAsBytes lets JSON templates write those options as text: Packer's SDK would
+// take it for a list with one number, and quote the key when it is none.
+func textAsBytes(from, to reflect.Type, data interface{}) (interface{}, error) {
+	if from.Kind() == reflect.String && to == reflect.TypeFor[[]byte]() {
+		return []byte(reflect.ValueOf(data).String()), nil
+	}
+	return data, nil
+}
+
 // keysFromEnvironment takes the SSH keys of the environment where the template
 // names no other way in.
 func keysFromEnvironment(c *communicator.Config) {
+	defer func() { c.SSHPrivateKey = sshkey.Lines(c.SSHPrivateKey) }()
 	if c.Type != "" && c.Type != "ssh" || c.SSHPrivateKeyFile != "" || len(c.SSHPrivateKey) > 0 || c.SSHPassword != "" || c.SSHAgentAuth {
 		return
 	}
@@ -72,5 +83,4 @@ func keysFromEnvironment(c *communicator.Config) {
 			c.SSHPublicKey = []byte(os.Getenv("OCI_SSH_PUBLIC_KEY"))
 		}
 	}
-	c.SSHPrivateKey = sshkey.Lines(c.SSHPrivateKey)
 }

@@ -77,7 +77,7 @@ func Lines(key []byte) []byte {
 	if !strings.Contains(text, "\n") {
 		text = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n").Replace(text)
 	}
-	return []byte(strings.ReplaceAll(text, "\r\n", "\n") + "\n")
+	return []byte(strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")) + "\n")
 }
 
 // Check reports what is wrong with the user's key and with the settings of a
