@@ -77,7 +77,13 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		defer remove()
 	}
 	id := owner.NewBuild(time.Now(), c.CapacityTimeout+c.InstanceTimeout+c.ImageTimeout+c.Comm.SSHTimeout+life)
-	cloud, err := b.fleet(id, ui.Sayf)
+	who, err := oci.SignIn(ctx, c.credentials, oci.Options{
+		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
+	})
+	if err != nil {
+		return nil, err
+	}
+	cloud, err := b.fleet(who, id, ui.Sayf)
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +117,17 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 }
 
 // fleet is the build in every region in which it may take place.
-func (b *Builder) fleet(id owner.Build, say func(string, ...any)) (*oci.Fleet, error) {
+func (b *Builder) fleet(who *oci.Principal, id owner.Build, say func(string, ...any)) (*oci.Fleet, error) {
 	c := &b.config
+	c.settle(who.Tenancy, who.Region)
 	var builds []*oci.Build
+	regions := map[string]bool{}
 	for _, cfg := range c.builds() {
-		who := c.credentials
-		who.Region = cfg.Region
-		client, err := oci.NewClient(who, oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP})
+		if regions[cfg.Region] {
+			return nil, fmt.Errorf("additional_region: %s is there twice", cfg.Region)
+		}
+		regions[cfg.Region] = true
+		client, err := who.Client(cfg.Region)
 		if err != nil {
 			return nil, err
 		}

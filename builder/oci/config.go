@@ -7,6 +7,7 @@
 package oci
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -77,6 +78,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	var bad []error
 	c.credentials, bad = c.Access.Prepare("", "")
 	note(bad...)
+	c.settle(c.TenancyOCID, c.Region)
 	note(c.Misnomers.problems()...)
 	note(c.Search.problems(c.Region, c.BaseImageFilter.set())...)
 	c.userData, bad = c.Machine.prepare()
@@ -115,9 +117,6 @@ func (c *Config) defaults() {
 		}
 	}
 	str(&c.CompartmentOCID, os.Getenv("OCI_COMPARTMENT_OCID"))
-	str(&c.TenancyOCID, os.Getenv("OCI_TENANCY_OCID"))
-	str(&c.CompartmentOCID, c.TenancyOCID)
-	str(&c.ImageCompartmentOCID, c.CompartmentOCID)
 	c.Search.defaults()
 	if c.Comm.SSHUsername == "" && (c.Comm.Type == "" || c.Comm.Type == "ssh") {
 		c.Comm.SSHUsername = os.Getenv("OCI_SSH_USERNAME")
@@ -129,4 +128,12 @@ func (c *Config) defaults() {
 	dur(&c.InstanceTimeout, 15*time.Minute)
 	dur(&c.ImageTimeout, time.Hour)
 	dur(&c.CleanupTimeout, 10*time.Minute)
+}
+
+// settle fills in what follows from who signs in, and where. Some learn that only
+// when they do.
+func (c *Config) settle(tenancy, region string) {
+	c.Region = region
+	c.CompartmentOCID = cmp.Or(c.CompartmentOCID, tenancy)
+	c.ImageCompartmentOCID = cmp.Or(c.ImageCompartmentOCID, c.CompartmentOCID)
 }

@@ -3,6 +3,7 @@
 package oci
 
 import (
+	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -138,6 +139,13 @@ type FlatConfig struct {
 	KeyFile                   *string                `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
 	PassPhrase                *string                `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
 	Region                    *string                `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AccessCfgFile             *string                `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
+	AccessCfgFileAccount      *string                `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
+	SecurityTokenFile         *string                `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
+	UseInstancePrincipals     *bool                  `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
+	UseResourcePrincipal      *bool                  `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
+	UseOKEWorkloadIdentity    *bool                  `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
+	OIDC                      []ocicfg.FlatOIDC      `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
 	AvailabilityDomain        *string                `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
 	AdditionalRegions         []FlatAdditionalRegion `mapstructure:"additional_region" required:"false" cty:"additional_region" hcl:"additional_region"`
 	Shape                     *string                `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
@@ -276,6 +284,13 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"key_file":                     &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
 		"pass_phrase":                  &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
 		"region":                       &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"access_cfg_file":              &hcldec.AttrSpec{Name: "access_cfg_file", Type: cty.String, Required: false},
+		"access_cfg_file_account":      &hcldec.AttrSpec{Name: "access_cfg_file_account", Type: cty.String, Required: false},
+		"security_token_file":          &hcldec.AttrSpec{Name: "security_token_file", Type: cty.String, Required: false},
+		"use_instance_principals":      &hcldec.AttrSpec{Name: "use_instance_principals", Type: cty.Bool, Required: false},
+		"use_resource_principal":       &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
+		"use_oke_workload_identity":    &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
+		"oidc":                         &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
 		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
 		"additional_region":            &hcldec.BlockListSpec{TypeName: "additional_region", Nested: hcldec.ObjectSpec((*FlatAdditionalRegion)(nil).HCL2Spec())},
 		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},

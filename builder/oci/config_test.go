@@ -43,6 +43,7 @@ var keyPair = func() func(t *testing.T) (string, string) {
 
 // good is a complete configuration.
 func good(t *testing.T) map[string]interface{} {
+	t.Setenv("HOME", t.TempDir()) // which may have an .oci/config
 	for _, e := range os.Environ() {
 		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "OCI_") {
 			t.Setenv(name, "")
@@ -165,7 +166,7 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"user_ocid": "ocid1.tenancy.oc1..u"}, want: "user_ocid must be an OCID that begins with ocid1.user"},
 		{set: map[string]interface{}{"base_image_ocid": "debian"}, want: "base_image_ocid must be an OCID that begins with ocid1.image"},
 		{set: map[string]interface{}{"key": "", "key_file": filepath.Join(dir, "none")}, want: "key_file cannot be read"},
-		{set: map[string]interface{}{"key": "", "key_file": garbage}, want: "key cannot be read"},
+		{set: map[string]interface{}{"key": "", "key_file": garbage}, want: "key_file cannot be read"},
 		{set: map[string]interface{}{"disk_size": 10}, want: "disk_size must be from 50"},
 		{set: map[string]interface{}{"shape_config": map[string]interface{}{"memory_in_gbs": 6}}, want: "memory_in_gbs and baseline_ocpu_utilization need ocpus"},
 		{set: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": -1}}, want: "must be positive"},

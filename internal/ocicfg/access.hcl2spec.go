@@ -10,13 +10,20 @@ import (
 // FlatAccess is an auto-generated flat version of Access.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatAccess struct {
-	TenancyOCID *string `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
-	UserOCID    *string `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
-	Fingerprint *string `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
-	Key         *string `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
-	KeyFile     *string `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
-	PassPhrase  *string `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
-	Region      *string `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	TenancyOCID            *string    `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
+	UserOCID               *string    `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
+	Fingerprint            *string    `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
+	Key                    *string    `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
+	KeyFile                *string    `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
+	PassPhrase             *string    `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
+	Region                 *string    `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AccessCfgFile          *string    `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
+	AccessCfgFileAccount   *string    `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
+	SecurityTokenFile      *string    `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
+	UseInstancePrincipals  *bool      `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
+	UseResourcePrincipal   *bool      `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
+	UseOKEWorkloadIdentity *bool      `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
+	OIDC                   []FlatOIDC `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
 }
 
 // FlatMapstructure returns a new FlatAccess.
@@ -31,13 +38,53 @@ func (*Access) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatAccess.
 func (*FlatAccess) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"tenancy_ocid": &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
-		"user_ocid":    &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
-		"fingerprint":  &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
-		"key":          &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
-		"key_file":     &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
-		"pass_phrase":  &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
-		"region":       &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"tenancy_ocid":              &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
+		"user_ocid":                 &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
+		"fingerprint":               &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
+		"key":                       &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
+		"key_file":                  &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
+		"pass_phrase":               &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
+		"region":                    &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"access_cfg_file":           &hcldec.AttrSpec{Name: "access_cfg_file", Type: cty.String, Required: false},
+		"access_cfg_file_account":   &hcldec.AttrSpec{Name: "access_cfg_file_account", Type: cty.String, Required: false},
+		"security_token_file":       &hcldec.AttrSpec{Name: "security_token_file", Type: cty.String, Required: false},
+		"use_instance_principals":   &hcldec.AttrSpec{Name: "use_instance_principals", Type: cty.Bool, Required: false},
+		"use_resource_principal":    &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
+		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
+		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*FlatOIDC)(nil).HCL2Spec())},
+	}
+	return s
+}
+
+// FlatOIDC is an auto-generated flat version of OIDC.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatOIDC struct {
+	DomainURL    *string `mapstructure:"domain_url" required:"false" cty:"domain_url" hcl:"domain_url"`
+	ClientID     *string `mapstructure:"client_id" required:"false" cty:"client_id" hcl:"client_id"`
+	ClientSecret *string `mapstructure:"client_secret" required:"false" cty:"client_secret" hcl:"client_secret"`
+	Audience     *string `mapstructure:"audience" required:"false" cty:"audience" hcl:"audience"`
+	TokenFile    *string `mapstructure:"token_file" required:"false" cty:"token_file" hcl:"token_file"`
+	Token        *string `mapstructure:"token" required:"false" cty:"token" hcl:"token"`
+}
+
+// FlatMapstructure returns a new FlatOIDC.
+// FlatOIDC is an auto-generated flat version of OIDC.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*OIDC) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatOIDC)
+}
+
+// HCL2Spec returns the hcl spec of a OIDC.
+// This spec is used by HCL to read the fields of OIDC.
+// The decoded values from this spec will then be applied to a FlatOIDC.
+func (*FlatOIDC) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"domain_url":    &hcldec.AttrSpec{Name: "domain_url", Type: cty.String, Required: false},
+		"client_id":     &hcldec.AttrSpec{Name: "client_id", Type: cty.String, Required: false},
+		"client_secret": &hcldec.AttrSpec{Name: "client_secret", Type: cty.String, Required: false},
+		"audience":      &hcldec.AttrSpec{Name: "audience", Type: cty.String, Required: false},
+		"token_file":    &hcldec.AttrSpec{Name: "token_file", Type: cty.String, Required: false},
+		"token":         &hcldec.AttrSpec{Name: "token", Type: cty.String, Required: false},
 	}
 	return s
 }

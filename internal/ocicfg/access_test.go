@@ -38,11 +38,13 @@ func newKey(t *testing.T) (text, fingerprint string) {
 	return text, fingerprint
 }
 
-// clean empties the environment of what Prepare reads.
+// clean empties the environment of what Prepare reads, and gives it a home
+// without a configuration file.
 func clean(t *testing.T) {
 	t.Helper()
+	t.Setenv("HOME", t.TempDir())
 	for _, e := range os.Environ() {
-		if name, _, _ := strings.Cut(e, "="); strings.Contains(name, "OCI_") {
+		if name, _, _ := strings.Cut(e, "="); strings.Contains(name, "OCI_") || strings.HasPrefix(name, "ACTIONS_") {
 			t.Setenv(name, "")
 		}
 	}
@@ -137,7 +139,7 @@ func TestMistakes(t *testing.T) {
 		{func(a *Access) { a.UserOCID = "jane" }, []string{`source.user_ocid must be an OCID that begins with ocid1.user, it is "jane"`}},
 		{func(a *Access) { a.Fingerprint = "aa:bb" }, []string{"source.fingerprint is aa:bb, but the key given by source.key has the fingerprint " + print}},
 		{func(a *Access) { a.Key = garbage }, []string{"source.key cannot be read: it must be the PEM text of an RSA private key"}},
-		{func(a *Access) { a.Key = strings.ReplaceAll(garbage, "PRIVATE", "ENCRYPTED PRIVATE") }, []string{"source.key cannot be read: it is encrypted: check source.pass_phrase"}},
+		{func(a *Access) { a.Key = strings.ReplaceAll(garbage, "PRIVATE", "ENCRYPTED PRIVATE") }, []string{"source.key cannot be read: it is encrypted, and source.pass_phrase is not set"}},
 		{func(a *Access) { a.Key, a.KeyFile = "", filepath.Join(t.TempDir(), "none") }, []string{"source.key_file cannot be read: "}},
 		{func(a *Access) { a.Key, a.KeyFile = "", "~/no/such/key.of.the.tests" }, []string{"source.key_file cannot be read: open " + home}},
 		{func(a *Access) { a.Key, a.KeyFile = "", "~no.such.user/key" }, []string{"source.key_file cannot be read: user: unknown user no.such.user"}},

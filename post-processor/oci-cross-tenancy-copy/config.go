@@ -7,6 +7,7 @@
 package ocicrosstenancycopy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -136,9 +137,11 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		d.credentials, bad = d.Access.Prepare(block, "PROD_")
 		note(bad...)
 		note(owner.CheckTags(block+"tags", d.Tags))
-		if d.CompartmentOCID == "" {
-			d.CompartmentOCID = d.TenancyOCID
+		// The environment's compartment is in the environment's tenancy.
+		if d.CompartmentOCID == "" && (d.TenancyOCID == "" || d.TenancyOCID == os.Getenv("PROD_OCI_TENANCY_OCID")) {
+			d.CompartmentOCID = os.Getenv("PROD_OCI_COMPARTMENT_OCID")
 		}
+		d.CompartmentOCID = cmp.Or(d.CompartmentOCID, d.TenancyOCID)
 	}
 	if id := c.SourceImageOCID; id != "" && !tmpl.Unknown(id) && !strings.HasPrefix(id, "ocid1.image.") {
 		note(fmt.Errorf("source_image_ocid must be an OCID that begins with ocid1.image, it is %q", id))
@@ -187,9 +190,6 @@ func (c *Config) defaults() {
 	}
 	for i := range c.Destinations {
 		d := &c.Destinations[i]
-		if d.TenancyOCID == "" || d.TenancyOCID == os.Getenv("PROD_OCI_TENANCY_OCID") {
-			str(&d.CompartmentOCID, "PROD_OCI_COMPARTMENT_OCID") // of that tenancy
-		}
 		if len(d.ImageShapes) == 0 {
 			d.ImageShapes = []string{defaultShape}
 		}

@@ -3,6 +3,7 @@
 package ocicrosstenancycopy
 
 import (
+	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -65,16 +66,23 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 // FlatDestination is an auto-generated flat version of Destination.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatDestination struct {
-	TenancyOCID     *string           `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
-	UserOCID        *string           `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
-	Fingerprint     *string           `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
-	Key             *string           `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
-	KeyFile         *string           `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
-	PassPhrase      *string           `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
-	Region          *string           `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
-	CompartmentOCID *string           `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
-	Tags            map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
-	ImageShapes     []string          `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
+	TenancyOCID            *string           `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
+	UserOCID               *string           `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
+	Fingerprint            *string           `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
+	Key                    *string           `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
+	KeyFile                *string           `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
+	PassPhrase             *string           `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
+	Region                 *string           `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AccessCfgFile          *string           `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
+	AccessCfgFileAccount   *string           `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
+	SecurityTokenFile      *string           `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
+	UseInstancePrincipals  *bool             `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
+	UseResourcePrincipal   *bool             `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
+	UseOKEWorkloadIdentity *bool             `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
+	OIDC                   []ocicfg.FlatOIDC `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
+	CompartmentOCID        *string           `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	Tags                   map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
+	ImageShapes            []string          `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
 }
 
 // FlatMapstructure returns a new FlatDestination.
@@ -89,16 +97,23 @@ func (*Destination) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.S
 // The decoded values from this spec will then be applied to a FlatDestination.
 func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"tenancy_ocid":     &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
-		"user_ocid":        &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
-		"fingerprint":      &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
-		"key":              &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
-		"key_file":         &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
-		"pass_phrase":      &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
-		"region":           &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
-		"compartment_ocid": &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
-		"tags":             &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
-		"image_shapes":     &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
+		"tenancy_ocid":              &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
+		"user_ocid":                 &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
+		"fingerprint":               &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
+		"key":                       &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
+		"key_file":                  &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
+		"pass_phrase":               &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
+		"region":                    &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"access_cfg_file":           &hcldec.AttrSpec{Name: "access_cfg_file", Type: cty.String, Required: false},
+		"access_cfg_file_account":   &hcldec.AttrSpec{Name: "access_cfg_file_account", Type: cty.String, Required: false},
+		"security_token_file":       &hcldec.AttrSpec{Name: "security_token_file", Type: cty.String, Required: false},
+		"use_instance_principals":   &hcldec.AttrSpec{Name: "use_instance_principals", Type: cty.Bool, Required: false},
+		"use_resource_principal":    &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
+		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
+		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
+		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"tags":                      &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"image_shapes":              &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
 	}
 	return s
 }
@@ -106,15 +121,22 @@ func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 // FlatSource is an auto-generated flat version of Source.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatSource struct {
-	TenancyOCID *string `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
-	UserOCID    *string `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
-	Fingerprint *string `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
-	Key         *string `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
-	KeyFile     *string `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
-	PassPhrase  *string `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
-	Region      *string `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
-	Bucket      *string `mapstructure:"bucket" required:"false" cty:"bucket" hcl:"bucket"`
-	Namespace   *string `mapstructure:"namespace" required:"false" cty:"namespace" hcl:"namespace"`
+	TenancyOCID            *string           `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
+	UserOCID               *string           `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
+	Fingerprint            *string           `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
+	Key                    *string           `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
+	KeyFile                *string           `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
+	PassPhrase             *string           `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
+	Region                 *string           `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AccessCfgFile          *string           `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
+	AccessCfgFileAccount   *string           `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
+	SecurityTokenFile      *string           `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
+	UseInstancePrincipals  *bool             `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
+	UseResourcePrincipal   *bool             `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
+	UseOKEWorkloadIdentity *bool             `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
+	OIDC                   []ocicfg.FlatOIDC `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
+	Bucket                 *string           `mapstructure:"bucket" required:"false" cty:"bucket" hcl:"bucket"`
+	Namespace              *string           `mapstructure:"namespace" required:"false" cty:"namespace" hcl:"namespace"`
 }
 
 // FlatMapstructure returns a new FlatSource.
@@ -129,15 +151,22 @@ func (*Source) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatSource.
 func (*FlatSource) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"tenancy_ocid": &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
-		"user_ocid":    &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
-		"fingerprint":  &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
-		"key":          &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
-		"key_file":     &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
-		"pass_phrase":  &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
-		"region":       &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
-		"bucket":       &hcldec.AttrSpec{Name: "bucket", Type: cty.String, Required: false},
-		"namespace":    &hcldec.AttrSpec{Name: "namespace", Type: cty.String, Required: false},
+		"tenancy_ocid":              &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
+		"user_ocid":                 &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
+		"fingerprint":               &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
+		"key":                       &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
+		"key_file":                  &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
+		"pass_phrase":               &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
+		"region":                    &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"access_cfg_file":           &hcldec.AttrSpec{Name: "access_cfg_file", Type: cty.String, Required: false},
+		"access_cfg_file_account":   &hcldec.AttrSpec{Name: "access_cfg_file_account", Type: cty.String, Required: false},
+		"security_token_file":       &hcldec.AttrSpec{Name: "security_token_file", Type: cty.String, Required: false},
+		"use_instance_principals":   &hcldec.AttrSpec{Name: "use_instance_principals", Type: cty.Bool, Required: false},
+		"use_resource_principal":    &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
+		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
+		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
+		"bucket":                    &hcldec.AttrSpec{Name: "bucket", Type: cty.String, Required: false},
+		"namespace":                 &hcldec.AttrSpec{Name: "namespace", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -21,6 +21,7 @@ import (
 // template is a complete configuration, in an environment that says nothing.
 func template(t *testing.T) (*stage.Stage, map[string]interface{}) {
 	t.Helper()
+	t.Setenv("HOME", t.TempDir()) // which may have an .oci/config
 	for _, e := range os.Environ() {
 		if name, _, _ := strings.Cut(e, "="); strings.Contains(name, "OCI_") {
 			t.Setenv(name, "")

@@ -10,6 +10,7 @@
 package ocicrosstenancycopy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	if err != nil {
 		return nil, true, true, err
 	}
-	c, err := p.plan(image, p.region(a, ui), ui)
+	c, err := p.plan(ctx, image, a, ui)
 	if err != nil {
 		return nil, true, true, err
 	}
@@ -106,10 +107,9 @@ func (p *PostProcessor) image(a packersdk.Artifact) (string, error) {
 	return "", fmt.Errorf("the artifact of the builder %q is no OCI image; set source_image_ocid, or put this post-processor behind armfree-oci or oracle-oci", a.BuilderId())
 }
 
-// region is where the image is: that of the source, unless the build says that
-// it found its machine in another.
-func (p *PostProcessor) region(a packersdk.Artifact, ui packersdk.Ui) string {
-	own := p.config.Source.credentials.Region
+// region is where the image is: the source's own, unless the build says that it
+// found its machine in another.
+func (p *PostProcessor) region(own string, a packersdk.Artifact, ui packersdk.Ui) string {
 	if p.config.SourceImageOCID != "" || a.BuilderId() != armfreeOCI {
 		return own
 	}
@@ -121,28 +121,35 @@ func (p *PostProcessor) region(a packersdk.Artifact, ui packersdk.Ui) string {
 	return region
 }
 
-// plan is the copy that the configuration describes, of an image in region.
-func (p *PostProcessor) plan(image, region string, ui packersdk.Ui) (*imagecopy.Copy, error) {
+// plan is the copy of an image that the configuration describes.
+func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Artifact, ui packersdk.Ui) (*imagecopy.Copy, error) {
 	c := &p.config
-	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: p.HTTP}
+	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: p.HTTP, Secret: p.Mask.Add}
 	life := time.Duration(c.ExpiresInHours) * time.Hour
 	id := owner.NewBuild(time.Now(), life)
-	from := c.Source.credentials
-	from.Region = region
-	src, err := oci.NewClient(from, o)
+	from, err := oci.SignIn(ctx, c.Source.credentials, o)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	src, err := from.Client(p.region(from.Region, a, ui))
 	if err != nil {
 		return nil, err
 	}
 	var dests []imagecopy.Destination
 	var errs []error
 	for _, d := range c.Destinations {
-		cl, err := oci.NewClient(d.credentials, o)
+		who, err := oci.SignIn(ctx, d.credentials, o)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("destination: %w", err))
+			continue
+		}
+		cl, err := who.Client(who.Region)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		dests = append(dests, &oci.Importer{
-			Client: cl, Label: label(d), Compartment: d.CompartmentOCID, Shapes: d.ImageShapes,
+			Client: cl, Label: label(who), Compartment: cmp.Or(d.CompartmentOCID, who.Tenancy), Shapes: d.ImageShapes,
 			Tags: d.Tags, Owner: id, Timeout: c.ImportTimeout, Say: ui.Sayf,
 		})
 	}
@@ -164,15 +171,15 @@ func (p *PostProcessor) plan(image, region string, ui packersdk.Ui) (*imagecopy.
 }
 
 // label names a destination: its region and the end of its tenancy's OCID.
-func label(d Destination) string {
-	t := d.TenancyOCID
+func label(who *oci.Principal) string {
+	t := who.Tenancy
 	if i := strings.LastIndexByte(t, '.'); i >= 0 {
 		t = t[i+1:]
 	}
 	if len(t) > 8 {
 		t = "..." + t[len(t)-8:]
 	}
-	return d.Region + " (tenancy " + t + ")"
+	return who.Region + " (tenancy " + t + ")"
 }
 
 // count is n things in words.
