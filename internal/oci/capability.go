@@ -66,7 +66,7 @@ func (b *Build) setCapabilities(ctx context.Context, image string, wanted map[st
 		})
 	}
 	token := b.owner.Token("schema", image)
-	return repeatWithToken(ctx, "create capability schema of", image, token, func(ctx context.Context, token string) error {
+	return repeatWithToken(ctx, patience{limit: repeatFor}, "create capability schema of", image, token, func(ctx context.Context, token string) error {
 		_, err := b.compute.CreateComputeImageCapabilitySchema(shield(ctx), core.CreateComputeImageCapabilitySchemaRequest{
 			CreateComputeImageCapabilitySchemaDetails: core.CreateComputeImageCapabilitySchemaDetails{
 				CompartmentId: &b.cfg.Image.Compartment, ImageId: &image, SchemaData: data, ComputeGlobalImageCapabilitySchemaVersionName: &version,

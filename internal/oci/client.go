@@ -154,9 +154,24 @@ func repeat(ctx context.Context, op, subject string, call func(context.Context) 
 
 // repeatIf is repeat with the caller's own idea of which errors will pass.
 func repeatIf(ctx context.Context, op, subject string, passing func(error) bool, call func(context.Context) error) error {
-	return wait.Loop{
-		What: fmt.Sprintf("an answer to %q", op), Timeout: repeatFor, Pace: wait.Backoff, Tolerate: passing,
-	}.Until(ctx, func(ctx context.Context) (bool, error) {
+	return patience{limit: repeatFor}.repeat(ctx, op, subject, passing, call)
+}
+
+// patience is how long a call is repeated, and the option that says so.
+type patience struct {
+	limit  time.Duration
+	option string
+	say    func(format string, args ...any) // says each minute that it is still being asked; may be nil
+}
+
+func (p patience) repeat(ctx context.Context, op, subject string, passing func(error) bool, call func(context.Context) error) error {
+	l := wait.Loop{What: fmt.Sprintf("an answer to %q", op), Timeout: p.limit, Option: p.option, Pace: wait.Backoff, Tolerate: passing}
+	if p.say != nil {
+		l.Progress = func(d time.Duration) {
+			p.say("The service still refuses for the moment to %s (%s)", op, d)
+		}
+	}
+	return l.Until(ctx, func(ctx context.Context) (bool, error) {
 		if err := call(ctx); err != nil {
 			return false, wrap(op, subject, err)
 		}
@@ -170,9 +185,9 @@ func repeatIf(ctx context.Context, op, subject string, passing func(error) bool,
 // only repeat the failure, is not documented. Once the outcome of a request is
 // open its token stays, for it may have taken effect: a refusal that follows can
 // be the consequence of that.
-func repeatWithToken(ctx context.Context, op, subject, token string, call func(ctx context.Context, token string) error) error {
+func repeatWithToken(ctx context.Context, p patience, op, subject, token string, call func(ctx context.Context, token string) error) error {
 	refused, open := 0, false
-	return repeat(ctx, op, subject, func(ctx context.Context) error {
+	return p.repeat(ctx, op, subject, passing, func(ctx context.Context) error {
 		g, cancel := wait.Grace(ctx, requestGrace)
 		defer cancel()
 		t := token

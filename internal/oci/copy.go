@@ -46,7 +46,7 @@ func (x *Exporter) Describe(ctx context.Context, id string) (cloud.Image, error)
 // Export implements imagecopy.Source. The image is written through a link and
 // not by bucket and name, which works for every kind of credentials.
 func (x *Exporter) Export(ctx context.Context, id string, to cloud.Link, token string) (job string, err error) {
-	err = repeatWithToken(ctx, "export image", id, token, func(ctx context.Context, token string) error {
+	err = repeatWithToken(ctx, patience{limit: repeatFor}, "export image", id, token, func(ctx context.Context, token string) error {
 		r, err := x.compute.ExportImage(shield(ctx), core.ExportImageRequest{
 			ImageId: &id,
 			ExportImageDetails: core.ExportImageViaObjectStorageUriDetails{
@@ -112,7 +112,7 @@ func (m *Importer) Check(ctx context.Context) error {
 // of the source is sent: for an .oci object the service takes both from the
 // object.
 func (m *Importer) Import(ctx context.Context, from cloud.Link, name, token string) (string, string, error) {
-	id, work, err := m.createImage(ctx, token, core.CreateImageDetails{
+	id, work, err := m.createImage(ctx, patience{m.Timeout, "import_timeout", m.Say}, token, core.CreateImageDetails{
 		CompartmentId:      &m.Compartment,
 		DisplayName:        &name,
 		FreeformTags:       unfinished(m.Owner, owner.RoleImport, m.Tags, token),

@@ -259,7 +259,7 @@ func TestErrorsNeverQuoteALink(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c := wire(t, reply)
-			_, _, err := c.createImage(t.Context(), "t", core.CreateImageDetails{
+			_, _, err := c.createImage(t.Context(), patience{limit: repeatFor}, "t", core.CreateImageDetails{
 				CompartmentId: new("c"), ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: new(secret)},
 			})
 			if err == nil || strings.Contains(err.Error(), "SECRET") || !strings.Contains(err.Error(), want[name]) {

@@ -24,7 +24,7 @@ const requestGrace = 20 * time.Second
 
 // StartImage implements cloud.Imager.
 func (b *Build) StartImage(ctx context.Context, machine, token string) (string, error) {
-	id, work, err := b.createImage(ctx, token, core.CreateImageDetails{
+	id, work, err := b.createImage(ctx, patience{b.cfg.ImageTimeout, "image_timeout", b.say}, token, core.CreateImageDetails{
 		CompartmentId: &b.cfg.Image.Compartment,
 		InstanceId:    &machine,
 		DisplayName:   &b.cfg.Image.Name,
@@ -38,8 +38,8 @@ func (b *Build) StartImage(ctx context.Context, machine, token string) (string, 
 
 // createImage asks for an image. The retry token makes it safe to ask again,
 // which "Conflict with another image operation, try again later" asks for.
-func (c *Client) createImage(ctx context.Context, token string, d core.CreateImageDetails) (id string, work *string, err error) {
-	err = repeatWithToken(ctx, "create image", text(d.DisplayName), token, func(ctx context.Context, token string) error {
+func (c *Client) createImage(ctx context.Context, p patience, token string, d core.CreateImageDetails) (id string, work *string, err error) {
+	err = repeatWithToken(ctx, p, "create image", text(d.DisplayName), token, func(ctx context.Context, token string) error {
 		r, err := c.compute.CreateImage(shield(ctx), core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()})
 		if err == nil && r.Id == nil {
 			err = errNoAnswer

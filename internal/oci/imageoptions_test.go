@@ -119,6 +119,15 @@ func TestImageOptions(t *testing.T) {
 			},
 		},
 		{
+			name:   "another image operation is under way for long",
+			faults: []ocisim.Fault{{Kind: ocisim.FaultImageConflict, Until: ocisim.Duration(25 * time.Minute)}},
+			check: func(t *testing.T, _ *Build, _, said string) {
+				if !strings.Contains(said, "The service still refuses for the moment to create image (20m") {
+					t.Errorf("said %q", said)
+				}
+			},
+		},
+		{
 			name: "defined tags", build: func(b *ocisim.Tenancy) { b.TagNamespaces = map[string][]string{"ns": {"key"}} },
 			change: func(c *BuildConfig) { c.Image.DefinedTags = DefinedTags{"ns": {"key": "value"}} },
 			check: func(t *testing.T, b *Build, image, _ string) {
