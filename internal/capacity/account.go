@@ -213,7 +213,11 @@ func (a *account) asks(z *zone, open, free int) bool {
 	if a.policy.NoAsking || a.mute[z.region] || open < 2 {
 		return false
 	}
-	return free == 0 || !z.blind && !z.probing && z.visits >= z.silentTo && !(a.counted() && z.probes())
+	if free == 0 {
+		return true
+	}
+	replaced := a.counted() && z.probes()
+	return !z.blind && !z.probing && z.visits >= z.silentTo && !replaced
 }
 
 // counted says whether the number of requests is what limits the search: by the

@@ -17,7 +17,7 @@ func (s *Search) Outlook(now time.Time) string {
 	if m.GiveUp != "" {
 		return "Giving up"
 	}
-	at, what := now, ""
+	at, what := now, "the end of the search"
 	if m.Try == nil && m.Ask == nil {
 		at = m.Until
 		if s.policy.Deadline.IsZero() || at.Before(s.policy.Deadline) {
@@ -30,8 +30,6 @@ func (s *Search) Outlook(now time.Time) string {
 		what = m.Try.String()
 	case m.Ask != nil:
 		what = m.Ask.Zone
-	default:
-		what = "the end of the search"
 	}
 	text := "Next: " + what
 	if d := at.Sub(now); d > 0 {

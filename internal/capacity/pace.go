@@ -64,7 +64,7 @@ type pace struct {
 
 func newPace(p Policy, cloud string, zones int) pace {
 	seed := p.Seed
-	for _, c := range cloud {
+	for _, c := range []byte(cloud) {
 		seed = seed*31 + uint64(c)
 	}
 	return pace{

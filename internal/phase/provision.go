@@ -138,7 +138,7 @@ done 2>/dev/null`
 		}
 		done <- err
 	}()
-	err := error(nil)
+	var err error
 	select {
 	case <-ctx.Done():
 		err = ctx.Err() // a closed firewall may keep a command for ever
