@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -191,29 +190,4 @@ type session struct {
 	tenancy *Tenancy
 	key     *rsa.PublicKey
 	expires time.Time
-}
-
-// IssueToken makes a session token as `oci session authenticate` would: the
-// holder signs with the private half of key until the token expires. The keyId
-// is "ST$" and the token.
-func (c *Cloud) IssueToken(t *Tenancy, key *rsa.PublicKey, validFor time.Duration) string {
-	expires := time.Now().Add(validFor)
-	encode := base64.RawURLEncoding.EncodeToString
-	token := encode([]byte(`{"alg":"RS256","typ":"JWT"}`)) + "." +
-		encode(fmt.Appendf(nil, `{"sub":%q,"tenant":%q,"exp":%d,"jti":%q}`, t.UserID, t.ID, expires.Unix(), randomHex(8))) + "." +
-		encode([]byte(randomHex(16)))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sessions[token] = session{tenancy: t, key: key, expires: expires}
-	return token
-}
-
-func (c *Cloud) lookUpSession(token string) (caller, *rsa.PublicKey, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s, ok := c.sessions[token]
-	if !ok || time.Now().After(s.expires) {
-		return caller{}, nil, errUnauthenticated()
-	}
-	return caller{tenancy: s.tenancy, session: true}, s.key, nil
 }

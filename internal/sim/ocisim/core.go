@@ -168,6 +168,7 @@ type Cloud struct {
 	mu           sync.Mutex
 	closed       bool
 	sessions     map[string]session
+	federation   federation
 	tokens       map[tokenKey]*tokenUse
 	instances    table[*instance]
 	images       table[*image]

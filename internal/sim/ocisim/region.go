@@ -81,6 +81,8 @@ const (
 	limitsService service = "limits"
 	objectStorage service = "objectstorage"
 	bastions      service = "bastion"
+	authService   service = "auth" // tokens for machines
+	domainService service = "idcs" // identity domains, which are in no region
 )
 
 // parseHost splits the host name of a request into service and region. The
@@ -106,6 +108,9 @@ func parseHost(host string) (svc service, r region, namespace string, err error)
 		return objectStorage, r, parts[0], nil
 	}
 
+	if isDomain(name) {
+		return domainService, region{}, "", nil
+	}
 	stem, ok := strings.CutSuffix(name, ".oraclecloud.com")
 	if !ok {
 		return "", region{}, "", unknown
@@ -117,7 +122,7 @@ func parseHost(host string) (svc service, r region, namespace string, err error)
 	svc = service(parts[0])
 	newStyle := len(parts) == 3
 	switch svc {
-	case compute, objectStorage:
+	case compute, objectStorage, authService:
 		ok = !newStyle
 	case limitsService, bastions:
 		ok = newStyle

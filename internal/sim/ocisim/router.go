@@ -75,6 +75,8 @@ func (c *Cloud) allRoutes() map[service][]route {
 		compute: slices.Concat(c.shapeRoutes(), c.instanceRoutes(), c.imageRoutes(), c.schemaRoutes(),
 			c.networkRoutes(), c.nsgRoutes(), c.volumeRoutes(), c.workRequestRoutes(), c.consoleRoutes(), c.reservationRoutes()),
 		identity:      c.identityRoutes(),
+		authService:   c.authRoutes(),
+		domainService: c.domainRoutes(),
 		limitsService: c.limitRoutes(),
 		objectStorage: c.objects.routes(),
 		bastions:      c.bastionRoutes(),
