@@ -76,6 +76,10 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		}
 		defer remove()
 	}
+	pin, err := b.pinHostKey()
+	if err != nil {
+		return nil, err
+	}
 	id := owner.NewBuild(time.Now(), c.CapacityTimeout+c.InstanceTimeout+c.ImageTimeout+c.Comm.SSHTimeout+life)
 	who, err := oci.SignIn(ctx, c.credentials, oci.Options{
 		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
@@ -91,7 +95,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		UI: ui, Cloud: cloud, Token: id.Token, Plan: cloud.Plan,
 		Policy: c.policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
 	}
-	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find}
+	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find, Pin: pin}
 	provision := &phase.Provision{
 		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
 		More: func() map[string]interface{} { return c.generated(id, find) },

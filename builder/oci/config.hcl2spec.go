@@ -174,6 +174,7 @@ type FlatConfig struct {
 	Metadata                  map[string]string      `mapstructure:"metadata" required:"false" cty:"metadata" hcl:"metadata"`
 	UserData                  *string                `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
 	UserDataFile              *string                `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
+	PinHostKey                *bool                  `mapstructure:"ssh_pin_host_key" required:"false" cty:"ssh_pin_host_key" hcl:"ssh_pin_host_key"`
 	LegacyImdsDisabled        *bool                  `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false" cty:"instance_options_are_legacy_imds_endpoints_disabled" hcl:"instance_options_are_legacy_imds_endpoints_disabled"`
 	AgentPlugins              *bool                  `mapstructure:"agent_plugins" required:"false" cty:"agent_plugins" hcl:"agent_plugins"`
 	ImageCompartmentOCID      *string                `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
@@ -319,6 +320,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"metadata":                     &hcldec.AttrSpec{Name: "metadata", Type: cty.Map(cty.String), Required: false},
 		"user_data":                    &hcldec.AttrSpec{Name: "user_data", Type: cty.String, Required: false},
 		"user_data_file":               &hcldec.AttrSpec{Name: "user_data_file", Type: cty.String, Required: false},
+		"ssh_pin_host_key":             &hcldec.AttrSpec{Name: "ssh_pin_host_key", Type: cty.Bool, Required: false},
 		"instance_options_are_legacy_imds_endpoints_disabled": &hcldec.AttrSpec{Name: "instance_options_are_legacy_imds_endpoints_disabled", Type: cty.Bool, Required: false},
 		"agent_plugins":             &hcldec.AttrSpec{Name: "agent_plugins", Type: cty.Bool, Required: false},
 		"image_compartment_ocid":    &hcldec.AttrSpec{Name: "image_compartment_ocid", Type: cty.String, Required: false},

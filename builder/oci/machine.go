@@ -21,6 +21,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
@@ -121,6 +122,12 @@ type Machine struct {
 	UserData string `mapstructure:"user_data" required:"false"`
 	// The path of a file with user data. Excludes `user_data`.
 	UserDataFile string `mapstructure:"user_data_file" required:"false"`
+	// Give the machine a host key of this build's through cloud-init, and connect
+	// to nothing else: the first connection then cannot be taken over. The key is
+	// added to the user data, and stays in the image until cloud-init makes new
+	// ones at the first start of a machine. Needs an image with cloud-init, and
+	// user data of a kind that cloud-init knows. Defaults to `false`.
+	PinHostKey bool `mapstructure:"ssh_pin_host_key" required:"false"`
 	// Whether the machine's metadata can only be read by the second version of
 	// the metadata service, which asks for a header. Defaults to `true`.
 	LegacyImdsDisabled config.Trilean `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false"`
@@ -238,14 +245,24 @@ func (m *Machine) readUserData() ([]byte, error) {
 	if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data))); err == nil && userData(plain) {
 		data = plain
 	}
-	size := base64.StdEncoding.EncodedLen(len(data))
-	for k, v := range m.Metadata {
+	if m.PinHostKey {
+		if err := sshkey.CheckUserData(data); err != nil {
+			return nil, err
+		}
+	}
+	return data, checkMetadata(data, m.Metadata)
+}
+
+// checkMetadata sees whether it is more than OCI takes.
+func checkMetadata(userData []byte, metadata map[string]string) error {
+	size := base64.StdEncoding.EncodedLen(len(userData))
+	for k, v := range metadata {
 		size += len(k) + len(v)
 	}
 	if size > maxUserData {
-		return nil, fmt.Errorf("user data and metadata have %d bytes when encoded, OCI takes at most %d", size, maxUserData)
+		return fmt.Errorf("user data and metadata have %d bytes when encoded, OCI takes at most %d", size, maxUserData)
 	}
-	return data, nil
+	return nil
 }
 
 // userData says whether text is what cloud-init takes. A word that happens to

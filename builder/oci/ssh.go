@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 )
 
@@ -59,6 +60,22 @@ func keysAsBytes(raws []interface{}) []interface{} {
 		out[i] = cty.ObjectVal(attrs)
 	}
 	return out
+}
+
+// pinHostKey makes the host key of the machine and puts it into its user data.
+func (b *Builder) pinHostKey() (pin phase.Pin, err error) {
+	if !b.config.PinHostKey || b.config.Comm.Type != "ssh" {
+		return nil, nil
+	}
+	key, err := sshkey.NewHostKey()
+	if err != nil {
+		return nil, err
+	}
+	b.Mask.Add(key.Secret())
+	if b.config.userData, err = key.UserData(b.config.userData); err != nil {
+		return nil, err
+	}
+	return key.Pin, checkMetadata(b.config.userData, b.config.Metadata)
 }
 
 // textAsBytes lets JSON templates write those options as text: Packer's SDK would

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"golang.org/x/crypto/ssh"
 )
 
 // Connect opens the connection over which the machine is provisioned.
@@ -21,10 +22,16 @@ type Connect struct {
 	UI      packersdk.Ui
 	Config  *communicator.Config
 	Machine *FindMachine
+	// Pin, if set, changes how a connection is made, such as which host key it
+	// takes.
+	Pin Pin
 
 	// Comm is the open connection, nil with communicator = "none".
 	Comm packersdk.Communicator
 }
+
+// Pin changes how an SSH connection is made.
+type Pin func(*ssh.ClientConfig)
 
 // Name implements Phase.
 func (p *Connect) Name() string { return "connect to the machine" }
@@ -38,7 +45,7 @@ func (p *Connect) Run(ctx context.Context) error {
 	step := &communicator.StepConnect{
 		Config:    p.Config,
 		Host:      func(multistep.StateBag) (string, error) { return host, nil },
-		SSHConfig: p.Config.SSHConfigFunc(),
+		SSHConfig: p.sshConfig,
 	}
 	bag := new(multistep.BasicStateBag)
 	bag.Put("ui", p.UI)
@@ -53,6 +60,15 @@ func (p *Connect) Run(ctx context.Context) error {
 	}
 	p.Comm, _ = bag.Get("communicator").(packersdk.Communicator)
 	return nil
+}
+
+// sshConfig is the SDK's, pinned.
+func (p *Connect) sshConfig(bag multistep.StateBag) (*ssh.ClientConfig, error) {
+	c, err := p.Config.SSHConfigFunc()(bag)
+	if err == nil && p.Pin != nil {
+		p.Pin(c)
+	}
+	return c, err
 }
 
 // Undo implements Phase; the connection ends with the machine.
