@@ -109,6 +109,7 @@ func TestSDKWorkloadIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	issuer.Life = time.Hour
 	own := issuer.Token("api")
 	account := startCluster(t, k.cloud.Proxymux(k.build, own, time.Hour))
 	t.Setenv("OCI_RESOURCE_PRINCIPAL_VERSION", "2.2")
