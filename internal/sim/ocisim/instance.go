@@ -66,7 +66,7 @@ type sourceDetailsBody struct {
 	ImageID             string  `json:"imageId"`
 	BootVolumeSizeInGBs int64   `json:"bootVolumeSizeInGBs"`
 	BootVolumeVPUsPerGB int64   `json:"bootVolumeVpusPerGB"`
-	KMSKeyID            *string `json:"kmsKeyId"`
+	KMSKeyID            *string `json:"kmsKeyId,omitempty"`
 }
 
 // is tells whether the instance is in one of the given lifecycle states.
@@ -213,10 +213,10 @@ func (c *Cloud) updateInstance(q *call) (*reply, error) {
 		i.body.DisplayName = *details.DisplayName
 	}
 	if details.InstanceOptions != nil {
-		i.body.InstanceOptions = details.InstanceOptions.normal()
+		i.body.InstanceOptions = *details.InstanceOptions
 	}
 	if details.AgentConfig != nil {
-		i.body.AgentConfig = details.AgentConfig.normal()
+		i.body.AgentConfig = *details.AgentConfig
 	}
 	i.body.tags = i.body.tags.updated(details.tags)
 	i.touch()

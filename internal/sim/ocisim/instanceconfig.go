@@ -9,27 +9,9 @@ type instanceOptions struct {
 	LegacyIMDSDisabled *bool `json:"areLegacyImdsEndpointsDisabled"`
 }
 
-// normal has the documented default.
-func (o instanceOptions) normal() instanceOptions {
-	o.LegacyIMDSDisabled = orFalse(o.LegacyIMDSDisabled)
-	return o
-}
-
-func orFalse(value *bool) *bool {
-	no := orElse(value, false)
-	return &no
-}
-
 type availabilityConfig struct {
 	IsLiveMigrationPreferred *bool   `json:"isLiveMigrationPreferred"`
 	RecoveryAction           *string `json:"recoveryAction"`
-}
-
-// normal has the documented default; whether to migrate is Oracle's choice.
-func (a availabilityConfig) normal() availabilityConfig {
-	action := orElse(a.RecoveryAction, "RESTORE_INSTANCE")
-	a.RecoveryAction = &action
-	return a
 }
 
 type agentConfig struct {
@@ -42,16 +24,6 @@ type agentConfig struct {
 type agentPlugin struct {
 	Name         string `json:"name" oci:"required"`
 	DesiredState string `json:"desiredState" oci:"required"`
-}
-
-// normal has the documented defaults.
-func (a agentConfig) normal() agentConfig {
-	a.IsMonitoringDisabled, a.IsManagementDisabled = orFalse(a.IsMonitoringDisabled), orFalse(a.IsManagementDisabled)
-	a.AreAllPluginsDisabled = orFalse(a.AreAllPluginsDisabled)
-	if a.PluginsConfig == nil {
-		a.PluginsConfig = []agentPlugin{}
-	}
-	return a
 }
 
 // agentPlugins are those of Oracle Cloud Agent's documentation.

@@ -82,12 +82,11 @@ func TestInstanceShowsWhatWasAsked(t *testing.T) {
 	wantServiceError(t, err, 404, "NotAuthorizedOrNotFound", "")
 }
 
-// TestInstanceDefaults are those of the documentation.
+// TestInstanceDefaults: what nobody asked for is not made up.
 func TestInstanceDefaults(t *testing.T) {
 	k := newKit(t, nil)
 	i := k.launched()
-	if *i.InstanceOptions.AreLegacyImdsEndpointsDisabled || *i.AgentConfig.AreAllPluginsDisabled || *i.AgentConfig.IsMonitoringDisabled ||
-		i.AvailabilityConfig.RecoveryAction != core.InstanceAvailabilityConfigRecoveryActionRestoreInstance ||
+	if i.InstanceOptions.AreLegacyImdsEndpointsDisabled != nil || i.AgentConfig.AreAllPluginsDisabled != nil || i.AvailabilityConfig.RecoveryAction != "" ||
 		i.LaunchMode != core.InstanceLaunchModeParavirtualized || i.PlatformConfig != nil ||
 		i.SourceDetails.(core.InstanceSourceViaImageDetails).KmsKeyId != nil || *i.SourceDetails.(core.InstanceSourceViaImageDetails).BootVolumeVpusPerGB != 10 {
 		t.Errorf("the instance is %+v", i)

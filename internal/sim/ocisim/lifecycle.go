@@ -69,9 +69,9 @@ func newInstance(q *call, p *launchPlan) *instance {
 		ShapeConfig: shapeConfigBody{p.size.ocpus, int(p.size.ocpus), p.size.memory, p.spec.processor, p.size.ocpus,
 			max(2, int(p.size.ocpus))},
 		SourceDetails:      sourceDetailsBody{"image", p.image.body.ID, p.volumeGB, p.vpus, p.kmsKey},
-		InstanceOptions:    orElse(d.InstanceOptions, instanceOptions{}).normal(),
-		AvailabilityConfig: orElse(d.AvailabilityConfig, availabilityConfig{}).normal(),
-		AgentConfig:        orElse(d.AgentConfig, agentConfig{}).normal(), TimeCreated: wireNow(),
+		InstanceOptions:    orElse(d.InstanceOptions, instanceOptions{}),
+		AvailabilityConfig: orElse(d.AvailabilityConfig, availabilityConfig{}),
+		AgentConfig:        orElse(d.AgentConfig, agentConfig{}), TimeCreated: wireNow(),
 	}}
 	if r := p.seat.reservation; r != nil {
 		i.seat, i.body.Reservation = p.seat, &r.body.ID

@@ -26,7 +26,7 @@ type bootVolumeBody struct {
 	SizeInGBs          int64    `json:"sizeInGBs"`
 	SizeInMBs          int64    `json:"sizeInMBs"`
 	VPUsPerGB          int64    `json:"vpusPerGB"`
-	KMSKeyID           *string  `json:"kmsKeyId"` // null: Oracle's own key
+	KMSKeyID           *string  `json:"kmsKeyId,omitempty"` // absent: Oracle's own key
 	TimeCreated        wireTime `json:"timeCreated"`
 }
 
