@@ -23,6 +23,12 @@ func launches(want int) func(*testing.T, *stage.Stage) {
 	}
 }
 
+// out lets so many rows of capacity reports say that there is no room; a report
+// has eight.
+func out(rows int) ocisim.Fault {
+	return ocisim.Fault{Kind: ocisim.FaultCapacityReport, Availability: "OUT_OF_HOST_CAPACITY", Times: rows}
+}
+
 // unreadable is an operation that the user is not permitted.
 func unreadable(op string) ocisim.Fault {
 	return ocisim.Fault{Kind: ocisim.FaultStatus, Op: op, Status: 404, Code: "NotAuthorizedOrNotFound", Message: "Authorization failed or requested resource not found."}
@@ -55,7 +61,7 @@ func TestBadDays(t *testing.T) {
 		},
 		{
 			name:   "capacity comes after a while",
-			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Until: ocisim.Duration(700 * time.Millisecond)}},
+			faults: []ocisim.Fault{out(48)},
 			says:   []string{"no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB or 1 OCPU/6 GB, says the capacity report. Next: ", "2 OCPU/12 GB: launched"},
 		},
 		{
@@ -74,7 +80,7 @@ func TestBadDays(t *testing.T) {
 			name: "reports that see room where there is none",
 			faults: []ocisim.Fault{
 				{Kind: ocisim.FaultCapacityReport, Availability: "AVAILABLE"},
-				{Kind: ocisim.FaultCapacity, Until: ocisim.Duration(700 * time.Millisecond)},
+				{Kind: ocisim.FaultCapacity, Times: 3},
 			},
 			says: []string{"Out of host capacity", "launched"},
 		},
@@ -85,7 +91,7 @@ func TestBadDays(t *testing.T) {
 		},
 		{
 			name:   "requests are throttled",
-			faults: []ocisim.Fault{{Kind: ocisim.FaultThrottle, Op: "CreateComputeCapacityReport", Every: ocisim.Duration(time.Second), Burst: 1}, {Kind: ocisim.FaultCapacity, Until: ocisim.Duration(700 * time.Millisecond)}},
+			faults: []ocisim.Fault{{Kind: ocisim.FaultThrottle, Op: "CreateComputeCapacityReport", Every: ocisim.Duration(time.Second), Burst: 1}, out(40)},
 			says:   []string{"throttled: Too many requests for the user", "slowed down to a request every", "launched"},
 		},
 		{
@@ -154,11 +160,12 @@ func TestBadDays(t *testing.T) {
 		{name: "a preemptible machine", change: map[string]interface{}{"preemptible": true}, says: []string{"a preemptible machine is not part of the Always Free allowance", "preemptible: launched"}},
 		{
 			name: "a preemptible machine of which no image can be made", stage: stage.Options{Switches: ocisim.Switches{RefusesPreemptibleImages: true}},
-			change: map[string]interface{}{"preemptible": true}, says: []string{"IncorrectState"}, fails: true,
+			change: map[string]interface{}{"preemptible": true, "image_timeout": "2s"}, says: []string{"IncorrectState"}, fails: true,
 		},
 		{
 			name:   "one domain does not have the shape",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultShapeAbsent, AD: "AD-1"}, {Kind: ocisim.FaultCapacity, Times: 5}},
+			change: map[string]interface{}{"capacity_reports": false},
 			says:   []string{"AD-2", "launched"},
 			checks: func(t *testing.T, s *stage.Stage) {
 				for _, r := range s.Cloud.Requests() {
