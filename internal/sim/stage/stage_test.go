@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oracle/oci-go-sdk/v65/bastion"
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
@@ -207,5 +208,39 @@ func TestBastionThroughProxy(t *testing.T) {
 	}
 	if left := s.Left(); len(left) != 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// TestWaysInAreLeft: a group and a bastion that somebody forgets are left.
+func TestWaysInAreLeft(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	ctx := context.Background()
+	from := provider(s.Build, stage.BuildRegion)
+	network, err := core.NewVirtualNetworkClientWithConfigurationProvider(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network.HTTPClient = s.Net.Client()
+	g, err := network.CreateNetworkSecurityGroup(ctx, core.CreateNetworkSecurityGroupRequest{
+		CreateNetworkSecurityGroupDetails: core.CreateNetworkSecurityGroupDetails{CompartmentId: &s.Build.CompartmentID,
+			VcnId: common.String(s.Build.VCNID(stage.BuildRegion))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := bastion.NewBastionClientWithConfigurationProvider(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.HTTPClient = s.Net.Client()
+	b, err := c.CreateBastion(ctx, bastion.CreateBastionRequest{CreateBastionDetails: bastion.CreateBastionDetails{
+		BastionType: common.String("STANDARD"), CompartmentId: &s.Build.CompartmentID, TargetSubnetId: common.String(s.Build.PrivateSubnetID(stage.BuildRegion))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := strings.Join(s.Left(), "\n")
+	for _, want := range []string{"network security group " + *g.Id, "bastion " + *b.Id} {
+		if !strings.Contains(left, want) {
+			t.Errorf("%q is not among what is left: %s", want, left)
+		}
 	}
 }

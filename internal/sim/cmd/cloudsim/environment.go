@@ -63,6 +63,9 @@ func environment(s *stage.Stage, dir, control string) ([]byte, error) {
 	set("OCI_SSH_PRIVATE_KEY", private)
 	set("CLOUDSIM_SSH_PORT", strconv.Itoa(s.Cloud.SSHPort()))
 	set("CLOUDSIM_BASTION", s.Cloud.BastionAddr())
+	set("CLOUDSIM_PRIVATE_SUBNET", s.Build.PrivateSubnetID(s.Build.HomeRegion))
+	set("CLOUDSIM_VCN", s.Build.VCNID(s.Build.HomeRegion))
+	set("CLOUDSIM_KMS_KEY", s.Build.KMSKeyID(s.Build.HomeRegion))
 	set("CLOUDSIM_CONTROL", control)
 
 	var lines bytes.Buffer

@@ -145,7 +145,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 // open builds the stage on which everything plays.
 func open(ctx context.Context, o options, dir string) (*stage.Stage, error) {
 	set := stage.Options{Dir: dir, Image: o.image, SSHPort: o.sshPort, Delays: ocisim.RealisticDelays(), Switches: o.switches,
-		PlatformImages: o.platform}
+		PlatformImages: o.platform, Adjust: func(build, _ *ocisim.Tenancy) {
+			build.TagNamespaces = map[string][]string{"Operations": {"CostCenter"}}
+		}}
 	if o.delays == "quick" {
 		set.Delays = ocisim.QuickDelays()
 	}
