@@ -13,9 +13,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/hcl/v2/hclparse"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -146,5 +149,61 @@ func TestOwnRegionTwice(t *testing.T) {
 	_, err = b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, hook(touch))
 	if err == nil || err.Error() != "additional_region: "+stage.BuildRegion+" is there twice" || s.Cloud.CountRequests("LaunchInstance") != 0 {
 		t.Errorf("%v", err)
+	}
+}
+
+// The block may be empty in HCL, where the environment has it all, and is an
+// object in JSON; options that are true or false are texts there.
+func TestBlockOfAnExchange(t *testing.T) {
+	type set = map[string]interface{}
+	env := map[string]string{
+		"OCI_OIDC_DOMAIN_URL": "https://idcs-1.identity.oraclecloud.com", "OCI_OIDC_CLIENT_ID": "app", "OCI_OIDC_CLIENT_SECRET": "app-secret-0123",
+		"OCI_OIDC_TOKEN": "aaaaaaaaa.bbbbbbbbb.ccccccccc", "OCI_REGION": stage.BuildRegion, "OCI_API_PRIVATE_KEY": "none",
+	}
+	for _, tt := range []struct {
+		name string
+		hcl  string
+		json interface{}
+		kind oci.Kind
+	}{
+		{name: "an empty block", hcl: "oidc {}", kind: oci.TokenExchange},
+		{name: "a block", hcl: "oidc {\n client_id = \"other\"\n}", kind: oci.TokenExchange},
+		{name: "an object", json: set{"client_id": "other"}, kind: oci.TokenExchange},
+		{name: "a list", json: []interface{}{set{"client_id": "other"}}, kind: oci.TokenExchange},
+		{name: "a machine", hcl: "use_instance_principals = true", kind: oci.InstancePrincipal},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := good(t)
+			for k, v := range env {
+				t.Setenv(k, v)
+			}
+			for _, name := range []string{"tenancy_ocid", "user_ocid", "fingerprint", "key", "region"} {
+				delete(in, name)
+			}
+			b := &Builder{Mask: new(mask.Masker)}
+			raws := []interface{}{in}
+			if tt.hcl != "" {
+				file, diags := hclparse.NewParser().ParseHCL([]byte(tt.hcl), "t.hcl")
+				if diags.HasErrors() {
+					t.Fatal(diags)
+				}
+				value, diags := hcldec.Decode(file.Body, b.ConfigSpec(), nil)
+				if diags.HasErrors() {
+					t.Fatal(diags)
+				}
+				raws = append(raws, value)
+			} else {
+				in["oidc"] = tt.json
+			}
+			if _, _, err := b.Prepare(raws...); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.config.credentials.Kind; got != tt.kind {
+				t.Errorf("signs in as %q", got)
+			}
+			if said := b.Mask.Text("app-secret-0123 aaaaaaaaa.bbbbbbbbb.ccccccccc"); tt.kind == oci.TokenExchange && said != mask.Hidden+" "+mask.Hidden {
+				t.Errorf("masked to %q", said)
+			}
+		})
 	}
 }

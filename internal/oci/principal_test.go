@@ -271,14 +271,20 @@ func TestLongSearchRenewsTokens(t *testing.T) {
 				if err := b.Terminate(t.Context(), id); err != nil {
 					t.Error(err)
 				}
-				given := 0
+				given, last := 0, time.Now()
 				for _, r := range w.Requests() {
 					if r.Status == 401 {
-						t.Errorf("%s was refused after %s", r.Op, r.Time)
+						t.Errorf("%s was refused at %s", r.Op, r.Time)
 					}
 					if r.Op == tt.ask && r.Status == 200 {
-						given++
+						if d := r.Time.Sub(last); given > 0 && d >= time.Hour {
+							t.Errorf("the token of %s was replaced after its end, at %s", last, r.Time)
+						}
+						given, last = given+1, r.Time
 					}
+				}
+				if said := strings.Join(said, "\n"); strings.Contains(said, "refuses") {
+					t.Errorf("a token that still worked was not used:\n%s", said)
 				}
 				if given < 5 || given > 7 {
 					t.Errorf("%d tokens in five hours", given)
