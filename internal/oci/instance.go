@@ -103,7 +103,7 @@ func (i *instance) metadata(ctx context.Context, path string) (string, error) {
 	base := cmp.Or(os.Getenv("OCI_METADATA_BASE_URL"), metadataURL)
 	limited, cancel := context.WithTimeout(ctx, metadataLimit)
 	defer cancel()
-	req, err := http.NewRequestWithContext(limited, http.MethodGet, base+path, http.NoBody)
+	req, err := http.NewRequestWithContext(limited, http.MethodGet, base+path, http.NoBody) //nolint:gosec // the address is the user's own, as for OCI's tools
 	if err != nil {
 		return "", &signInError{text: fmt.Sprintf("OCI_METADATA_BASE_URL cannot be used: %v", cause(err))}
 	}
@@ -114,7 +114,7 @@ func (i *instance) metadata(ctx context.Context, path string) (string, error) {
 		defer direct.CloseIdleConnections()
 		client = &http.Client{Transport: direct}
 	}
-	resp, err := client.Do(req)
+	resp, err := client.Do(req) //nolint:gosec // as above
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", &signInError{text: "interrupted", passing: true, ctx: ctx.Err()}
@@ -153,7 +153,7 @@ func (i *instance) federate(ctx context.Context, region string, by *pass, leaf, 
 			host = "https://" + host
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, host+"/v1/x509", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, host+"/v1/x509", bytes.NewReader(body)) //nolint:gosec // as above
 	if err != nil {
 		return "", &signInError{text: fmt.Sprintf("the auth service of %s has no address: %v", region, cause(err))}
 	}
@@ -211,7 +211,7 @@ func ask(o Options, req *http.Request, whom string) ([]byte, error) {
 	ctx := req.Context()
 	limited, cancel := context.WithTimeout(ctx, authLimit)
 	defer cancel()
-	var d common.HTTPRequestDispatcher = common.DefaultBaseClientWithSigner(nil).HTTPClient
+	d := common.DefaultBaseClientWithSigner(nil).HTTPClient
 	if o.HTTP != nil {
 		d = o.HTTP
 	}

@@ -54,7 +54,7 @@ func (a *Access) template(block string) *source {
 
 // ownNames are this plugin's variables.
 func ownNames(prefix string) map[string]string {
-	names := map[string]string{
+	names := map[string]string{ //nolint:gosec // names, no values
 		tenancyOCID: "OCI_TENANCY_OCID", userOCID: "OCI_USER_OCID", fingerprint: "OCI_FINGERPRINT",
 		keyText: "OCI_API_PRIVATE_KEY", passPhrase: "OCI_API_PRIVATE_KEY_PASSPHRASE", region: "OCI_REGION",
 		"oidc.domain_url": "OCI_OIDC_DOMAIN_URL", "oidc.client_id": "OCI_OIDC_CLIENT_ID", "oidc.client_secret": "OCI_OIDC_CLIENT_SECRET",
@@ -69,7 +69,7 @@ func ownNames(prefix string) map[string]string {
 
 // cliNames are the variables of OCI's command line.
 func cliNames() map[string]string {
-	return map[string]string{
+	return map[string]string{ //nolint:gosec // names, no values
 		tenancyOCID: "OCI_CLI_TENANCY", userOCID: "OCI_CLI_USER", fingerprint: "OCI_CLI_FINGERPRINT",
 		keyText: "OCI_CLI_KEY_CONTENT", keyPath: "OCI_CLI_KEY_FILE", passPhrase: "OCI_CLI_PASSPHRASE", region: "OCI_CLI_REGION",
 		tokenPath: "OCI_CLI_SECURITY_TOKEN_FILE", "file": "OCI_CLI_CONFIG_FILE", "profile": "OCI_CLI_PROFILE",
