@@ -156,8 +156,10 @@ func TestOwnHostKey(t *testing.T) {
 		t.Errorf("the keys are printed again: %q", lines)
 	}
 	// Removed, as before an image is made: the machine comes up all the same.
-	run(t, login(t, spec.SSH, "debian", signer), "sudo rm -f /etc/ssh/ssh_host_*; sudo cloud-init clean --logs --seed; sudo poweroff", "")
-	<-again.Done()
+	run(t, login(t, spec.SSH, "debian", signer), "sudo rm -f /etc/ssh/ssh_host_*; sudo cloud-init clean --logs --seed", "")
+	if err := again.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 
 	spec2 := Spec{ID: "j", Disk: filepath.Join(t.TempDir(), "copy.qcow2"), SSH: freeAddr(t), Metadata: metadata("i2", line, "")}
 	if err := os.WriteFile(spec2.Disk, image, 0o600); err != nil {
