@@ -124,9 +124,10 @@ type Machine struct {
 	UserDataFile string `mapstructure:"user_data_file" required:"false"`
 	// Give the machine a host key of this build's through cloud-init, and connect
 	// to nothing else: the first connection then cannot be taken over. The key is
-	// added to the user data, and stays in the image until cloud-init makes new
-	// ones at the first start of a machine. Needs an image with cloud-init, and
-	// user data of a kind that cloud-init knows. Defaults to `false`.
+	// added to the user data. It is in the image, where cloud-init makes new ones
+	// at the first start of a machine and keeps the old user data; a provisioner
+	// that runs `cloud-init clean` removes that. Needs an image with cloud-init,
+	// and user data of a kind that cloud-init knows. Defaults to `false`.
 	PinHostKey bool `mapstructure:"ssh_pin_host_key" required:"false"`
 	// Whether the machine's metadata can only be read by the second version of
 	// the metadata service, which asks for a header. Defaults to `true`.
