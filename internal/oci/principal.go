@@ -99,8 +99,12 @@ const signInFor = 20 * time.Second
 // it asks for the first one; an API key makes no request.
 func SignIn(ctx context.Context, c Credentials, o Options) (*Principal, error) {
 	p, err := newPrincipal(c, o)
-	if err != nil || p.current != nil {
-		return p, err
+	if err != nil {
+		return nil, err
+	}
+	log.Printf("[INFO] signing in to OCI as %s", p.who)
+	if p.current != nil {
+		return p, nil
 	}
 	again := func(err error) bool {
 		var e *signInError
