@@ -30,6 +30,7 @@ func regions() []region {
 		one("us-sanjose-1", "SJC"), one("us-chicago-1", "ORD"),
 		one("ca-toronto-1", "YYZ"), one("ca-montreal-1", "YUL"),
 		one("sa-saopaulo-1", "GRU"), one("sa-vinhedo-1", "VCP"), one("sa-santiago-1", "SCL"),
+		one("mx-queretaro-1", "QRO"), one("mx-monterrey-1", "MTY"), one("sa-bogota-1", "BOG"), one("sa-valparaiso-1", "VAP"),
 		one("uk-cardiff-1", "CWL"), one("eu-amsterdam-1", "AMS"), one("eu-zurich-1", "ZRH"),
 		one("eu-milan-1", "LIN"), one("eu-marseille-1", "MRS"), one("eu-paris-1", "CDG"),
 		one("eu-madrid-1", "MAD"), one("eu-stockholm-1", "ARN"),
