@@ -116,7 +116,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	return &Artifact{
 		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,
-		data: c.generated(id, find), source: cloud.BaseImage(find.Offer.Region),
+		data: provision.Data, source: cloud.BaseImage(find.Offer.Region),
 	}, nil
 }
 
