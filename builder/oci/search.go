@@ -25,8 +25,9 @@ import (
 type ShapeConfig struct {
 	// How many OCPUs. On `VM.Standard.A1.Flex` one OCPU is one Ampere core.
 	Ocpus float32 `mapstructure:"ocpus" required:"false"`
-	// How many gigabytes of memory. Defaults to 6 for each OCPU, which is the
-	// ratio of the Always Free allowance.
+	// How many gigabytes of memory. Defaults to 6 for each OCPU on Ampere shapes,
+	// which is the ratio of the Always Free allowance, and to what OCI gives by
+	// default on other shapes.
 	MemoryInGBs float32 `mapstructure:"memory_in_gbs" required:"false"`
 	// The baseline of a burstable machine: `BASELINE_1_8`, `BASELINE_1_2` or
 	// `BASELINE_1_1`. Ampere shapes have none of the first two.
@@ -247,13 +248,16 @@ func (c ShapeConfig) shape(main string) string {
 	return main
 }
 
+// ampere says whether a shape is one of Ampere's: VM.Standard.A1.Flex.
+func ampere(shape string) bool { return strings.HasPrefix(shape, "VM.Standard.A") }
+
 func (*Search) flexible(shape string) bool { return strings.HasSuffix(shape, ".Flex") }
 
 // sizes is the ladder of machine sizes to try.
 func (s *Search) sizes() (list []oci.Size) {
 	for _, c := range s.ShapeConfig {
 		size := oci.Size{Shape: c.shape(s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs, Baseline: c.BaselineOcpuUtilization}
-		if size.MemoryGB == 0 {
+		if size.MemoryGB == 0 && ampere(size.Shape) {
 			size.MemoryGB = 6 * size.OCPUs
 		}
 		list = append(list, size)

@@ -83,6 +83,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	if !b.cfg.Image.Skip {
 		s.checkImageLimit(ctx)
 	}
+	b.settleMemory(ctx, all)
 	s.checkReservation(ctx)
 	s.inRegion = slices.Clone(all)
 	domains, err := s.domains(all)
