@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oracle/oci-go-sdk/v65/bastion"
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/identity"
@@ -35,6 +36,7 @@ type Client struct {
 	limits   limits.LimitsClient
 	objects  objectstorage.ObjectStorageClient
 	work     workrequests.WorkRequestClient
+	bastion  bastion.BastionClient
 }
 
 // Options are what tests and user agents need.
@@ -92,9 +94,12 @@ func newClient(by *Principal, region string) (*Client, error) {
 	if cl.work, err = workrequests.NewWorkRequestClientWithConfigurationProvider(p); err != nil {
 		return nil, err
 	}
+	if cl.bastion, err = bastion.NewBastionClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
 	for _, b := range []*common.BaseClient{
 		&cl.compute.BaseClient, &cl.network.BaseClient, &cl.volumes.BaseClient, &cl.identity.BaseClient,
-		&cl.limits.BaseClient, &cl.objects.BaseClient, &cl.work.BaseClient,
+		&cl.limits.BaseClient, &cl.objects.BaseClient, &cl.work.BaseClient, &cl.bastion.BaseClient,
 	} {
 		none := common.NoRetryPolicy()
 		b.Configuration.RetryPolicy = &none

@@ -201,9 +201,8 @@ func (l lenient) tunnel(ctx context.Context, via *url.URL, addr string) (net.Con
 		conn.Close()
 		return nil, err
 	}
-	// The proxy sends nothing after its header until we do, so the reader that
-	// is dropped here holds no bytes of the tunnel.
-	resp, err := http.ReadResponse(bufio.NewReader(conn), connect)
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, connect)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("proxy %s refused a tunnel to %s: %s", via.Redacted(), addr, resp.Status)
 	}
@@ -211,5 +210,5 @@ func (l lenient) tunnel(ctx context.Context, via *url.URL, addr string) (net.Con
 		conn.Close()
 		return nil, err
 	}
-	return conn, nil
+	return &spoken{Conn: conn, r: r}, nil
 }

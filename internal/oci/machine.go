@@ -40,7 +40,8 @@ type BuildConfig struct {
 	Allowance          Allowance
 
 	MachineConfig
-	Image ImageConfig
+	Image   ImageConfig
+	Bastion *BastionConfig // the way in; nil if the machine is reached without one
 
 	InstanceTimeout time.Duration // accepted to running
 	ImageTimeout    time.Duration // requested to available
@@ -118,8 +119,9 @@ type Build struct {
 	owner owner.Build
 	say   func(format string, args ...any)
 
-	mu   sync.Mutex
-	work map[string]string // work request of an instance or image
+	mu     sync.Mutex
+	work   map[string]string // work request of an instance or image
+	maxTTL time.Duration     // of sessions of the bastion; 0 as long as that is not known
 
 	// As the plan found them.
 	found string // the base image, where a filter found it

@@ -27,6 +27,7 @@ type survey struct {
 	use      usage
 	billing  map[string]string // of shapes
 	booked   *reservation
+	vcn      string // of the subnet
 	subnetAD string // the one availability domain of the subnet, if it has one
 
 	inRegion []string // all availability domains, as far as they may be known
@@ -85,6 +86,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	}
 	b.settleMemory(ctx, all)
 	s.checkReservation(ctx)
+	s.checkBastion(ctx)
 	s.inRegion = slices.Clone(all)
 	domains, err := s.domains(all)
 	s.problem(err)

@@ -73,7 +73,7 @@ func (s *survey) checkSubnet(ctx context.Context) {
 	case subnet.LifecycleState != "" && subnet.LifecycleState != core.SubnetLifecycleStateAvailable && subnet.LifecycleState != core.SubnetLifecycleStateUpdating:
 		s.problem(fmt.Errorf("subnet_ocid: subnet %s is %s, it must be AVAILABLE", b.cfg.Subnet, subnet.LifecycleState))
 	}
-	s.subnetAD = text(subnet.AvailabilityDomain)
+	s.vcn, s.subnetAD = text(subnet.VcnId), text(subnet.AvailabilityDomain)
 	if private := subnet.ProhibitPublicIpOnVnic; private != nil && *private && b.cfg.AssignPublicIP != nil && *b.cfg.AssignPublicIP {
 		s.problem(fmt.Errorf("assign_public_ip: subnet %s is private and allows no public addresses; set assign_public_ip = false and use_private_ip = true, or choose a public subnet", b.cfg.Subnet))
 	}

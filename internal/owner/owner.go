@@ -132,6 +132,7 @@ const (
 	RoleImage    = "image"
 	RoleExport   = "export"
 	RoleImport   = "import"
+	RoleBastion  = "bastion"
 )
 
 // Build identifies one run of one component.
