@@ -34,7 +34,7 @@ var component = []string{
 //
 //	main
 //	components: builder, provisioner, post-processor, datasource
-//	the work:   phase, launch, imagecopy, goss, ocicfg, sshkey, mask, tmpl
+//	the work:   phase, launch, imagecopy, goss, ocicfg, sshkey, mask, tmpl, tunnel
 //	adapters:   oci, ec2
 //	the base:   cloud, capacity, owner, wait, version
 func arrows() map[string][]string {
@@ -56,7 +56,7 @@ func arrows() map[string][]string {
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/cloud", "internal/capacity", "internal/wait",
+			"internal/launch", "internal/cloud", "internal/capacity", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -70,6 +70,7 @@ func arrows() map[string][]string {
 		"internal/sshkey":             {"github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
 		"internal/mask":               {"github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/tmpl":               {},
+		"internal/tunnel":             {"internal/wait", "golang.org/x/crypto/ssh"},
 
 		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 

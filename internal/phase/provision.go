@@ -25,6 +25,8 @@ type Connect struct {
 	// Pin, if set, changes how a connection is made, such as which host key it
 	// takes.
 	Pin Pin
+	// Wrap, if set, is put around the connection.
+	Wrap func(packersdk.Communicator) packersdk.Communicator
 
 	// Comm is the open connection, nil with communicator = "none".
 	Comm packersdk.Communicator
@@ -59,6 +61,9 @@ func (p *Connect) Run(ctx context.Context) error {
 		return fmt.Errorf("could not connect to %s at %s", p.Machine.ID, host)
 	}
 	p.Comm, _ = bag.Get("communicator").(packersdk.Communicator)
+	if p.Wrap != nil && p.Comm != nil {
+		p.Comm = p.Wrap(p.Comm)
+	}
 	return nil
 }
 
