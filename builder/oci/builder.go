@@ -103,6 +103,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
 
 	phases := []phase.Phase{find, connect, provision}
+	if c.Bastion != nil {
+		phases = b.throughBastion(ui, cloud, id, find, connect, provision)
+	}
 	if !c.SkipCreateImage {
 		phases = append(phases, image)
 	}

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,ShapeConfig,AdditionalRegion,FreeAllowance,BaseImageFilter,CreateVnicDetails
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,ShapeConfig,AdditionalRegion,FreeAllowance,BaseImageFilter,CreateVnicDetails,Bastion
 
 package oci
 
@@ -38,6 +38,9 @@ type Config struct {
 	// root compartment. Defaults to the environment variable
 	// `OCI_COMPARTMENT_OCID`, else to the tenancy.
 	CompartmentOCID string `mapstructure:"compartment_ocid" required:"false"`
+	// Reaches a machine without a public address by sessions of an OCI Bastion.
+	// See [`oci_bastion`](#oci_bastion).
+	Bastion *Bastion `mapstructure:"oci_bastion" required:"false"`
 	// How long a machine that was accepted may take until it runs and has an
 	// address. Defaults to `15m`.
 	InstanceTimeout time.Duration `mapstructure:"instance_timeout" required:"false"`
@@ -99,6 +102,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	}
 	note(c.Comm.Prepare(&c.ctx)...)
 	note(sshkey.Check(&c.Comm))
+	note(c.Bastion.prepare(c)...)
 	if len(errs.Errors) > 0 {
 		return warnings, errs
 	}

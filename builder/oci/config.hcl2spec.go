@@ -72,6 +72,35 @@ func (*FlatBaseImageFilter) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatBastion is an auto-generated flat version of Bastion.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatBastion struct {
+	BastionOCID      *string  `mapstructure:"bastion_ocid" required:"false" cty:"bastion_ocid" hcl:"bastion_ocid"`
+	ClientCIDRBlocks []string `mapstructure:"client_cidr_blocks" required:"false" cty:"client_cidr_blocks" hcl:"client_cidr_blocks"`
+	SessionTTL       *string  `mapstructure:"session_ttl" required:"false" cty:"session_ttl" hcl:"session_ttl"`
+	Timeout          *string  `mapstructure:"timeout" required:"false" cty:"timeout" hcl:"timeout"`
+}
+
+// FlatMapstructure returns a new FlatBastion.
+// FlatBastion is an auto-generated flat version of Bastion.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Bastion) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatBastion)
+}
+
+// HCL2Spec returns the hcl spec of a Bastion.
+// This spec is used by HCL to read the fields of Bastion.
+// The decoded values from this spec will then be applied to a FlatBastion.
+func (*FlatBastion) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"bastion_ocid":       &hcldec.AttrSpec{Name: "bastion_ocid", Type: cty.String, Required: false},
+		"client_cidr_blocks": &hcldec.AttrSpec{Name: "client_cidr_blocks", Type: cty.List(cty.String), Required: false},
+		"session_ttl":        &hcldec.AttrSpec{Name: "session_ttl", Type: cty.String, Required: false},
+		"timeout":            &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
+	}
+	return s
+}
+
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
@@ -204,6 +233,7 @@ type FlatConfig struct {
 	MemoryInGBs               *string                `mapstructure:"memory_in_gbs" undocumented:"true" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
 	BootVolumeSize            *string                `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
 	CompartmentOCID           *string                `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	Bastion                   *FlatBastion           `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
 	InstanceTimeout           *string                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
 	ImageTimeout              *string                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
 	CleanupTimeout            *string                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
@@ -350,6 +380,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.String, Required: false},
 		"boot_volume_size_in_gbs":   &hcldec.AttrSpec{Name: "boot_volume_size_in_gbs", Type: cty.String, Required: false},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"oci_bastion":               &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*FlatBastion)(nil).HCL2Spec())},
 		"instance_timeout":          &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
 		"image_timeout":             &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
 		"cleanup_timeout":           &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},

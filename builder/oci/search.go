@@ -302,13 +302,13 @@ func (c *Config) builds() []oci.BuildConfig {
 		FreeTier:      oci.FreeTier(c.FreeTier),
 		Allowance:     oci.Allowance{OCPUs: c.FreeAllowance.Ocpus, MemoryGB: c.FreeAllowance.MemoryInGBs, StorageGB: c.FreeAllowance.StorageInGBs},
 		MachineConfig: machine, Image: c.Image.image(c.PackerForce),
-		InstanceTimeout: c.InstanceTimeout, ImageTimeout: c.ImageTimeout,
+		InstanceTimeout: c.InstanceTimeout, ImageTimeout: c.ImageTimeout, Bastion: c.Bastion.launch(true),
 	}
 	all := []oci.BuildConfig{main}
 	for _, r := range c.AdditionalRegions {
 		other := main
 		other.Region, other.Subnet, other.BaseImage = r.Region, r.SubnetOCID, r.BaseImageOCID
-		other.AvailabilityDomain = r.AvailabilityDomain
+		other.AvailabilityDomain, other.Bastion = r.AvailabilityDomain, c.Bastion.launch(false)
 		// What belongs to the first region's network is not there.
 		other.NSGs, other.PrivateIP = r.NsgIDs, ""
 		all = append(all, other)
