@@ -94,7 +94,8 @@ type Machine struct {
 	SubnetOCID string `mapstructure:"subnet_ocid" required:"false"`
 	// Whether the machine gets a public address. Defaults to what the subnet
 	// does. With `false`, and a NAT or service gateway for its way out, set
-	// `use_private_ip` too and run Packer where that address can be reached.
+	// `use_private_ip` too and run Packer where that address can be reached, or
+	// let the build in by `oci_bastion`.
 	AssignPublicIP config.Trilean `mapstructure:"assign_public_ip" required:"false"`
 	// Connect to the machine's private address. Defaults to `false`, which
 	// means the public address if there is one.
