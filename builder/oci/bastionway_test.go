@@ -4,8 +4,11 @@
 package oci
 
 import (
+	"bytes"
 	"context"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -174,5 +177,57 @@ func TestAskAndRetryTheWay(t *testing.T) {
 	}
 	if left := s.Left(a.Id()); len(left) > 0 {
 		t.Errorf("left behind: %q\n%s", left, out.String())
+	}
+}
+
+// Provisioning that takes longer than a session lasts goes on along another one,
+// without anything being broken off. The service's sessions last half an hour at
+// least: here it says that it is four seconds.
+func TestProvisioningOutlastsSessions(t *testing.T) {
+	short := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || !strings.HasPrefix(r.URL.Path, "/20210331/sessions/") {
+				next.ServeHTTP(w, r)
+				return
+			}
+			rec := httptest.NewRecorder()
+			next.ServeHTTP(rec, r)
+			maps.Copy(w.Header(), rec.Header())
+			w.Header().Del("Content-Length")
+			w.WriteHeader(rec.Code)
+			_, _ = w.Write(bytes.Replace(rec.Body.Bytes(), []byte(`"sessionTtlInSeconds":10800`), []byte(`"sessionTtlInSeconds":4`), 1))
+		})
+	}
+	s := stage.ForTest(t, stage.Options{Wrap: short})
+	a, said, err := build(t.Context(), t, s, private(s, nil, nil), func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error {
+		for range 3 {
+			if err := uname(ctx, comm); err != nil {
+				return err
+			}
+			time.Sleep(1100 * time.Millisecond)
+		}
+		// What runs is never cut off for a fresh session.
+		long := &packersdk.RemoteCmd{Command: "sleep 3"}
+		if err := comm.Start(ctx, long); err != nil {
+			return err
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if err := uname(ctx, comm); err != nil {
+			return err
+		}
+		if status := long.Wait(); status != 0 {
+			t.Errorf("a command that ran ends with %d", status)
+		}
+		return touch(ctx, ui, comm)
+	})
+	if err != nil || strings.Contains(said, "has ended") || strings.Contains(said, "broken off") {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	// The first, one for each of the later rounds, one after the long command.
+	if n := strings.Count(said, "is open for 4s"); n < 4 || n > 6 {
+		t.Errorf("%d sessions\n%s", n, said)
+	}
+	if left := s.Left(a.Id()); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, said)
 	}
 }
