@@ -167,10 +167,17 @@ type patience struct {
 	limit  time.Duration
 	option string
 	say    func(format string, args ...any) // says each minute that it is still being asked; may be nil
+	// shorter are codes that are repeated for repeatFor at most, whatever the
+	// limit: a state that never changes has the same code as one that passes.
+	shorter []string
 }
 
 func (p patience) repeat(ctx context.Context, op, subject string, passing func(error) bool, call func(context.Context) error) error {
-	l := wait.Loop{What: fmt.Sprintf("an answer to %q", op), Timeout: p.limit, Option: p.option, Pace: wait.Backoff, Tolerate: passing}
+	start := time.Now()
+	tolerate := func(err error) bool {
+		return passing(err) && (time.Since(start) < repeatFor || !code(err, p.shorter...))
+	}
+	l := wait.Loop{What: fmt.Sprintf("an answer to %q", op), Timeout: p.limit, Option: p.option, Pace: wait.Backoff, Tolerate: tolerate}
 	if p.say != nil {
 		l.Progress = func(d time.Duration) {
 			p.say("The service still refuses for the moment to %s (%s)", op, d)

@@ -112,7 +112,7 @@ func (m *Importer) Check(ctx context.Context) error {
 // of the source is sent: for an .oci object the service takes both from the
 // object.
 func (m *Importer) Import(ctx context.Context, from cloud.Link, name, token string) (string, string, error) {
-	id, work, err := m.createImage(ctx, patience{m.Timeout, "import_timeout", m.Say}, token, core.CreateImageDetails{
+	id, work, err := m.createImage(ctx, patience{limit: m.Timeout, option: "import_timeout", say: m.Say}, token, core.CreateImageDetails{
 		CompartmentId:      &m.Compartment,
 		DisplayName:        &name,
 		FreeformTags:       unfinished(m.Owner, owner.RoleImport, m.Tags, token),

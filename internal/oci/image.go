@@ -24,7 +24,8 @@ const requestGrace = 20 * time.Second
 
 // StartImage implements cloud.Imager.
 func (b *Build) StartImage(ctx context.Context, machine, token string) (string, error) {
-	id, work, err := b.createImage(ctx, patience{b.cfg.ImageTimeout, "image_timeout", b.say}, token, core.CreateImageDetails{
+	p := patience{limit: b.cfg.ImageTimeout, option: "image_timeout", say: b.say, shorter: []string{"IncorrectState"}}
+	id, work, err := b.createImage(ctx, p, token, core.CreateImageDetails{
 		CompartmentId: &b.cfg.Image.Compartment,
 		InstanceId:    &machine,
 		DisplayName:   &b.cfg.Image.Name,

@@ -32,6 +32,25 @@ func makeImage(ctx context.Context, t *testing.T, s *sim, b *Build) (string, err
 	return id, b.FinishImage(ctx, id)
 }
 
+// A state in which no image can be made may pass, and may never do: a machine
+// that costs money is not kept for an hour to find out.
+func TestStateThatDoesNotPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		b := s.newBuild(t, nil)
+		if err := s.AddFaults(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 409, Code: "IncorrectState", Message: "The machine is in no state for it."}); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := makeImage(t.Context(), t, s, b); err == nil || !strings.Contains(err.Error(), "IncorrectState") {
+			t.Errorf("%v", err)
+		}
+		if d := time.Since(start); d < repeatFor || d > 2*repeatFor {
+			t.Errorf("it took %s", d)
+		}
+	})
+}
+
 // What templates ask of an image, on the simulated cloud.
 func TestImageOptions(t *testing.T) {
 	status := func(op string) ocisim.Fault {
