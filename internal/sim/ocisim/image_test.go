@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -187,7 +188,7 @@ func between(s, before, after string) string {
 
 // TestImageFaults covers conflicts, limits and exports that get lost.
 func TestImageFaults(t *testing.T) {
-	k := newKit(t, nil)
+	k := newKit(t, func(c *ocisim.Config) { c.Delays.Capture = 2 * time.Second })
 	ctx := context.Background()
 	c := k.compute(k.build, homeRegion)
 	i := k.launched()

@@ -7,9 +7,12 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 )
 
 // TestLaunchRefused refuses launches that the real service refuses, each with
@@ -124,7 +127,10 @@ func TestRetryToken(t *testing.T) {
 
 // TestPower stops, starts and terminates, and checks what each state allows.
 func TestPower(t *testing.T) {
-	k := newKit(t, nil)
+	k := newKit(t, func(c *ocisim.Config) {
+		// States that the test wants to see last long enough on a busy machine.
+		c.Delays.Start, c.Delays.Stop = 2*time.Second, 2*time.Second
+	})
 	ctx := context.Background()
 	c := k.compute(k.build, homeRegion)
 	i := k.launched()
