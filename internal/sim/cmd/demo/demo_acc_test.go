@@ -82,7 +82,7 @@ func TestAccDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB", "is free in FAULT-DOMAIN-2", "Attempt 1: ", "reports, 1 launch)", "harden: done", "0 failed", "forget: done",
+		"no capacity for VM.Standard.A1.Flex 2 OCPU/12 GB", "has room in FAULT-DOMAIN-2", "Attempt 1: ", "reports, 1 launch)", "harden: done", "0 failed", "forget: done",
 		"An image was created: 'debian-12-arm64-", "was copied:", "packer build example/verify", "import and verify", "Nothing else is left",
 	} {
 		if !strings.Contains(out.String(), want) {
