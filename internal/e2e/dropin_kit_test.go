@@ -23,6 +23,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
 
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -92,6 +93,13 @@ func newDropIn(t *testing.T) *dropIn {
 		t.Fatal(err)
 	}
 	d.nsg = *group.Id
+	// An image that was imported begins with entries for x86.
+	_, err = d.compute().AddImageShapeCompatibilityEntry(t.Context(), core.AddImageShapeCompatibilityEntryRequest{
+		ImageId: &d.s.BaseImage, ShapeName: common.String("VM.Standard.E4.Flex"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	d.known = map[string]string{
 		b.ID: "tenancy", b.CompartmentID: "compartment", b.ChildCompartmentID: "child-compartment",
 		b.SubnetID(stage.BuildRegion): "subnet", d.nsg: "nsg", b.AvailabilityDomains(stage.BuildRegion)[1]: "domain",
@@ -103,6 +111,16 @@ func newDropIn(t *testing.T) *dropIn {
 func (d *dropIn) provider() common.ConfigurationProvider {
 	b := d.s.Build
 	return common.NewRawConfigurationProvider(b.ID, b.UserID, stage.BuildRegion, b.Fingerprint(), b.PrivateKeyPEM(), nil)
+}
+
+func (d *dropIn) compute() core.ComputeClient {
+	d.t.Helper()
+	c, err := core.NewComputeClientWithConfigurationProvider(d.provider())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	c.HTTPClient = d.s.Net.Client()
+	return c
 }
 
 // watch keeps what is asked of LaunchInstance.
@@ -228,11 +246,7 @@ func (d *dropIn) build(p *runpacker.Packer, dir string, args ...string) (outcome
 func (d *dropIn) images() (all []madeImage) {
 	t, b := d.t, d.s.Build
 	t.Helper()
-	compute, err := core.NewComputeClientWithConfigurationProvider(d.provider())
-	if err != nil {
-		t.Fatal(err)
-	}
-	compute.HTTPClient = d.s.Net.Client()
+	compute := d.compute()
 	for _, compartment := range []string{b.ID, b.CompartmentID, b.ChildCompartmentID} {
 		list, err := compute.ListImages(t.Context(), core.ListImagesRequest{CompartmentId: &compartment, Limit: common.Int(100)})
 		if err != nil {
@@ -294,6 +308,7 @@ func (d *dropIn) decode(text []byte, into any) {
 var (
 	anyKey  = regexp.MustCompile(`(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]+[^"\\]*(\\n)?`)
 	anyTime = regexp.MustCompile(`packer-[0-9]{10}\b`)
+	ownTag  = regexp.MustCompile(`"` + owner.Key + `":"[^"]*",?`)
 	address = regexp.MustCompile(`\b127\.80\.[0-9.]+`)
 )
 
@@ -319,21 +334,25 @@ func (d *dropIn) normal(o outcome) outcome {
 	for i := range o.Images {
 		o.Images[i].id, o.Images[i].schema = keep[i].id, keep[i].schema
 	}
-	by := func(key string) func(a, b map[string]any) int {
-		return func(a, b map[string]any) int {
-			x, _ := a[key].(string)
-			y, _ := b[key].(string)
-			return cmp.Compare(x, y)
-		}
-	}
-	slices.SortFunc(o.Launches, by("displayName"))
-	slices.SortFunc(o.Manifest, by("name"))
-	slices.SortFunc(o.Images, func(a, b madeImage) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Tags["kind"], b.Tags["kind"]))
-	})
+	// Builds that run beside each other end in any order.
+	inOrder(d, o.Launches)
+	inOrder(d, o.Manifest)
+	inOrder(d, o.Images)
 	slices.Sort(o.Artifacts)
 	slices.Sort(o.Said)
 	return o
+}
+
+// inOrder sorts by all that there is to compare; our tag is another each time.
+func inOrder[T any](d *dropIn, list []T) {
+	text := func(v T) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return ownTag.ReplaceAllString(string(b), "")
+	}
+	slices.SortFunc(list, func(a, b T) int { return cmp.Compare(text(a), text(b)) })
 }
 
 // left is what a build left behind beside its images, and the capability
