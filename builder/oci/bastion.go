@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -56,7 +57,7 @@ func (b *Bastion) prepare(c *Config) (list []error) {
 		return nil
 	}
 	bad := func(format string, a ...any) { list = append(list, fmt.Errorf("oci_bastion: "+format, a...)) }
-	if err := ocid("oci_bastion: bastion_ocid", "bastion", b.BastionOCID); err != nil {
+	if err := ocicfg.OCID("oci_bastion: bastion_ocid", "bastion", b.BastionOCID); err != nil {
 		list = append(list, err)
 	}
 	if b.BastionOCID != "" && len(b.ClientCIDRBlocks) > 0 && len(c.AdditionalRegions) == 0 {

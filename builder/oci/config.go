@@ -127,7 +127,7 @@ func (c *Config) defaults() {
 	}
 	keysFromEnvironment(&c.Comm)
 	if len(c.ImageShapes) == 0 {
-		c.ImageShapes = c.shapes()
+		c.ImageShapes = oci.Shapes(c.sizes())
 	}
 	dur(&c.InstanceTimeout, 15*time.Minute)
 	dur(&c.ImageTimeout, time.Hour)

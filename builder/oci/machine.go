@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -166,7 +167,7 @@ func (m *Machine) prepare() (userData []byte, list []error) {
 	if m.SubnetOCID == "" {
 		bad("subnet_ocid must be set (or the environment variable OCI_SUBNET_OCID)")
 	}
-	note(ocid("subnet_ocid", "subnet", m.SubnetOCID))
+	note(ocicfg.OCID("subnet_ocid", "subnet", m.SubnetOCID))
 
 	f := &m.BaseImageFilter
 	if m.BaseImageOCID == "" && !f.set() {
@@ -175,7 +176,7 @@ func (m *Machine) prepare() (userData []byte, list []error) {
 	if m.BaseImageOCID == "" && !f.set() {
 		bad("base_image_ocid or base_image_filter must be set (or the environment variable OCI_BASE_IMAGE_OCID)")
 	}
-	note(ocid("base_image_ocid", "image", m.BaseImageOCID))
+	note(ocicfg.OCID("base_image_ocid", "image", m.BaseImageOCID))
 	if _, err := regexp.Compile(f.DisplayNameSearch); err != nil && !tmpl.Unknown(f.DisplayNameSearch) {
 		bad("base_image_filter: display_name_search is no regular expression: %w", err)
 	}
@@ -186,12 +187,12 @@ func (m *Machine) prepare() (userData []byte, list []error) {
 	if n := m.BootVolumeVpusPerGB; n != 0 && (n < 10 || n > 120 || n%10 != 0) {
 		bad("boot_volume_vpus_per_gb must be from 10 to 120 in steps of 10, it is %d", n)
 	}
-	note(ocid("kms_key_ocid", "key", m.KmsKeyOCID))
+	note(ocicfg.OCID("kms_key_ocid", "key", m.KmsKeyOCID))
 	if len(v.NsgIDs) > 5 {
 		bad("create_vnic_details: OCI allows five network security groups, there are %d", len(v.NsgIDs))
 	}
 	for _, id := range v.NsgIDs {
-		note(ocid("create_vnic_details: nsg_ids", "networksecuritygroup", id))
+		note(ocicfg.OCID("create_vnic_details: nsg_ids", "networksecuritygroup", id))
 	}
 	if _, err := netip.ParseAddr(v.PrivateIP); err != nil && v.PrivateIP != "" && !tmpl.Unknown(v.PrivateIP) {
 		bad("create_vnic_details: private_ip is no address: %q", v.PrivateIP)

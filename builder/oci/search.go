@@ -6,6 +6,7 @@
 package oci
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
@@ -157,12 +159,12 @@ func (s *Search) defaults() {
 // for base images.
 func (s *Search) problems(main string, filtered bool) (list []error) {
 	bad := func(format string, a ...any) { list = append(list, fmt.Errorf(format, a...)) }
-	if len(s.ShapeConfig) == 0 && s.flexible(s.Shape) && s.Shape != defaultShape {
+	if len(s.ShapeConfig) == 0 && flexible(s.Shape) && s.Shape != defaultShape {
 		bad("shape_config: ocpus must be set for %s", s.Shape)
 	}
-	seen := map[oci.Size]bool{}
+	seen, sizes := map[oci.Size]bool{}, s.sizes()
 	for i, c := range s.ShapeConfig {
-		shape := c.shape(s.Shape)
+		shape := sizes[i].Shape
 		switch {
 		case c.Ocpus < 0 || c.MemoryInGBs < 0:
 			bad("shape_config: ocpus and memory_in_gbs must be positive")
@@ -170,14 +172,14 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 			bad("shape_config: memory_in_gbs and baseline_ocpu_utilization need ocpus as well")
 		case !slices.Contains([]string{"", "BASELINE_1_8", "BASELINE_1_2", "BASELINE_1_1"}, c.BaselineOcpuUtilization):
 			bad("shape_config: baseline_ocpu_utilization must be BASELINE_1_8, BASELINE_1_2 or BASELINE_1_1, it is %q", c.BaselineOcpuUtilization)
-		case c.Ocpus > 0 && !s.flexible(shape):
+		case c.Ocpus > 0 && !flexible(shape):
 			bad("shape_config is for flexible shapes, and %s is not one", shape)
-		case c.Ocpus == 0 && s.flexible(shape):
+		case c.Ocpus == 0 && flexible(shape):
 			bad("shape_config: ocpus must be set for %s", shape)
-		case seen[s.sizes()[i]]:
-			bad("shape_config: %s is there twice", s.sizes()[i])
+		case seen[sizes[i]]:
+			bad("shape_config: %s is there twice", sizes[i])
 		}
-		seen[s.sizes()[i]] = true
+		seen[sizes[i]] = true
 	}
 	if s.CapacityOrder != "place" && s.CapacityOrder != "size" {
 		bad("capacity_order must be \"place\" or \"size\", it is %q", s.CapacityOrder)
@@ -197,7 +199,7 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 	if a := s.FreeAllowance; a.Ocpus < 0 || a.MemoryInGBs < 0 || a.StorageInGBs < 0 || (a.Ocpus == 0) != (a.MemoryInGBs == 0) {
 		bad("free_allowance: ocpus and memory_in_gbs must be set together, and nothing may be negative")
 	}
-	list = append(list, ocid("capacity_reservation_ocid", "capacityreservation", s.CapacityReservationOCID))
+	list = append(list, ocicfg.OCID("capacity_reservation_ocid", "capacityreservation", s.CapacityReservationOCID))
 	if s.CapacityReservationOCID != "" {
 		if s.Preemptible {
 			bad("preemptible and capacity_reservation_ocid exclude each other")
@@ -219,7 +221,7 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 			if o.value == "" && (!filtered || o.kind == "subnet") {
 				bad("additional_region: %s must be set for %s", o.name, r.Region)
 			}
-			list = append(list, ocid("additional_region: "+o.name, o.kind, o.value))
+			list = append(list, ocicfg.OCID("additional_region: "+o.name, o.kind, o.value))
 		}
 	}
 	for _, d := range []struct {
@@ -233,30 +235,15 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 	return slices.DeleteFunc(list, func(err error) bool { return err == nil })
 }
 
-// ocid checks what a value that is set must look like.
-func ocid(option, kind, value string) error {
-	if value == "" || tmpl.Unknown(value) || strings.HasPrefix(value, "ocid1."+kind+".") {
-		return nil
-	}
-	return fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", option, kind, value)
-}
-
-func (c ShapeConfig) shape(main string) string {
-	if c.Shape != "" {
-		return c.Shape
-	}
-	return main
-}
-
 // ampere says whether a shape is one of Ampere's: VM.Standard.A1.Flex.
 func ampere(shape string) bool { return strings.HasPrefix(shape, "VM.Standard.A") }
 
-func (*Search) flexible(shape string) bool { return strings.HasSuffix(shape, ".Flex") }
+func flexible(shape string) bool { return strings.HasSuffix(shape, ".Flex") }
 
 // sizes is the ladder of machine sizes to try.
 func (s *Search) sizes() (list []oci.Size) {
 	for _, c := range s.ShapeConfig {
-		size := oci.Size{Shape: c.shape(s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs, Baseline: c.BaselineOcpuUtilization}
+		size := oci.Size{Shape: cmp.Or(c.Shape, s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs, Baseline: c.BaselineOcpuUtilization}
 		if size.MemoryGB == 0 && ampere(size.Shape) {
 			size.MemoryGB = 6 * size.OCPUs
 		}
@@ -269,16 +256,6 @@ func (s *Search) sizes() (list []oci.Size) {
 		return []oci.Size{{Shape: s.Shape, OCPUs: 2, MemoryGB: 12}, {Shape: s.Shape, OCPUs: 1, MemoryGB: 6}}
 	}
 	return []oci.Size{{Shape: s.Shape}}
-}
-
-// shapes are those of the ladder, each once.
-func (s *Search) shapes() (list []string) {
-	for _, size := range s.sizes() {
-		if !slices.Contains(list, size.Shape) {
-			list = append(list, size.Shape)
-		}
-	}
-	return list
 }
 
 // policy paces the search.

@@ -117,7 +117,7 @@ func (i *instance) metadata(ctx context.Context, path string) (string, error) {
 	resp, err := client.Do(req) //nolint:gosec // as above
 	if err != nil {
 		if ctx.Err() != nil {
-			return "", &signInError{text: "interrupted", passing: true, ctx: ctx.Err()}
+			return "", interrupted(ctx)
 		}
 		return "", &signInError{text: fmt.Sprintf("this machine has no instance principal: no metadata service answers at %s, so it is none of OCI's, or is cut off from it: %v", req.URL.Host, cause(err)), passing: i.on}
 	}
@@ -223,7 +223,7 @@ func ask(o Options, req *http.Request, whom string) ([]byte, error) {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return nil, &signInError{text: "interrupted", passing: true, ctx: ctx.Err()}
+		return nil, interrupted(ctx)
 	case limited.Err() != nil:
 		return nil, &signInError{text: fmt.Sprintf("%s does not answer within %s", whom, authLimit), passing: true}
 	case err != nil:

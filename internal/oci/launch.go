@@ -50,7 +50,7 @@ func (b *Build) launchDetails(o capacity.Offer, token string) core.LaunchInstanc
 	if o.OCPUs > 0 {
 		d.ShapeConfig = &core.LaunchInstanceShapeConfigDetails{Ocpus: &o.OCPUs, MemoryInGBs: &o.MemoryGB}
 		for _, s := range cfg.Sizes {
-			if s.Shape == o.Shape && s.OCPUs == o.OCPUs && s.MemoryGB == o.MemoryGB {
+			if s.same(sizeOf(o)) {
 				d.ShapeConfig.BaselineOcpuUtilization = core.LaunchInstanceShapeConfigDetailsBaselineOcpuUtilizationEnum(s.Baseline)
 			}
 		}

@@ -307,7 +307,7 @@ func (b *Build) Examine(ctx context.Context, o capacity.Offer, v cloud.Verdict) 
 		v.Reason += "; whether that is true cannot be told, since this user does not see all compartments"
 		return v
 	}
-	broken := b.has.exceeded(u, Size{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB}, o.Zone)
+	broken := b.has.exceeded(u, sizeOf(o), o.Zone)
 	if len(broken) > 0 {
 		v.Reason += "; it is true: " + strings.Join(broken, "; ")
 		return v

@@ -107,6 +107,11 @@ func (s Size) same(t Size) bool {
 	return s.Shape == t.Shape && s.OCPUs == t.OCPUs && s.MemoryGB == t.MemoryGB
 }
 
+// sizeOf is the size of an offer, without a baseline.
+func sizeOf(o capacity.Offer) Size {
+	return Size{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB}
+}
+
 // String is "VM.Standard.A1.Flex 2 OCPU/12 GB".
 func (s Size) String() string {
 	return capacity.Offer{Shape: s.Shape, OCPUs: s.OCPUs, MemoryGB: s.MemoryGB}.Size()

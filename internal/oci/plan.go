@@ -156,7 +156,7 @@ func (s *survey) plan() (cloud.Plan, error) {
 	}
 	if b.cfg.SizeFirst {
 		order := func(o capacity.Offer) int {
-			return slices.IndexFunc(b.cfg.Sizes, Size{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB}.same)
+			return slices.IndexFunc(b.cfg.Sizes, sizeOf(o).same)
 		}
 		slices.SortStableFunc(p.Offers, func(x, y capacity.Offer) int { return order(x) - order(y) })
 	}
@@ -228,9 +228,11 @@ func (b *Build) market() string {
 	return ""
 }
 
-// shapes are those of the sizes, each once.
-func (b *Build) shapes() (list []string) {
-	for _, s := range b.cfg.Sizes {
+func (b *Build) shapes() []string { return Shapes(b.cfg.Sizes) }
+
+// Shapes are those of the sizes, each once.
+func Shapes(sizes []Size) (list []string) {
+	for _, s := range sizes {
 		if !slices.Contains(list, s.Shape) {
 			list = append(list, s.Shape)
 		}

@@ -112,10 +112,7 @@ func (c *Client) imagesLeft(ctx context.Context) (left int64, known bool) {
 // availability reads what is used and left of a limit; domain is set for
 // limits of an availability domain and empty for the region's.
 func (c *Client) availability(ctx context.Context, service, limit, domain string) (limits.ResourceAvailability, error) {
-	req := limits.GetResourceAvailabilityRequest{ServiceName: &service, LimitName: &limit, CompartmentId: &c.Tenancy, RequestMetadata: once()}
-	if domain != "" {
-		req.AvailabilityDomain = &domain
-	}
+	req := limits.GetResourceAvailabilityRequest{ServiceName: &service, LimitName: &limit, CompartmentId: &c.Tenancy, AvailabilityDomain: optional(domain), RequestMetadata: once()}
 	var r limits.GetResourceAvailabilityResponse
 	err := repeat(ctx, "get limit", limit, func(ctx context.Context) (err error) {
 		r, err = c.limits.GetResourceAvailability(shield(ctx), req)
@@ -294,10 +291,7 @@ func above(v float32, most *float32) bool  { return most != nil && v > *most }
 func (b *Build) shapesIn(ctx context.Context, domain, image string) (map[string]core.Shape, error) {
 	found := map[string]core.Shape{}
 	err := pages(func(page *string) (*string, error) {
-		req := core.ListShapesRequest{CompartmentId: &b.cfg.Compartment, AvailabilityDomain: &domain, Page: page, RequestMetadata: once()}
-		if image != "" {
-			req.ImageId = &image
-		}
+		req := core.ListShapesRequest{CompartmentId: &b.cfg.Compartment, AvailabilityDomain: &domain, ImageId: optional(image), Page: page, RequestMetadata: once()}
 		var r core.ListShapesResponse
 		err := repeat(ctx, "list shapes of", domain, func(ctx context.Context) (err error) {
 			r, err = b.compute.ListShapes(shield(ctx), req)

@@ -88,6 +88,11 @@ type signInError struct {
 	ctx     error // set if it was only interrupted
 }
 
+// interrupted is a sign-in that ctx ended.
+func interrupted(ctx context.Context) error {
+	return &signInError{text: "interrupted", passing: true, ctx: ctx.Err()}
+}
+
 func (e *signInError) Error() string { return e.text }
 func (e *signInError) Unwrap() error { return e.ctx }
 
@@ -171,7 +176,7 @@ func (p *Principal) acquire(ctx context.Context) error {
 	case p.lock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return &signInError{text: "interrupted", passing: true, ctx: ctx.Err()}
+		return interrupted(ctx)
 	}
 }
 

@@ -18,10 +18,7 @@ import (
 func (b *Build) Report(ctx context.Context, q capacity.Ask) capacity.Reply {
 	d := core.CreateComputeCapacityReportDetails{CompartmentId: &b.Tenancy, AvailabilityDomain: &q.Zone}
 	for _, o := range q.Offers {
-		row := core.CreateCapacityReportShapeAvailabilityDetails{InstanceShape: &o.Shape}
-		if o.FaultDomain != "" {
-			row.FaultDomain = &o.FaultDomain
-		}
+		row := core.CreateCapacityReportShapeAvailabilityDetails{InstanceShape: &o.Shape, FaultDomain: optional(o.FaultDomain)}
 		if o.OCPUs > 0 {
 			row.InstanceShapeConfig = &core.CapacityReportInstanceShapeConfig{Ocpus: &o.OCPUs, MemoryInGBs: &o.MemoryGB}
 		}

@@ -79,7 +79,7 @@ func provided(ctx context.Context, what string, open func() (federated, error)) 
 		return r.p, nil
 	case <-limited.Done():
 		if ctx.Err() != nil {
-			return nil, &signInError{text: "interrupted", passing: true, ctx: ctx.Err()}
+			return nil, interrupted(ctx)
 		}
 		return nil, &signInError{text: fmt.Sprintf("the %s got no answer within %s", what, authLimit), passing: true}
 	}

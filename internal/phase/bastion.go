@@ -14,7 +14,6 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
-	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Bastion keeps the bastion and the sessions by which a machine without a public
@@ -67,7 +66,7 @@ func (p *Bastion) session(ctx context.Context, machine string, to cloud.Target) 
 	at := len(p.sessions) - 1
 	id, err := p.Cloud.StartSession(ctx, p.id, to, s.token)
 	if err != nil && p.Cloud.Lost(err) {
-		id, err = p.lookUp(ctx, "session", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindSessions(ctx, p.id, s.token) })
+		id, err = lookUp(ctx, p.UI, "a session", "it", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindSessions(ctx, p.id, s.token) })
 	}
 	p.sessions[at].id = id
 	switch {
@@ -90,7 +89,7 @@ func (p *Bastion) bastion(ctx context.Context, machine string) error {
 		p.open = append(p.open, token)
 		id, own, err := p.Cloud.StartBastion(ctx, machine, token)
 		if err != nil && p.Cloud.Lost(err) {
-			id, err = p.lookUp(ctx, "bastion", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindBastions(ctx, token) })
+			id, err = lookUp(ctx, p.UI, "a bastion", "it", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindBastions(ctx, token) })
 		}
 		if own && id != "" {
 			p.own = append(p.own, id)
@@ -112,21 +111,6 @@ func (p *Bastion) bastion(ctx context.Context, machine string) error {
 	}
 	p.ready = true
 	return nil
-}
-
-// lookUp finds what a request made whose reply was lost.
-func (p *Bastion) lookUp(ctx context.Context, kind string, cause error, find func(context.Context) ([]string, error)) (string, error) {
-	g, cancel := wait.Grace(ctx, lookupGrace)
-	defer cancel()
-	ids, err := find(g)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("the reply to the request for a %s was lost (%w) and it cannot be looked up: %w", kind, cause, err)
-	case len(ids) == 0:
-		return "", cause
-	}
-	p.UI.Sayf("The reply to the request for a %s was lost, but it is there", kind)
-	return ids[0], ctx.Err()
 }
 
 // leave asks for the end of sessions that are not needed any more. That they end

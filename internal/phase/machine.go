@@ -220,22 +220,29 @@ func (p *MakeImage) Run(ctx context.Context) error {
 func (p *MakeImage) start(ctx context.Context) error {
 	id, err := p.Cloud.StartImage(ctx, p.Machine.ID, p.token)
 	if err != nil && p.Cloud.Lost(err) {
-		g, cancel := wait.Grace(ctx, lookupGrace)
-		defer cancel()
-		ids, ferr := p.Cloud.FindImages(g, p.token)
-		if ferr != nil {
-			return fmt.Errorf("the reply to the request for an image was lost (%w) and the image cannot be looked up: %w", err, ferr)
-		}
-		if len(ids) > 0 {
-			id, err = ids[0], nil
-			p.UI.Sayf("The reply to the request for an image was lost, but the image is there")
-		}
+		id, err = lookUp(ctx, p.UI, "an image", "the image", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindImages(ctx, p.token) })
 	}
 	p.ID = id
 	if err != nil {
 		return err
 	}
 	return ctx.Err()
+}
+
+// lookUp finds what a request made whose reply was lost. what is "an image", and
+// it how the sentence goes on about that.
+func lookUp(ctx context.Context, ui packersdk.Ui, what, it string, cause error, find func(context.Context) ([]string, error)) (string, error) {
+	g, cancel := wait.Grace(ctx, lookupGrace)
+	defer cancel()
+	ids, err := find(g)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("the reply to the request for %s was lost (%w) and %s cannot be looked up: %w", what, cause, it, err)
+	case len(ids) == 0:
+		return "", cause
+	}
+	ui.Sayf("The reply to the request for %s was lost, but %s is there", what, it)
+	return ids[0], ctx.Err()
 }
 
 // Undo implements Phase: a failed build leaves no image, a half-made one is

@@ -146,7 +146,11 @@ func (c *through) why() string {
 // do makes a transfer.
 func (c *through) do(transfer func() error) error {
 	end := c.begin()
-	err := transfer()
+	return c.ended(transfer(), end)
+}
+
+// ended says why, if what failed was broken off.
+func (c *through) ended(err error, end func() bool) error {
 	if broken := end(); broken && err != nil {
 		return fmt.Errorf("%w; %s", err, c.why())
 	}
@@ -157,10 +161,7 @@ func (c *through) do(transfer func() error) error {
 func (c *through) Start(ctx context.Context, cmd *packersdk.RemoteCmd) error {
 	end := c.begin()
 	if err := c.Communicator.Start(ctx, cmd); err != nil {
-		if end() {
-			return fmt.Errorf("%w; %s", err, c.why())
-		}
-		return err
+		return c.ended(err, end)
 	}
 	go func() {
 		status := cmd.Wait()

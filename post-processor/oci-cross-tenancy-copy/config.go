@@ -22,7 +22,6 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
-	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // Source is the tenancy that has the image, and the bucket in it through which
@@ -143,9 +142,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		}
 		d.CompartmentOCID = cmp.Or(d.CompartmentOCID, d.TenancyOCID)
 	}
-	if id := c.SourceImageOCID; id != "" && !tmpl.Unknown(id) && !strings.HasPrefix(id, "ocid1.image.") {
-		note(fmt.Errorf("source_image_ocid must be an OCID that begins with ocid1.image, it is %q", id))
-	}
+	note(ocicfg.OCID("source_image_ocid", "image", c.SourceImageOCID))
 	if len(c.DestImageName) > 255 {
 		note(errors.New("dest_image_name must not be longer than 255 characters"))
 	}

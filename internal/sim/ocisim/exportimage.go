@@ -65,7 +65,7 @@ func (c *Cloud) parseExportDestination(q *call) (exportDestination, error) {
 	case "OCI", "QCOW2":
 		return d, nil
 	case "VMDK", "VHD", "VDI":
-		return exportDestination{}, fail(http.StatusNotImplemented, "NotImplemented", "The simulator does not have exportFormat %s", d.format)
+		return exportDestination{}, errNotSimulated("exportFormat " + d.format)
 	default:
 		return exportDestination{}, errInvalid("Unknown exportFormat %s", d.format)
 	}

@@ -200,10 +200,11 @@ func (l faultList) freeFaultDomains(t target, candidates []string, count bool) [
 
 // beforeEffect finds what keeps a request from being looked at.
 func (l faultList) beforeEffect(q *call) *Fault {
-	if throttle := l.throttled(q); throttle != nil {
+	t := q.requestTarget()
+	if throttle := l.throttled(q, t); throttle != nil {
 		return throttle
 	}
-	return l.hit(q.requestTarget(), FaultStatus)
+	return l.hit(t, FaultStatus)
 }
 
 // afterEffect finds what is to happen to a reply. A lost reply is interesting

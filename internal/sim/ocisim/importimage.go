@@ -76,7 +76,7 @@ func (c *Cloud) parseImportSource(q *call, raw []byte) (importSource, error) {
 	case "", "QCOW2":
 		return s, nil
 	case "VMDK":
-		return importSource{}, fail(http.StatusNotImplemented, "NotImplemented", "The simulator does not have sourceImageType VMDK")
+		return importSource{}, errNotSimulated("sourceImageType VMDK")
 	default:
 		return importSource{}, errInvalid("Unknown sourceImageType %s", s.kind)
 	}

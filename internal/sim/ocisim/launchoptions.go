@@ -71,18 +71,17 @@ func (o launchOptions) with(given launchOptions) launchOptions {
 // what its capability schema says about the image in particular.
 func (c *Cloud) imageOptions(img *image) launchOptions {
 	own := launchOptions{}
+	texts := map[string]*string{
+		"Compute.Firmware": &own.Firmware, "Storage.BootVolumeType": &own.BootVolumeType,
+		"Network.AttachmentType": &own.NetworkType, "Storage.RemoteDataVolumeType": &own.RemoteDataVolumeType,
+	}
 	for key, d := range c.capabilities(img) {
 		var text string
 		var truth bool
 		switch {
 		case json.Unmarshal(d.Default, &text) == nil && text != "":
-			for name, into := range map[string]*string{
-				"Compute.Firmware": &own.Firmware, "Storage.BootVolumeType": &own.BootVolumeType,
-				"Network.AttachmentType": &own.NetworkType, "Storage.RemoteDataVolumeType": &own.RemoteDataVolumeType,
-			} {
-				if name == key {
-					*into = text
-				}
+			if into := texts[key]; into != nil {
+				*into = text
 			}
 		case key == "Storage.ConsistentVolumeNaming" && json.Unmarshal(d.Default, &truth) == nil && !absent(d.Default):
 			own.ConsistentVolumeNaming = &truth
@@ -125,11 +124,12 @@ func (c *Cloud) planOptions(_ *call, p *launchPlan) error {
 	if asked.Firmware != "" && asked.Firmware != usual.Firmware {
 		return errInvalid("Firmware %s cannot be overridden at launch", asked.Firmware)
 	}
+	capabilities := c.capabilities(p.image)
 	for _, allowed := range []struct{ key, value string }{
 		{"Storage.BootVolumeType", asked.BootVolumeType}, {"Network.AttachmentType", asked.NetworkType},
 		{"Storage.RemoteDataVolumeType", asked.RemoteDataVolumeType},
 	} {
-		has, set := c.capabilities(p.image)[allowed.key]
+		has, set := capabilities[allowed.key]
 		if allowed.value != "" && set && !slices.Contains(has.Values, allowed.value) { // our wording
 			return errInvalid("Image %s does not have the capability %s %s", p.image.body.ID, allowed.key, allowed.value)
 		}

@@ -7,13 +7,13 @@ import "time"
 
 // throttled takes a token for a request from every bucket that concerns it. If
 // one of them is empty it takes none, and returns that fault.
-func (l faultList) throttled(q *call) *Fault {
+func (l faultList) throttled(q *call, t target) *Fault {
 	if q.tenancy() == nil {
 		return nil
 	}
 	var concerned []*activeFault
 	for _, f := range l {
-		if f.Kind == FaultThrottle && (f.Op != "" || q.service == compute) && f.matches(q.requestTarget()) && f.inTime() {
+		if f.Kind == FaultThrottle && (f.Op != "" || q.service == compute) && f.matches(t) && f.inTime() {
 			f.matched++
 			concerned = append(concerned, f)
 		}
