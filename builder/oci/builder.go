@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -33,9 +34,6 @@ const BuilderID = "armfree.oci"
 // destroyTimeout limits the removal of an image when Packer discards it.
 const destroyTimeout = 5 * time.Minute
 
-// life is how much longer than its own limits what a build makes is valid.
-const life = 2 * time.Hour
-
 // Builder implements packersdk.Builder. Mask must be set.
 type Builder struct {
 	Mask *mask.Masker
@@ -47,7 +45,7 @@ type Builder struct {
 
 // ConfigSpec implements packersdk.Builder.
 func (b *Builder) ConfigSpec() hcldec.ObjectSpec {
-	return keysAsText(b.config.FlatMapstructure().HCL2Spec())
+	return buildcfg.KeysAsText(b.config.FlatMapstructure().HCL2Spec())
 }
 
 // Prepare implements packersdk.Builder. It makes no request.
@@ -70,7 +68,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	b.Mask.Add(secret)
 	if c.PackerDebug && c.Comm.SSHTemporaryKeyPairName != "" {
-		remove, err := writeKey(fmt.Sprintf("oci_%s.pem", c.PackerBuildName), c.Comm.SSHPrivateKey, ui)
+		remove, err := buildcfg.WriteKey(fmt.Sprintf("oci_%s.pem", c.PackerBuildName), c.Comm.SSHPrivateKey, ui)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +78,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err != nil {
 		return nil, err
 	}
-	id := owner.NewBuild(time.Now(), c.CapacityTimeout+c.InstanceTimeout+c.ImageTimeout+c.Comm.SSHTimeout+life)
+	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	who, err := oci.SignIn(ctx, c.credentials, oci.Options{
 		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
 	})
@@ -141,4 +139,20 @@ func (b *Builder) fleet(who *oci.Principal, id owner.Build, say func(string, ...
 		builds = append(builds, oci.NewBuild(client, cfg, id, say))
 	}
 	return oci.NewFleet(builds...), nil
+}
+
+// pinHostKey makes the host key of the machine and puts it into its user data.
+func (b *Builder) pinHostKey() (pin phase.Pin, err error) {
+	if !b.config.PinHostKey || b.config.Comm.Type != "ssh" {
+		return nil, nil
+	}
+	key, err := sshkey.NewHostKey()
+	if err != nil {
+		return nil, err
+	}
+	b.Mask.Add(key.Secret())
+	if b.config.userData, err = key.UserData(b.config.userData); err != nil {
+		return nil, err
+	}
+	return key.Pin, checkMetadata(b.config.userData, b.config.Metadata)
 }

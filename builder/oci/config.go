@@ -10,15 +10,14 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
-	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
@@ -29,6 +28,7 @@ type Config struct {
 	common.PackerConfig `mapstructure:",squash"`
 	Comm                communicator.Config `mapstructure:",squash"`
 	ocicfg.Access       `mapstructure:",squash"`
+	buildcfg.Limits     `mapstructure:",squash"`
 	Search              `mapstructure:",squash"`
 	Machine             `mapstructure:",squash"`
 	Image               `mapstructure:",squash"`
@@ -41,14 +41,6 @@ type Config struct {
 	// Reaches a machine without a public address by sessions of an OCI Bastion.
 	// See [`oci_bastion`](#oci_bastion).
 	Bastion *Bastion `mapstructure:"oci_bastion" required:"false"`
-	// How long a machine that was accepted may take until it runs and has an
-	// address. Defaults to `15m`.
-	InstanceTimeout time.Duration `mapstructure:"instance_timeout" required:"false"`
-	// How long the image may take. Defaults to `60m`.
-	ImageTimeout time.Duration `mapstructure:"image_timeout" required:"false"`
-	// How long removing what a build made may take at its end. Defaults to
-	// `10m`.
-	CleanupTimeout time.Duration `mapstructure:"cleanup_timeout" required:"false"`
 
 	credentials oci.Credentials
 	userData    []byte
@@ -59,13 +51,7 @@ type Config struct {
 // request. Every problem is reported, in the words of the template.
 func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	*c = Config{} // Packer may prepare a component more than once
-	err = config.Decode(c, &config.DecodeOpts{
-		PluginType:         BuilderID,
-		Interpolate:        true,
-		InterpolateContext: &c.ctx,
-		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes)),
-	}, keysAsBytes(raws)...)
-	if err != nil {
+	if err := buildcfg.Decode(c, BuilderID, &c.ctx, raws); err != nil {
 		return nil, err
 	}
 	c.defaults()
@@ -87,16 +73,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	c.userData, bad = c.Machine.prepare()
 	note(bad...)
 	note(c.Image.prepare(time.Now())...)
-	for _, d := range []struct {
-		value time.Duration
-		name  string
-	}{
-		{c.InstanceTimeout, "instance_timeout"}, {c.ImageTimeout, "image_timeout"}, {c.CleanupTimeout, "cleanup_timeout"},
-	} {
-		if d.value < 0 {
-			note(fmt.Errorf("%s must not be negative", d.name))
-		}
-	}
+	note(c.Limits.Problems()...)
 	if d := c.CapacityInterval; d > 0 && d < time.Second {
 		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: OCI throttles accounts that ask more often than every few seconds", d))
 	}
@@ -115,23 +92,16 @@ func (c *Config) defaults() {
 			*v = d
 		}
 	}
-	dur := func(v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-	}
 	str(&c.CompartmentOCID, os.Getenv("OCI_COMPARTMENT_OCID"))
 	c.Search.defaults()
 	if c.Comm.SSHUsername == "" && (c.Comm.Type == "" || c.Comm.Type == "ssh") {
 		c.Comm.SSHUsername = os.Getenv("OCI_SSH_USERNAME")
 	}
-	keysFromEnvironment(&c.Comm)
+	buildcfg.KeysFromEnvironment(&c.Comm, "OCI")
 	if len(c.ImageShapes) == 0 {
 		c.ImageShapes = oci.Shapes(c.sizes())
 	}
-	dur(&c.InstanceTimeout, 15*time.Minute)
-	dur(&c.ImageTimeout, time.Hour)
-	dur(&c.CleanupTimeout, 10*time.Minute)
+	c.Limits.Defaults(10 * time.Second)
 }
 
 // settle fills in what follows from who signs in, and where. Some learn that only

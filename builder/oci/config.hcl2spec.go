@@ -175,14 +175,17 @@ type FlatConfig struct {
 	UseResourcePrincipal      *bool                  `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
 	UseOKEWorkloadIdentity    *bool                  `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
 	OIDC                      []ocicfg.FlatOIDC      `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
-	AvailabilityDomain        *string                `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
-	AdditionalRegions         []FlatAdditionalRegion `mapstructure:"additional_region" required:"false" cty:"additional_region" hcl:"additional_region"`
-	Shape                     *string                `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
-	ShapeConfig               []FlatShapeConfig      `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
 	CapacityTimeout           *string                `mapstructure:"capacity_timeout" required:"false" cty:"capacity_timeout" hcl:"capacity_timeout"`
 	CapacityInterval          *string                `mapstructure:"capacity_interval" required:"false" cty:"capacity_interval" hcl:"capacity_interval"`
 	CapacityRound             *string                `mapstructure:"capacity_round" required:"false" cty:"capacity_round" hcl:"capacity_round"`
 	CapacityOrder             *string                `mapstructure:"capacity_order" required:"false" cty:"capacity_order" hcl:"capacity_order"`
+	InstanceTimeout           *string                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
+	ImageTimeout              *string                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
+	CleanupTimeout            *string                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	AvailabilityDomain        *string                `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
+	AdditionalRegions         []FlatAdditionalRegion `mapstructure:"additional_region" required:"false" cty:"additional_region" hcl:"additional_region"`
+	Shape                     *string                `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
+	ShapeConfig               []FlatShapeConfig      `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
 	CapacityReports           *bool                  `mapstructure:"capacity_reports" required:"false" cty:"capacity_reports" hcl:"capacity_reports"`
 	CapacityReservationOCID   *string                `mapstructure:"capacity_reservation_ocid" required:"false" cty:"capacity_reservation_ocid" hcl:"capacity_reservation_ocid"`
 	Preemptible               *bool                  `mapstructure:"preemptible" required:"false" cty:"preemptible" hcl:"preemptible"`
@@ -234,9 +237,6 @@ type FlatConfig struct {
 	BootVolumeSize            *string                `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
 	CompartmentOCID           *string                `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
 	Bastion                   *FlatBastion           `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
-	InstanceTimeout           *string                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
-	ImageTimeout              *string                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
-	CleanupTimeout            *string                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -322,14 +322,17 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"use_resource_principal":       &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
 		"use_oke_workload_identity":    &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
 		"oidc":                         &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
-		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
-		"additional_region":            &hcldec.BlockListSpec{TypeName: "additional_region", Nested: hcldec.ObjectSpec((*FlatAdditionalRegion)(nil).HCL2Spec())},
-		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
-		"shape_config":                 &hcldec.BlockListSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*FlatShapeConfig)(nil).HCL2Spec())},
 		"capacity_timeout":             &hcldec.AttrSpec{Name: "capacity_timeout", Type: cty.String, Required: false},
 		"capacity_interval":            &hcldec.AttrSpec{Name: "capacity_interval", Type: cty.String, Required: false},
 		"capacity_round":               &hcldec.AttrSpec{Name: "capacity_round", Type: cty.String, Required: false},
 		"capacity_order":               &hcldec.AttrSpec{Name: "capacity_order", Type: cty.String, Required: false},
+		"instance_timeout":             &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
+		"image_timeout":                &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
+		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
+		"additional_region":            &hcldec.BlockListSpec{TypeName: "additional_region", Nested: hcldec.ObjectSpec((*FlatAdditionalRegion)(nil).HCL2Spec())},
+		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
+		"shape_config":                 &hcldec.BlockListSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*FlatShapeConfig)(nil).HCL2Spec())},
 		"capacity_reports":             &hcldec.AttrSpec{Name: "capacity_reports", Type: cty.Bool, Required: false},
 		"capacity_reservation_ocid":    &hcldec.AttrSpec{Name: "capacity_reservation_ocid", Type: cty.String, Required: false},
 		"preemptible":                  &hcldec.AttrSpec{Name: "preemptible", Type: cty.Bool, Required: false},
@@ -381,9 +384,6 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"boot_volume_size_in_gbs":   &hcldec.AttrSpec{Name: "boot_volume_size_in_gbs", Type: cty.String, Required: false},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
 		"oci_bastion":               &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*FlatBastion)(nil).HCL2Spec())},
-		"instance_timeout":          &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
-		"image_timeout":             &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
-		"cleanup_timeout":           &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
 	}
 	return s
 }

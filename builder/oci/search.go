@@ -8,11 +8,9 @@ package oci
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
@@ -83,25 +81,6 @@ type Search struct {
 	// Free allowance are tried: 2 OCPUs with 12 GB, then 1 OCPU with 6 GB.
 	ShapeConfig []ShapeConfig `mapstructure:"shape_config" required:"false"`
 
-	// How long to look for a machine, over all places and sizes: after that
-	// nothing more is asked for. A machine that was accepted before may take
-	// `instance_timeout` longer. Defaults to `6h`: free capacity comes in short
-	// windows.
-	CapacityTimeout time.Duration `mapstructure:"capacity_timeout" required:"false"`
-	// The least time between two requests to OCI during the search, capacity
-	// reports and launches alike. It is lengthened by up to a tenth at random.
-	// Defaults to `10s`: accounts that ask every second are throttled, and every
-	// ten seconds are not.
-	CapacityInterval time.Duration `mapstructure:"capacity_interval" required:"false"`
-	// The least time from the beginning of one round through all availability
-	// domains to the beginning of the next. By default `capacity_interval` alone
-	// sets the pace.
-	CapacityRound time.Duration `mapstructure:"capacity_round" required:"false"`
-	// What comes first: `place` takes the best that an availability domain has
-	// when its turn comes; `size` takes a smaller form only if no availability
-	// domain has a larger one. Defaults to `place`: what is free may be gone
-	// before the others have been asked.
-	CapacityOrder string `mapstructure:"capacity_order" required:"false"`
 	// Ask OCI's capacity reports what is free, and launch where something is.
 	// One report covers every size and fault domain of an availability domain.
 	// Where the user may not ask, the search finds out and launches instead.
@@ -129,22 +108,12 @@ type Search struct {
 const defaultShape = "VM.Standard.A1.Flex"
 
 func (s *Search) defaults() {
-	set := func(v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-	}
 	if s.Shape == "" {
 		s.Shape = defaultShape
-	}
-	if s.CapacityOrder == "" {
-		s.CapacityOrder = "place"
 	}
 	if s.FreeTier == "" {
 		s.FreeTier = string(oci.FreePrefer)
 	}
-	set(&s.CapacityTimeout, 6*time.Hour)
-	set(&s.CapacityInterval, 10*time.Second)
 	a := &s.FreeAllowance
 	if a.Ocpus == 0 && a.MemoryInGBs == 0 {
 		a.Ocpus, a.MemoryInGBs = 2, 12
@@ -180,9 +149,6 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 			bad("shape_config: %s is there twice", sizes[i])
 		}
 		seen[sizes[i]] = true
-	}
-	if s.CapacityOrder != "place" && s.CapacityOrder != "size" {
-		bad("capacity_order must be \"place\" or \"size\", it is %q", s.CapacityOrder)
 	}
 	switch oci.FreeTier(s.FreeTier) {
 	case oci.FreePrefer, oci.FreeIgnore:
@@ -224,14 +190,6 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 			list = append(list, ocicfg.OCID("additional_region: "+o.name, o.kind, o.value))
 		}
 	}
-	for _, d := range []struct {
-		value time.Duration
-		name  string
-	}{{s.CapacityTimeout, "capacity_timeout"}, {s.CapacityInterval, "capacity_interval"}, {s.CapacityRound, "capacity_round"}} {
-		if d.value < 0 {
-			bad("%s must not be negative", d.name)
-		}
-	}
 	return slices.DeleteFunc(list, func(err error) bool { return err == nil })
 }
 
@@ -259,12 +217,10 @@ func (s *Search) sizes() (list []oci.Size) {
 }
 
 // policy paces the search.
-func (s *Search) policy() capacity.Policy {
-	return capacity.Policy{
-		Interval: s.CapacityInterval, Jitter: 0.1, Round: s.CapacityRound, Retries: 2,
-		SizeFirst: s.CapacityOrder == "size", NoAsking: s.CapacityReports.False(),
-		Seed: rand.Uint64(),
-	}
+func (c *Config) policy() capacity.Policy {
+	p := c.Policy()
+	p.NoAsking = c.CapacityReports.False()
+	return p
 }
 
 // builds is the configuration in the adapter's terms, one for each region.
@@ -274,7 +230,7 @@ func (c *Config) builds() []oci.BuildConfig {
 	main := oci.BuildConfig{
 		Region: c.Region, Compartment: c.CompartmentOCID,
 		AvailabilityDomain: c.AvailabilityDomain, FirstDomain: os.Getenv("OCI_AVAILABILITY_DOMAIN"),
-		Sizes: c.sizes(), SizesNamed: len(c.ShapeConfig) > 0 || c.Shape != defaultShape, SizeFirst: c.CapacityOrder == "size",
+		Sizes: c.sizes(), SizesNamed: len(c.ShapeConfig) > 0 || c.Shape != defaultShape, SizeFirst: c.SizeFirst(),
 		Preemptible: c.Preemptible, Reservation: c.CapacityReservationOCID,
 		FreeTier:      oci.FreeTier(c.FreeTier),
 		Allowance:     oci.Allowance{OCPUs: c.FreeAllowance.Ocpus, MemoryGB: c.FreeAllowance.MemoryInGBs, StorageGB: c.FreeAllowance.StorageInGBs},

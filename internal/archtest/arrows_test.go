@@ -45,7 +45,8 @@ func arrows() map[string][]string {
 		},
 
 		"builder/oci": append([]string{
-			"internal/capacity", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey",
+			"internal/buildcfg", "internal/capacity", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/phase",
+			"internal/sshkey",
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
@@ -67,10 +68,13 @@ func arrows() map[string][]string {
 		"internal/goss":               {},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
-		"internal/sshkey":             {"github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
-		"internal/mask":               {"github.com/hashicorp/packer-plugin-sdk/packer"},
-		"internal/tmpl":               {},
-		"internal/tunnel":             {"internal/wait", "golang.org/x/crypto/ssh"},
+		"internal/buildcfg": append([]string{
+			"internal/capacity", "internal/sshkey", "github.com/hashicorp/packer-plugin-sdk/communicator",
+		}, component[1:]...),
+		"internal/sshkey": {"github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
+		"internal/mask":   {"github.com/hashicorp/packer-plugin-sdk/packer"},
+		"internal/tmpl":   {},
+		"internal/tunnel": {"internal/wait", "golang.org/x/crypto/ssh"},
 
 		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 

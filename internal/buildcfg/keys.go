@@ -1,18 +1,24 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package oci
+package buildcfg
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 )
 
@@ -23,8 +29,8 @@ const (
 	publicKeyOption  = "ssh_public_key"
 )
 
-// keysAsText makes those options strings in what Packer asks templates for.
-func keysAsText(spec hcldec.ObjectSpec) hcldec.ObjectSpec {
+// KeysAsText makes those options strings in what Packer asks templates for.
+func KeysAsText(spec hcldec.ObjectSpec) hcldec.ObjectSpec {
 	spec = maps.Clone(spec)
 	for _, name := range []string{privateKeyOption, publicKeyOption} {
 		spec[name] = &hcldec.AttrSpec{Name: name, Type: cty.String}
@@ -62,22 +68,6 @@ func keysAsBytes(raws []interface{}) []interface{} {
 	return out
 }
 
-// pinHostKey makes the host key of the machine and puts it into its user data.
-func (b *Builder) pinHostKey() (pin phase.Pin, err error) {
-	if !b.config.PinHostKey || b.config.Comm.Type != "ssh" {
-		return nil, nil
-	}
-	key, err := sshkey.NewHostKey()
-	if err != nil {
-		return nil, err
-	}
-	b.Mask.Add(key.Secret())
-	if b.config.userData, err = key.UserData(b.config.userData); err != nil {
-		return nil, err
-	}
-	return key.Pin, checkMetadata(b.config.userData, b.config.Metadata)
-}
-
 // textAsBytes lets JSON templates write those options as text: Packer's SDK would
 // take it for a list with one number, and quote the key when it is none.
 func textAsBytes(from, to reflect.Type, data interface{}) (interface{}, error) {
@@ -87,17 +77,48 @@ func textAsBytes(from, to reflect.Type, data interface{}) (interface{}, error) {
 	return data, nil
 }
 
-// keysFromEnvironment takes the SSH keys of the environment where the template
-// names no other way in.
-func keysFromEnvironment(c *communicator.Config) {
+// Decode decodes a template into target, with SSH keys as text.
+func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}) error {
+	return config.Decode(target, &config.DecodeOpts{
+		PluginType:         builder,
+		Interpolate:        true,
+		InterpolateContext: ctx,
+		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes)),
+	}, keysAsBytes(raws)...)
+}
+
+// KeysFromEnvironment takes the SSH keys of the environment where the template
+// names no other way in: those in prefix_SSH_PRIVATE_KEY and, where public keys are
+// given as well, prefix_SSH_PUBLIC_KEY.
+func KeysFromEnvironment(c *communicator.Config, prefix string) {
 	defer func() { c.SSHPrivateKey = sshkey.Lines(c.SSHPrivateKey) }()
 	if c.Type != "" && c.Type != "ssh" || c.SSHPrivateKeyFile != "" || len(c.SSHPrivateKey) > 0 || c.SSHPassword != "" || c.SSHAgentAuth {
 		return
 	}
-	if key := os.Getenv("OCI_SSH_PRIVATE_KEY"); key != "" {
+	if key := os.Getenv(prefix + "_SSH_PRIVATE_KEY"); key != "" {
 		c.SSHPrivateKey = []byte(key)
 		if len(c.SSHPublicKey) == 0 {
-			c.SSHPublicKey = []byte(os.Getenv("OCI_SSH_PUBLIC_KEY"))
+			c.SSHPublicKey = []byte(os.Getenv(prefix + "_SSH_PUBLIC_KEY"))
 		}
 	}
+}
+
+// WriteKey leaves the temporary key in a file for as long as a build with -debug
+// runs, for people to look at the machine.
+func WriteKey(name string, key []byte, ui packersdk.Ui) (remove func(), err error) {
+	path := strings.NewReplacer("/", "_", string(os.PathSeparator), "_", ":", "_").Replace(name)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("-debug writes the temporary SSH key to a file, which cannot be made: %w", err)
+	}
+	_, err = f.Write(key)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	ui.Sayf("The temporary SSH key is in %s until the build ends (-debug)", path)
+	return func() {
+		if err := os.Remove(path); err != nil {
+			ui.Errorf("The temporary SSH key could not be removed, please do so: %v", err)
+		}
+	}, nil
 }
