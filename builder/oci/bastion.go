@@ -14,6 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -123,7 +124,7 @@ func (b *Bastion) launch(main bool) *oci.BastionConfig {
 }
 
 // throughBastion is the list of phases that connects through a bastion.
-func (b *Builder) throughBastion(ui packersdk.Ui, cloud *oci.Fleet, id owner.Build, find *phase.FindMachine, connect *phase.Connect, provision *phase.Provision) []phase.Phase {
+func (b *Builder) throughBastion(ui packersdk.Ui, cloud *fleet.Fleet, id owner.Build, find *phase.FindMachine, connect *phase.Connect, provision *phase.Provision) []phase.Phase {
 	c := &b.config
 	bastion := &phase.Bastion{UI: ui, Cloud: cloud, Token: id.Token}
 	way := &phase.Tunnel{

@@ -20,6 +20,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -117,15 +118,15 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	return &Artifact{
 		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,
-		data: provision.Data, source: cloud.BaseImage(find.Offer.Region),
+		data: provision.Data, source: cloud.In("oci", find.Offer.Region).(*oci.Build).BaseImage(),
 	}, nil
 }
 
 // fleet is the build in every region in which it may take place.
-func (b *Builder) fleet(who *oci.Principal, id owner.Build, say func(string, ...any)) (*oci.Fleet, error) {
+func (b *Builder) fleet(who *oci.Principal, id owner.Build, say func(string, ...any)) (*fleet.Fleet, error) {
 	c := &b.config
 	c.settle(who.Tenancy, who.Region)
-	var builds []*oci.Build
+	var places []fleet.Place
 	regions := map[string]bool{}
 	for _, cfg := range c.builds() {
 		if regions[cfg.Region] {
@@ -136,9 +137,9 @@ func (b *Builder) fleet(who *oci.Principal, id owner.Build, say func(string, ...
 		if err != nil {
 			return nil, err
 		}
-		builds = append(builds, oci.NewBuild(client, cfg, id, say))
+		places = append(places, fleet.Place{Cloud: "oci", Region: cfg.Region, Site: oci.NewBuild(client, cfg, id, say)})
 	}
-	return oci.NewFleet(builds...), nil
+	return fleet.New(places...), nil
 }
 
 // pinHostKey makes the host key of the machine and puts it into its user data.

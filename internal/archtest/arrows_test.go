@@ -45,8 +45,8 @@ func arrows() map[string][]string {
 		},
 
 		"builder/oci": append([]string{
-			"internal/buildcfg", "internal/capacity", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/phase",
-			"internal/sshkey",
+			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
+			"internal/phase", "internal/sshkey",
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
@@ -63,6 +63,7 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/packer",
 			"golang.org/x/crypto/ssh",
 		},
+		"internal/fleet":              {"internal/cloud", "internal/capacity"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
 		"internal/goss":               {},

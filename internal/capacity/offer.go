@@ -17,9 +17,9 @@ type Offer struct {
 	Zone        string  // availability domain or zone
 	FaultDomain string  // OCI only; "" lets OCI choose
 	Shape       string  // shape or instance type
-	OCPUs       float32 // 0 where the shape fixes it
-	MemoryGB    float32 // 0 where the shape fixes it
-	Market      string  // "" is on demand; "preemptible", "reserved"
+	OCPUs       float32 // OCI: 0 where the shape fixes it; AWS: vCPUs, fixed by the type
+	MemoryGB    float32 // likewise
+	Market      string  // "" is on demand; "preemptible", "reserved", "spot"
 }
 
 // Size is the offer's shape and size as people read it: "VM.Standard.A1.Flex 2
@@ -31,7 +31,10 @@ func (o Offer) Size() string {
 // much is how much of the shape it is: "2 OCPU/12 GB".
 func (o Offer) much() string {
 	s := ""
-	if o.OCPUs > 0 {
+	switch {
+	case o.OCPUs > 0 && o.Cloud == "aws":
+		s = fmt.Sprintf("%g vCPU/%g GiB", o.OCPUs, o.MemoryGB)
+	case o.OCPUs > 0:
 		s = fmt.Sprintf("%g OCPU/%g GB", o.OCPUs, o.MemoryGB)
 	}
 	return strings.TrimSpace(s + " " + o.Market)
@@ -58,7 +61,7 @@ func Sizes(offers []Offer) []string {
 
 // form is the offer without its place.
 func (o Offer) form() Offer {
-	return Offer{Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB, Market: o.Market}
+	return Offer{Cloud: o.Cloud, Shape: o.Shape, OCPUs: o.OCPUs, MemoryGB: o.MemoryGB, Market: o.Market}
 }
 
 // String is the offer as people read it: "Uocm:PHX-AD-1 FAULT-DOMAIN-2
@@ -71,9 +74,13 @@ func (o Offer) String() string {
 	return s + " " + o.Size()
 }
 
-// asLarge says whether o asks for at least as much of the same thing as p.
-func (o Offer) asLarge(p Offer) bool {
-	return o.Shape == p.Shape && o.Market == p.Market && o.OCPUs >= p.OCPUs && o.MemoryGB >= p.MemoryGB
+// asLarge says whether o asks for at least as much of the same thing as p: of its
+// shape, or, for a limit that counts the processors of any shape, of those.
+func (o Offer) asLarge(p Offer, anyShape bool) bool {
+	if o.Market != p.Market || o.OCPUs < p.OCPUs {
+		return false
+	}
+	return anyShape || o.Shape == p.Shape && o.MemoryGB >= p.MemoryGB
 }
 
 // Outcome is what an attempt on an offer came to. The set is closed: every
@@ -140,6 +147,9 @@ type Result struct {
 	// ZoneOnly narrows LimitReached and LimitDoubtful to the offer's zone: only
 	// a limit of the zone is named. Otherwise the limit is the region's.
 	ZoneOnly bool
+	// AnyShape widens LimitReached and LimitDoubtful to all shapes of the offer's
+	// market: the limit counts processors, whatever they are in.
+	AnyShape bool
 }
 
 // Hint is what a capacity report says of an offer. It is advice, and never

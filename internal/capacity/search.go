@@ -63,8 +63,27 @@ type Policy struct {
 	// Worked are offers that are known to have given a machine not long ago,
 	// the latest first. Of zones that are equal to the user they come first.
 	Worked []Offer
+	// Clouds says what is different for one cloud, by the Cloud of its offers.
+	Clouds map[string]Terms
 	// Seed spreads the jitter of searches that start together.
 	Seed uint64
+}
+
+// Terms are what is different for the offers of one cloud.
+type Terms struct {
+	// Interval replaces Policy.Interval, unless it is zero.
+	Interval time.Duration
+	// NotBefore is until when offers of this cloud wait for those of the others.
+	// They do not wait when nothing else is open.
+	NotBefore time.Time
+}
+
+// in is the policy for one cloud.
+func (p Policy) in(cloud string) Policy {
+	if i := p.Clouds[cloud].Interval; i > 0 {
+		p.Interval = i
+	}
+	return p
 }
 
 // Move is what to do next: exactly one of Try, Ask, Until and GiveUp is set.
@@ -148,12 +167,12 @@ func New(policy Policy, now time.Time, offers []Offer) *Search {
 		i := slices.IndexFunc(s.accounts, func(a *account) bool { return a.cloud == o.Cloud })
 		if i < 0 {
 			i = len(s.accounts)
-			s.accounts = append(s.accounts, &account{cloud: o.Cloud, policy: policy, mute: map[string]bool{}})
+			s.accounts = append(s.accounts, &account{cloud: o.Cloud, policy: policy.in(o.Cloud), mute: map[string]bool{}})
 		}
 		s.accounts[i].add(f)
 	}
 	for _, a := range s.accounts {
-		a.pace = newPace(policy, a.cloud, len(a.zones))
+		a.pace = newPace(a.policy, a.cloud, len(a.zones))
 		a.roundDue = now
 		a.favour(policy.Worked)
 	}
@@ -168,8 +187,35 @@ func (s *Search) Next(now time.Time) Move {
 	if !s.policy.Deadline.IsZero() && !now.Before(s.policy.Deadline) {
 		return Move{GiveUp: "the time allowed for the search is over"}
 	}
-	best := Move{}
+	best := s.soonest(now, func(a *account) bool { return !s.policy.Clouds[a.cloud].NotBefore.After(now) })
+	if best == (Move{}) { // nobody is there to wait for
+		best = s.soonest(now, func(*account) bool { return true })
+	} else if best.Until.After(now) {
+		for _, t := range s.policy.Clouds {
+			if t.NotBefore.After(now) && t.NotBefore.Before(best.Until) {
+				best.Until = t.NotBefore
+			}
+		}
+	}
+	switch {
+	case best == (Move{}):
+		return Move{GiveUp: s.exhausted()}
+	case best.Until.IsZero():
+		return best
+	}
+	if d := s.policy.Deadline; !d.IsZero() && best.Until.After(d) {
+		best.Until = d
+	}
+	return best
+}
+
+// soonest is the move of some accounts that may be made first: now, or not before
+// a time. It is zero if none of them has anything open.
+func (s *Search) soonest(now time.Time, of func(*account) bool) (best Move) {
 	for _, a := range s.accounts {
+		if !of(a) {
+			continue
+		}
 		m, at := a.next(now)
 		switch {
 		case m == (Move{}) && at.IsZero():
@@ -179,12 +225,6 @@ func (s *Search) Next(now time.Time) Move {
 		case best.Until.IsZero() || at.Before(best.Until):
 			best.Until = at
 		}
-	}
-	if best.Until.IsZero() {
-		return Move{GiveUp: s.exhausted()}
-	}
-	if d := s.policy.Deadline; !d.IsZero() && best.Until.After(d) {
-		best.Until = d
 	}
 	return best
 }
@@ -227,7 +267,7 @@ func (s *Search) Observe(o Offer, at time.Time, r Result) {
 		s.close(r, func(p Offer) bool { return f.zone.holds(p) && p.Shape == o.Shape })
 	case LimitReached:
 		s.limited = cmp.Or(s.limited, r.Reason)
-		s.close(r, func(p Offer) bool { return shares(p, o, r.ZoneOnly) && p.asLarge(o) })
+		s.close(r, func(p Offer) bool { return shares(p, o, r) && p.asLarge(o, r.AnyShape) })
 	case LimitDoubtful:
 		s.doubt(f, at, r)
 	default:
@@ -309,8 +349,8 @@ func (s *Search) close(r Result, alike func(Offer) bool) {
 }
 
 // shares says whether two offers count against the same limits.
-func shares(p, o Offer, zoneOnly bool) bool {
-	return p.Cloud == o.Cloud && p.Region == o.Region && p.Shape == o.Shape && (!zoneOnly || p.Zone == o.Zone)
+func shares(p, o Offer, r Result) bool {
+	return p.Cloud == o.Cloud && p.Region == o.Region && (r.AnyShape || p.Shape == o.Shape) && (!r.ZoneOnly || p.Zone == o.Zone)
 }
 
 // doubt pauses whatever shares a limit that cannot be true.
@@ -318,7 +358,7 @@ func (s *Search) doubt(f *offer, at time.Time, r Result) {
 	called := s.account(f.Offer.Cloud).candidate() == f // by a report
 	f.pause = min(max(f.pause+firstDoubt, firstDoubt), maxDoubt)
 	for _, p := range s.offers {
-		if shares(p.Offer, f.Offer, r.ZoneOnly) {
+		if shares(p.Offer, f.Offer, r) {
 			p.pause, p.pausedUntil, p.hint = f.pause, at.Add(f.pause), Unknown
 			if called {
 				p.doubtedAt = at
@@ -340,7 +380,7 @@ func (s *Search) trust(f *offer, r Result) {
 		return
 	}
 	for _, p := range s.offers {
-		if shares(p.Offer, f.Offer, r.ZoneOnly) {
+		if shares(p.Offer, f.Offer, r) {
 			p.pause, p.pausedUntil = 0, time.Time{}
 		}
 	}

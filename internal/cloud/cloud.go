@@ -45,6 +45,15 @@ type Plan struct {
 	NoAsking bool
 }
 
+// Outage is the error of a plan that could not be made because the cloud cannot
+// be reached for the moment. It says nothing about the build.
+type Outage struct{ Err error }
+
+func (e *Outage) Error() string { return e.Err.Error() }
+
+// Unwrap returns why it cannot be reached.
+func (e *Outage) Unwrap() error { return e.Err }
+
 // Launcher is a cloud as the search for a machine sees it.
 type Launcher interface {
 	// Launch asks exactly once for a machine on offer and returns its id as
@@ -77,8 +86,11 @@ type Imager interface {
 	// FindImages returns the ids of the images asked for with token.
 	FindImages(ctx context.Context, token string) (ids []string, err error)
 	// FinishImage waits until the image is there, completes and verifies it
-	// (firmware, shapes it may start on), and marks it as finished.
-	FinishImage(ctx context.Context, image string) error
+	// (firmware, shapes it may start on), and marks it as finished. It returns
+	// the id of the finished image, which may be another than that of what was
+	// asked for: a snapshot, before it was an image. The id is also returned with
+	// an error, once it is the one to delete.
+	FinishImage(ctx context.Context, image string) (id string, err error)
 	// DeleteImage removes an image. One that is gone already is no error.
 	DeleteImage(ctx context.Context, image string) error
 	// Lost says whether err leaves open if the request took effect.

@@ -36,8 +36,8 @@ func (f ImageFilter) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// baseImage is the image from which the machine starts.
-func (b *Build) baseImage() string {
+// BaseImage is the image from which the machine starts.
+func (b *Build) BaseImage() string {
 	if b.cfg.BaseImage != "" {
 		return b.cfg.BaseImage
 	}

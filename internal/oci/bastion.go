@@ -35,7 +35,7 @@ func (b *Build) bastionPatience() patience {
 }
 
 // StartBastion implements cloud.Bastions.
-func (b *Build) StartBastion(ctx context.Context, token string) (id string, own bool, err error) {
+func (b *Build) StartBastion(ctx context.Context, _, token string) (id string, own bool, err error) {
 	cfg := b.cfg.Bastion
 	if cfg.ID != "" {
 		return cfg.ID, false, nil

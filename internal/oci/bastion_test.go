@@ -47,11 +47,11 @@ func TestBastionLife(t *testing.T) {
 		b := s.withBastion(t, nil)
 		ctx := t.Context()
 		token := b.owner.Token("bastion")
-		id, own, err := b.StartBastion(ctx, token)
+		id, own, err := b.StartBastion(ctx, "", token)
 		if err != nil || !own {
 			t.Fatalf("%v, own %v", err, own)
 		}
-		if again, _, err := b.StartBastion(ctx, token); again != id || err != nil {
+		if again, _, err := b.StartBastion(ctx, "", token); again != id || err != nil {
 			t.Errorf("the same request makes another one: %s, %v", again, err)
 		}
 		if ids, err := b.FindBastions(ctx, token); err != nil || len(ids) != 1 || ids[0] != id {
@@ -92,7 +92,7 @@ func TestBastionLife(t *testing.T) {
 		if _, left := s.bastions(); len(left) > 0 {
 			t.Errorf("sessions %+v", left)
 		}
-		other, _, err := b.StartBastion(ctx, b.owner.Token("another bastion"))
+		other, _, err := b.StartBastion(ctx, "", b.owner.Token("another bastion"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestBastionRequests(t *testing.T) {
 		cfg.Region = "eu-frankfurt-1"
 		cfg.Bastion = &BastionConfig{Clients: []string{"203.0.113.0/24", "198.51.100.1/32"}, SessionTTL: 2 * time.Hour, Timeout: time.Minute}
 	})
-	id, own, err := b.StartBastion(t.Context(), "t-1")
+	id, own, err := b.StartBastion(t.Context(), "", "t-1")
 	if err != nil || id != "ocid1.bastion.1" || !own {
 		t.Fatalf("%s, %v, %v", id, own, err)
 	}
@@ -161,7 +161,7 @@ func TestBastionRequests(t *testing.T) {
 	}
 
 	b.cfg.Bastion.ID = "ocid1.bastion.theirs"
-	if id, own, err := b.StartBastion(t.Context(), "t-3"); id != "ocid1.bastion.theirs" || own || err != nil {
+	if id, own, err := b.StartBastion(t.Context(), "", "t-3"); id != "ocid1.bastion.theirs" || own || err != nil {
 		t.Errorf("%s, %v, %v", id, own, err)
 	}
 	for command, want := range map[string]string{
@@ -231,7 +231,7 @@ func TestPlanLooksAtTheBastion(t *testing.T) {
 	}
 	made := func(s *sim, t *testing.T) string {
 		b := s.withBastion(t, nil)
-		id, _, err := b.StartBastion(t.Context(), "theirs")
+		id, _, err := b.StartBastion(t.Context(), "", "theirs")
 		if err == nil {
 			err = b.AwaitBastion(t.Context(), id)
 		}
@@ -273,7 +273,7 @@ func TestPlanLooksAtTheBastion(t *testing.T) {
 		wrap := rewrite("/20210331/bastions/", func(body string) string { return strings.Replace(body, `"ACTIVE"`, `"DELETING"`, 1) })
 		if _, err := plan(t, wrap, func(s *sim, c *BastionConfig) {
 			b := s.withBastion(t, nil)
-			c.ID, _, _ = b.StartBastion(t.Context(), "theirs")
+			c.ID, _, _ = b.StartBastion(t.Context(), "", "theirs")
 			time.Sleep(300 * time.Millisecond)
 		}); err == nil || !strings.Contains(err.Error(), "is DELETING, it must be ACTIVE") {
 			t.Error(err)

@@ -13,22 +13,23 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 )
 
 // fleet is one build of the build tenancy in both of its regions. change gets
 // the configuration of each.
-func (s *sim) fleet(t *testing.T, change func(*BuildConfig)) *Fleet {
+func (s *sim) fleet(t *testing.T, change func(*BuildConfig)) *fleet.Fleet {
 	t.Helper()
-	var builds []*Build
+	var places []fleet.Place
 	id := owner.NewBuild(time.Now(), 8*time.Hour)
 	for _, region := range []string{simRegion, farRegion} {
 		b := s.buildIn(t, region, change)
 		b.owner = id
-		builds = append(builds, b)
+		places = append(places, fleet.Place{Cloud: "oci", Region: region, Site: b})
 	}
-	return NewFleet(builds...)
+	return fleet.New(places...)
 }
 
 // in counts the requests of an operation at hosts of a region.
@@ -118,14 +119,14 @@ func TestFleetPlan(t *testing.T) {
 	}
 	// A single region needs no name.
 	s := newSim(t, simOptions{faults: []ocisim.Fault{{Kind: ocisim.FaultShapeAbsent}}})
-	_, err := NewFleet(s.newBuild(t, nil)).Plan(t.Context())
+	_, err := fleet.New(fleet.Place{Cloud: "oci", Region: simRegion, Site: s.newBuild(t, nil)}).Plan(t.Context())
 	if err == nil || !strings.HasPrefix(err.Error(), "this build cannot work") {
 		t.Errorf("%v", err)
 	}
 	// A cancel is no refusal.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := NewFleet(s.newBuild(t, nil)).Plan(ctx); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "cannot work") {
+	if _, err := fleet.New(fleet.Place{Cloud: "oci", Region: simRegion, Site: s.newBuild(t, nil)}).Plan(ctx); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "cannot work") {
 		t.Errorf("%v", err)
 	}
 }
@@ -158,7 +159,7 @@ func TestFleetInTheSecondRegion(t *testing.T) {
 		}
 		image, err := f.StartImage(t.Context(), id, "token-2")
 		if err == nil {
-			err = f.FinishImage(t.Context(), image)
+			_, err = f.FinishImage(t.Context(), image)
 		}
 		if err != nil || !strings.HasPrefix(image, "ocid1.image.oc1."+farRegion+".") {
 			t.Fatalf("image %s, %v", image, err)
@@ -198,7 +199,7 @@ func TestFleetFindsWhatItDidNotMake(t *testing.T) {
 		if ids, err := f.FindImages(t.Context(), "token-2"); err != nil || !slices.Equal(ids, []string{image}) {
 			t.Fatalf("found %q, %v", ids, err)
 		}
-		if err := f.FinishImage(t.Context(), image); err != nil {
+		if _, err := f.FinishImage(t.Context(), image); err != nil {
 			t.Error(err)
 		}
 		if ids, err := f.Find(t.Context(), "token-1"); err != nil || !slices.Equal(ids, []string{id}) {

@@ -95,13 +95,13 @@ func (c *Client) imagesOf(ctx context.Context, compartment, token string) ([]str
 }
 
 // FinishImage implements cloud.Imager.
-func (b *Build) FinishImage(ctx context.Context, id string) error {
+func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 	progress := func(d time.Duration) { b.say("Still waiting for image %s (%s%s)", id, d, b.percent(ctx, b.workOf(id))) }
 	if err := b.awaitImage(ctx, "make image", id, b.workOf(id), b.cfg.ImageTimeout, "image_timeout", progress); err != nil {
-		return err
+		return id, err
 	}
 	if err := b.completeImage(ctx, id, b.cfg.Image.Shapes, finished(b.owner, owner.RoleImage, b.cfg.Image.Tags)); err != nil {
-		return err
+		return id, err
 	}
 	// From here on there is a good image, and nothing may take it away again.
 	extra := func(what string, err error) {
@@ -118,7 +118,7 @@ func (b *Build) FinishImage(ctx context.Context, id string) error {
 	if b.cfg.Image.Replace {
 		extra("an older image of the same name could not be deleted", b.replaceImages(ctx, id))
 	}
-	return nil
+	return id, nil
 }
 
 // removeOtherShapes removes from an image for Ampere shapes the entries of

@@ -29,7 +29,7 @@ func makeImage(ctx context.Context, t *testing.T, s *sim, b *Build) (string, err
 	if err != nil {
 		return id, err
 	}
-	return id, b.FinishImage(ctx, id)
+	return b.FinishImage(ctx, id)
 }
 
 // A state in which no image can be made may pass, and may never do: a machine

@@ -18,7 +18,7 @@ func (b *Build) launchDetails(o capacity.Offer, token string) core.LaunchInstanc
 	cfg := &b.cfg
 	tag := b.owner.Tag(owner.RoleInstance)
 	tag.Attempt = token
-	image := b.baseImage()
+	image := b.BaseImage()
 	secure, quiet := !cfg.LegacyIMDS, !cfg.AgentPlugins
 	d := core.LaunchInstanceDetails{
 		AvailabilityDomain:    &o.Zone,

@@ -191,8 +191,8 @@ func TestImageFilter(t *testing.T) {
 			}), func(c *BuildConfig) { c.BaseImage, c.ImageFilter = "", &tt.filter })
 			s := &survey{b: b}
 			err := s.findImage(t.Context())
-			if b.baseImage() != tt.found || (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("found %q, %v", b.baseImage(), err)
+			if b.BaseImage() != tt.found || (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("found %q, %v", b.BaseImage(), err)
 			}
 		})
 	}

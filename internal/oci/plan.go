@@ -52,10 +52,16 @@ func (s *survey) note(format string, args ...any) {
 // fault domain. Every problem is reported, not only the first.
 func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	s, err := b.survey(ctx)
-	if err != nil {
-		return cloud.Plan{}, err
+	outage := passing(err)
+	var plan cloud.Plan
+	if err == nil {
+		outage = len(s.problems) > 0 && !slices.ContainsFunc(s.problems, func(err error) bool { return !passing(err) })
+		plan, err = s.plan()
 	}
-	return s.plan()
+	if err != nil && outage {
+		err = &cloud.Outage{Err: err}
+	}
+	return plan, err
 }
 
 // refusal is the one error of a build that cannot work.

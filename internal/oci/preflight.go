@@ -22,7 +22,7 @@ func (s *survey) checkImage(ctx context.Context) {
 		s.problem(err)
 		return
 	}
-	id := b.baseImage()
+	id := b.BaseImage()
 	img, err := b.image(ctx, id)
 	switch {
 	case missing(err):
@@ -157,7 +157,7 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	usedGB, full := s.storage(ctx, domains, bootGB)
 	anywhere := map[string]bool{} // shapes that exist, whatever the image
 	for _, d := range domains {
-		fits, err := b.shapesIn(ctx, d, b.baseImage())
+		fits, err := b.shapesIn(ctx, d, b.BaseImage())
 		if err != nil {
 			s.problem(err)
 			return
@@ -212,7 +212,7 @@ func (s *survey) missingShapes(domains []string, anywhere map[string]bool) {
 		}
 		err := fmt.Errorf("shape: %s does not exist in %s", shape, strings.Join(domains, ", "))
 		if anywhere[shape] {
-			err = fmt.Errorf("image %s cannot start on %s; add the shape to the image's compatible shapes, or choose an image for it", b.baseImage(), shape)
+			err = fmt.Errorf("image %s cannot start on %s; add the shape to the image's compatible shapes, or choose an image for it", b.BaseImage(), shape)
 		}
 		if len(s.places) > 0 {
 			s.note("%s is left out: %v", shape, err)

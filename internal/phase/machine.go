@@ -109,11 +109,19 @@ func summary(offers []capacity.Offer) string {
 		add(&zones, o.Region+" "+o.Zone)
 		add(&regions, o.Region)
 	}
-	places := "1 availability domain"
-	if len(zones) != 1 {
-		places = fmt.Sprintf("%d availability domains", len(zones))
+	what := "availability domain"
+	for _, o := range offers {
+		switch {
+		case o.Cloud == "aws" && offers[0].Cloud == "aws":
+			what = "availability zone"
+		case o.Cloud != offers[0].Cloud:
+			what = "place"
+		}
 	}
-	return fmt.Sprintf("%s in %s, as %s", places, strings.Join(regions, ", "), strings.Join(capacity.Sizes(offers), " or "))
+	if len(zones) != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s in %s, as %s", len(zones), what, strings.Join(regions, ", "), strings.Join(capacity.Sizes(offers), " or "))
 }
 
 // attempts counts the launches.
@@ -209,7 +217,11 @@ func (p *MakeImage) Run(ctx context.Context) error {
 		return err
 	}
 	p.UI.Sayf("Image %s is being made", p.ID)
-	if err := p.Cloud.FinishImage(ctx, p.ID); err != nil {
+	id, err := p.Cloud.FinishImage(ctx, p.ID)
+	if id != "" {
+		p.ID = id
+	}
+	if err != nil {
 		return err
 	}
 	p.UI.Sayf("Image %s is ready after %s", p.ID, time.Since(start).Round(time.Second))

@@ -46,9 +46,9 @@ func (s *site) Classify(error) cloud.Verdict                   { return cloud.Ve
 func (s *site) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) cloud.Verdict {
 	return v
 }
-func (s *site) Address(context.Context, string) (string, error) { return "10.0.0.1", s.address }
-func (s *site) FinishImage(context.Context, string) error       { return s.finish }
-func (s *site) Lost(err error) bool                             { return errors.Is(err, errLost) }
+func (s *site) Address(context.Context, string) (string, error)          { return "10.0.0.1", s.address }
+func (s *site) FinishImage(_ context.Context, id string) (string, error) { return id, s.finish }
+func (s *site) Lost(err error) bool                                      { return errors.Is(err, errLost) }
 func (s *site) Terminate(ctx context.Context, id string) error {
 	if s.remove == nil {
 		delete(s.machines, id)
