@@ -79,6 +79,8 @@ func arrows() map[string][]string {
 
 		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 
+		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait"},
+
 		"internal/cloud":    {"internal/capacity"},
 		"internal/capacity": {},
 		"internal/owner":    {},
