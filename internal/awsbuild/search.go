@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
@@ -206,9 +207,9 @@ func (n *notes) zones(at, region, one string, many []string) []string {
 		if tmpl.Unknown(z + region) {
 			continue
 		}
-		if !zone.MatchString(z) || region != "" && len(z) <= len(region) {
+		if !zone.MatchString(z) {
 			n.bad("%savailability_zone must be the name of a zone such as %sa, it is %q", at, cmp.Or(region, "eu-central-1"), z)
-		} else if region != "" && z[:len(region)] != region {
+		} else if !strings.HasPrefix(z, region) {
 			n.bad("%savailability_zone: %s is not in %s", at, z, region)
 		}
 	}

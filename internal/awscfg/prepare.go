@@ -283,3 +283,14 @@ func (p *preparation) settleRegion() {
 	}
 	p.bad("region must be set (or the environment variable AWS_REGION, or the region of a profile)")
 }
+
+// Secrets are what the template and the environment have of them, whether they are
+// used or not.
+func (a *Access) Secrets() []string {
+	_, secret, token := keysInEnvironment()
+	all := []string{a.SecretKey, a.Token, a.MFACode, secret, token}
+	for _, w := range a.WebIdentity {
+		all = append(all, w.Token)
+	}
+	return all
+}
