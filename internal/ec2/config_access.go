@@ -8,11 +8,16 @@ package ec2
 // "default", the container, or the machine that Packer runs on.
 type Credentials struct {
 	// Region is that of the template, of the environment or of the profile, in
-	// this order; empty if only the machine that Packer runs on can tell.
+	// this order.
 	Region string
 
-	// Keys of a user, which count before everything else.
+	// Keys of a user, of the template or of the environment, which count before
+	// everything else.
 	AccessKey, SecretKey, Token string
+	// From is where keys, profile or web identity come from, for messages:
+	// "access_key", "the environment variable AWS_PROFILE". Empty if nothing says
+	// so, and it is up to the SDK.
+	From string
 	// Profile is the one that the template names, which counts before the
 	// environment. Empty leaves it to AWS_PROFILE.
 	Profile string
