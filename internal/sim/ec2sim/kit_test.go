@@ -5,8 +5,9 @@ package ec2sim_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -245,7 +246,7 @@ func (k *kit) shell(c *ssh.Client, command string) string {
 
 func (k *kit) left() []string { return k.cloud.Left() }
 
-// roundTripper lets a test see and change requests.
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) Do(r *http.Request) (*http.Response, error) { return f(r) }
+func sha256Hex(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
