@@ -133,12 +133,12 @@ func (b *Build) input(o capacity.Offer, token string, subnet types.Subnet, group
 // for by the network interface.
 func (b *Build) network(in *ec2.RunInstancesInput, subnet types.Subnet, groups []string) {
 	six := b.cfg.Interface == "ipv6" && !aws.ToBool(subnet.AssignIpv6AddressOnCreation)
-	if b.cfg.PublicIP == nil && !six {
+	if b.cfg.Network.PublicIP == nil && !six {
 		in.SubnetId, in.SecurityGroupIds = subnet.SubnetId, groups
 		return
 	}
 	nic := types.InstanceNetworkInterfaceSpecification{
-		DeviceIndex: aws.Int32(0), SubnetId: subnet.SubnetId, Groups: groups, AssociatePublicIpAddress: b.cfg.PublicIP, DeleteOnTermination: aws.Bool(true),
+		DeviceIndex: aws.Int32(0), SubnetId: subnet.SubnetId, Groups: groups, AssociatePublicIpAddress: b.cfg.Network.PublicIP, DeleteOnTermination: aws.Bool(true),
 	}
 	if six {
 		nic.Ipv6AddressCount = aws.Int32(1)
@@ -243,4 +243,3 @@ func positive(n int64) *int32 {
 	}
 	return aws.Int32(int32(n)) //nolint:gosec // of volumes: at most 256000
 }
-

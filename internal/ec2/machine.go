@@ -176,8 +176,8 @@ func (b *Build) addressOf(i types.Instance) string {
 
 // expectsPublic says whether machines in a subnet get a public address.
 func (b *Build) expectsPublic(subnet string) bool {
-	if b.cfg.PublicIP != nil {
-		return *b.cfg.PublicIP
+	if b.cfg.Network.PublicIP != nil {
+		return *b.cfg.Network.PublicIP
 	}
 	return slices.ContainsFunc(b.found.subnets, func(s types.Subnet) bool {
 		return aws.ToString(s.SubnetId) == subnet && aws.ToBool(s.MapPublicIpOnLaunch)
