@@ -161,13 +161,12 @@ func passing(err error) bool {
 		return false
 	}
 	var signIn *signInError
-	var dns *net.DNSError
 	switch {
 	case errors.As(err, &signIn):
 		return signIn.passing
 	case full(e.Code), e.Status == http.StatusNotImplemented:
 		return false
-	case errors.As(e.cause, &dns) && dns.IsNotFound:
+	case noHost(e.cause):
 		return false // a region that does not exist has no host
 	case throttled(err), e.Status == http.StatusTooManyRequests, e.Status >= 500, unsent(e.cause):
 		return true
@@ -214,6 +213,12 @@ func unsent(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
 	return errors.As(err, &dns) || errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+}
+
+// noHost says that a name does not exist: that of a region, mostly.
+func noHost(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
 }
 
 // network says that err is about the connection and not about the request.

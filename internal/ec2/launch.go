@@ -181,34 +181,36 @@ func (b *Build) metadataOptions() *types.InstanceMetadataOptionsRequest {
 // rootName is the device name of the root volume.
 func (b *Build) rootName() string { return aws.ToString(b.found.image.RootDeviceName) }
 
-// devices are the volumes of the machine: the user's, and the root volume, unless
-// that is one of them.
-func (b *Build) devices() (list []types.BlockDeviceMapping) {
-	root := false
-	for _, d := range b.cfg.Volumes {
-		root = root || d.Device == b.rootName()
-		list = append(list, d.mapping())
+// volumes are those of a machine of an image: the user's, and the root volume,
+// unless that is one of them.
+func (cfg *BuildConfig) volumes(img types.Image) (list []BlockDevice) {
+	name, root := aws.ToString(img.RootDeviceName), false
+	for _, d := range cfg.Volumes {
+		if d.Device == name {
+			root = true
+			if d.SizeGB == 0 {
+				d.SizeGB = imageGB(img)
+			}
+		}
+		list = append(list, d)
 	}
 	if root {
 		return list
 	}
-	r := b.cfg.Root
-	return append([]types.BlockDeviceMapping{BlockDevice{
-		Device: b.rootName(), SizeGB: b.rootGB(), Type: r.Type, Encrypted: r.Encrypted, KMSKey: r.KMSKey,
-	}.mapping()}, list...)
+	r := cfg.Root
+	d := BlockDevice{Device: name, SizeGB: r.SizeGB, Type: r.Type, Encrypted: r.Encrypted, KMSKey: r.KMSKey}
+	if !r.SizeNamed {
+		d.SizeGB = max(r.SizeGB, imageGB(img))
+	}
+	return append([]BlockDevice{d}, list...)
 }
 
-// rootGB is how large the root volume will be.
-func (b *Build) rootGB() int64 {
-	for _, d := range b.cfg.Volumes {
-		if d.Device == b.rootName() && d.SizeGB > 0 {
-			return d.SizeGB
-		}
+// devices are the volumes as EC2 wants them.
+func (b *Build) devices() (list []types.BlockDeviceMapping) {
+	for _, d := range b.cfg.volumes(b.found.image) {
+		list = append(list, d.mapping())
 	}
-	if b.cfg.Root.SizeNamed {
-		return b.cfg.Root.SizeGB
-	}
-	return max(b.cfg.Root.SizeGB, imageGB(b.found.image))
+	return list
 }
 
 // imageGB is the least size of an image's root volume.

@@ -100,6 +100,16 @@ func (c *Client) Classify(err error) cloud.Verdict {
 	return v
 }
 
+// Classify implements cloud.Launcher. A profile that is not found is one that we
+// have just made, or one that does not exist.
+func (b *Build) Classify(err error) cloud.Verdict {
+	v := b.Client.Classify(err)
+	if v.Outcome == capacity.Transient && b.cfg.Policy == "" && code(err, "InvalidParameterValue") {
+		v.Outcome = capacity.Rejected
+	}
+	return v
+}
+
 func (r rule) fits(code, message string) bool {
 	if !strings.Contains(message, r.text) {
 		return false
