@@ -4,9 +4,11 @@
 package ec2
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -92,26 +94,40 @@ func (p *principal) in(region string) *Client {
 	return c
 }
 
-// clients makes what p has loaded fit for our calls: exactly one attempt each,
+// settle makes what p has loaded fit for our calls: exactly one attempt each,
 // signed by our keys, and with an eye on the clock.
 func (p *principal) settle() {
 	p.cfg.Credentials = p.keys
 	p.cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	p.cfg.RetryMaxAttempts, p.cfg.RetryMode = 1, ""
-	p.cfg.HTTPClient = &clocked{next: p.cfg.HTTPClient, skew: p.skew}
+	p.cfg.HTTPClient = &transport{next: p.cfg.HTTPClient, skew: p.skew}
 	if a := p.options.UserAgent; a != "" {
 		p.cfg.APIOptions = append(p.cfg.APIOptions, middleware.AddUserAgentKey(a))
 	}
 }
 
-// clocked notes how far this computer's clock is off, by the dates of replies.
-type clocked struct {
+// transport notes how far this computer's clock is off, by the dates of replies.
+//
+// It also sends requests with a body of their own. The SDK closes the one it made
+// as soon as the head of the reply is there. If net/http has not yet seen its end by
+// then, it takes that for a broken request and drops the connection, and the reply
+// with it.
+type transport struct {
 	next aws.HTTPClient
 	skew *atomic.Int64
 }
 
 // Do implements aws.HTTPClient.
-func (c *clocked) Do(r *http.Request) (*http.Response, error) {
+func (c *transport) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		own := *r
+		own.Body = io.NopCloser(bytes.NewReader(body))
+		r = &own
+	}
 	sent := time.Now()
 	resp, err := c.next.Do(r)
 	if err != nil || resp == nil {

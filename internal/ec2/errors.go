@@ -170,10 +170,8 @@ func passing(err error) bool {
 		return false // a region that does not exist has no host
 	case throttled(err), e.Status == http.StatusTooManyRequests, e.Status >= 500, unsent(e.cause):
 		return true
-	case e.Status == 0 && e.Code == "":
-		return garbled(e.cause) || network(e.cause)
 	}
-	return false
+	return e.Code == "" && e.Status < 300 && (garbled(e.cause) || network(e.cause))
 }
 
 // lost says that the request may have taken effect although it was not confirmed:
@@ -190,10 +188,8 @@ func lost(err error) bool {
 		return false
 	case e.Status >= 500:
 		return e.Status != http.StatusNotImplemented
-	case e.Status == 0 && e.Code == "":
-		return garbled(e.cause) || network(e.cause) && !unsent(e.cause)
 	}
-	return e.Status < 300 && garbled(e.cause)
+	return e.Code == "" && e.Status < 300 && (garbled(e.cause) || network(e.cause) && !unsent(e.cause))
 }
 
 // full are the codes that say that there is no capacity. They come with HTTP
