@@ -203,3 +203,5 @@ func TestVolumesOutlive(t *testing.T) {
 	must[*ec2.DeleteVolumeOutput](t)(k.client.DeleteVolume(t.Context(), &ec2.DeleteVolumeInput{VolumeId: &root}))
 	eventually(t, "nothing is left", func() bool { return len(k.left()) == 0 })
 }
+
+func marshalKey(key ssh.Signer) []byte { return ssh.MarshalAuthorizedKey(key.PublicKey()) }
