@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // maxBody bounds a request, far above anything a client sends.
@@ -87,6 +89,7 @@ type call struct {
 
 	dryRun    bool
 	asked     bool // IAM has been asked
+	asks      []Access
 	requestID string
 }
 
@@ -132,6 +135,7 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.log = append(c.log, entry)
 	c.mu.Unlock()
+	_ = schedule.Pause(r.Context(), c.delays.Reply) // a client that went away is its own affair
 	switch {
 	case hit != nil && hit.Kind == FaultCutAfterEffect:
 		// net/http's way to close a connection without an answer.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func newKit(t *testing.T, change func(*ec2sim.Config)) *kit {
 	cfg := ec2sim.Config{
 		Accounts: []*ec2sim.Account{k.build, k.other}, Driver: &machine.Fast{}, WorkDir: k.workDir, Images: ec2sim.DebianImages(k.disk),
 		Delays: &ec2sim.Delays{Pending: d1, Stop: d1, Terminate: d1, Snapshot: d1, Image: d1, Copy: d1, Volume: d1,
-			Visible: time.Hour, SpotNotice: d1, ShutdownLimit: time.Minute},
+			Visible: time.Hour, SpotNotice: d1, Reply: time.Millisecond, ShutdownLimit: time.Minute},
 	}
 	if change != nil {
 		change(&cfg)
@@ -90,7 +91,7 @@ func (k *kit) clientOf(a *ec2sim.Account, region string, options ...func(*ec2.Op
 
 func (k *kit) clientWith(c ec2sim.Credentials, region string, options ...func(*ec2.Options)) *ec2.Client {
 	return ec2.New(ec2.Options{
-		Region: region, HTTPClient: k.net.Client(), Retryer: aws.NopRetryer{},
+		Region: region, HTTPClient: simnet.Whole{Client: k.net.Client()}, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 	}, options...)
 }
@@ -250,3 +251,22 @@ func sha256Hex(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }
+
+// stillDriver starts machines that do nothing but exist.
+type stillDriver struct{}
+
+type stillMachine struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func (stillDriver) Start(context.Context, machine.Spec) (machine.Machine, error) {
+	return &stillMachine{done: make(chan struct{})}, nil
+}
+
+func (m *stillMachine) Shutdown(context.Context) error { return m.Kill() }
+func (m *stillMachine) Kill() error                    { m.once.Do(func() { close(m.done) }); return nil }
+func (m *stillMachine) Done() <-chan struct{}          { return m.done }
+func (m *stillMachine) Console() []byte                { return []byte("booting\n") }
+
+func writeDisk(path string) error { return machine.FastDisk(path, nil) }
