@@ -97,6 +97,12 @@ func TestRenderInEachRegion(t *testing.T) {
 			t.Errorf("%q, %v", w.Description, err)
 		}
 	}
+	// What others wrote is no template.
+	o.ImageTags = map[string]string{"a": "{{ .SourceAMITags.x }}", "b": "{{ .SourceAMIName }}"}
+	w, err := o.Render("eu-central-1", ec2.SourceImage{Name: "{{ user `x` }}", Tags: map[string]string{"x": "{{ .SourceAMIName }}"}})
+	if err != nil || w.ImageTags["a"] != "{{ .SourceAMIName }}" || w.ImageTags["b"] != "{{ user `x` }}" {
+		t.Errorf("%q, %v", w.ImageTags, err)
+	}
 	// A text may only turn out to be too long once the source image is known.
 	_, err = all[0].Render(ec2.SourceImage{ID: strings.Repeat("x", 300)})
 	if err == nil || !strings.Contains(err.Error(), "ami_description has 313 characters") {
