@@ -45,9 +45,6 @@ func TestAccPeerTimings(t *testing.T) {
 		{"realistic", ocisim.RealisticDelays(), 2500 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.boot > 0 && testing.Short() {
-				t.Skip("a minute long")
-			}
 			w := new(stopwatch)
 			w.s = stage.ForTest(t, stage.Options{Delays: tt.delays, Driver: &machine.Fast{BootDelay: tt.boot, Watch: w.watch}})
 			env := append(w.s.Env(), "OCI_AVAILABILITY_DOMAIN="+w.s.Build.AvailabilityDomains(stage.BuildRegion)[0])
