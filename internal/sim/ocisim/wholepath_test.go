@@ -147,6 +147,31 @@ func TestWholePath(t *testing.T) {
 		t.Errorf("memory defaults to %v GB for one OCPU, want 6", *copyInstance.ShapeConfig.MemoryInGBs)
 	}
 
+	// The log tells it all once more, in the order in which it was.
+	became := map[string][]string{}
+	changes := k.cloud.Changes()
+	for n, change := range changes {
+		became[change.ID] = append(became[change.ID], change.State)
+		if n > 0 && change.Time.Before(changes[n-1].Time) {
+			t.Errorf("change %d is before the one before it", n)
+		}
+	}
+	for id, want := range map[string]string{
+		*instance.Id:     "PROVISIONING RUNNING STOPPING CREATING_IMAGE STOPPED STARTING RUNNING TERMINATING TERMINATED",
+		*img.Id:          "PROVISIONING AVAILABLE EXPORTING AVAILABLE",
+		*twin.Id:         "IMPORTING AVAILABLE",
+		*copyInstance.Id: "PROVISIONING RUNNING",
+	} {
+		if got := strings.Join(became[id], " "); got != want {
+			t.Errorf("%s became %s, want %s", id, got, want)
+		}
+	}
+	for _, r := range k.cloud.Requests() {
+		if r.Time.IsZero() || r.Answered.Before(r.Time) {
+			t.Errorf("%s arrived at %s and was answered at %s", r.Op, r.Time, r.Answered)
+		}
+	}
+
 	// Everything else is gone from the build tenancy but what was not deleted.
 	home := k.cloud.Inventory().Tenancies[indexOf(k, "build")].Regions[0]
 	if len(home.Instances)+len(home.BootVolumes)+len(home.Machines) != 0 {
