@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"time"
 
@@ -63,7 +64,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		PluginType:         BuilderID,
 		Interpolate:        true,
 		InterpolateContext: &c.ctx,
-		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes)),
+		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(emptyAsUnset)),
 	}, keysAsBytes(raws)...)
 	if err != nil {
 		return nil, err
@@ -107,6 +108,16 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		return warnings, errs
 	}
 	return warnings, nil
+}
+
+// emptyAsUnset takes an empty duration for one that is left to its default, as
+// a variable of a JSON template is that nobody set. Packer's SDK does so for other
+// kinds of values only.
+func emptyAsUnset(from, to reflect.Type, data interface{}) (interface{}, error) {
+	if from.Kind() == reflect.String && to == reflect.TypeFor[time.Duration]() && reflect.ValueOf(data).String() == "" {
+		return time.Duration(0), nil
+	}
+	return data, nil
 }
 
 func (c *Config) defaults() {
