@@ -6,6 +6,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -295,6 +296,51 @@ func TestCancelAnywhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An image that is being made can only be deleted when it is done. The machine
+// does not run until then: whoever cancels may not wait that long.
+func TestCancelDuringASlowImage(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultSlow, Op: "CreateImage", State: "PROVISIONING", Delay: ocisim.Duration(4 * time.Second)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	gone := make(chan bool, 1)
+	go func() {
+		for !strings.Contains(imageStates(s), "PROVISIONING") {
+			time.Sleep(5 * time.Millisecond)
+		}
+		cancel()
+		ended := func() bool {
+			for _, i := range s.Cloud.Inventory().Tenancies[0].Regions[0].Instances {
+				if i.State != "TERMINATED" && i.State != "TERMINATING" {
+					return false
+				}
+			}
+			return true
+		}
+		for !ended() && strings.Contains(imageStates(s), "PROVISIONING") {
+			time.Sleep(5 * time.Millisecond)
+		}
+		gone <- strings.Contains(imageStates(s), "PROVISIONING")
+	}()
+	_, said, err := build(ctx, t, s, nil, nil)
+	if !errors.Is(err, context.Canceled) || !<-gone {
+		t.Errorf("the machine runs until the image is done: %v\n%s", err, said)
+	}
+	if left := s.Left(); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, said)
+	}
+}
+
+// imageStates are those of the build tenancy's own images.
+func imageStates(s *stage.Stage) (states string) {
+	for _, i := range s.Cloud.Inventory().Tenancies[0].Regions[0].Images {
+		states += i.State + " "
+	}
+	return states
 }
 
 // ssh_host is where the machine is reached, whatever its address.

@@ -129,7 +129,8 @@ type Build struct {
 	maxTTL time.Duration     // of sessions of the bastion; 0 as long as that is not known
 
 	// As the plan found them.
-	found string // the base image, where a filter found it
+	older []string // finished images of the same name, which this one is to replace
+	found string   // the base image, where a filter found it
 	has   limitValues
 	roomy map[string]bool // families of shapes for which the region's counters had room
 }
@@ -335,6 +336,13 @@ func (b *Build) Address(ctx context.Context, id string) (string, error) {
 		return addr != "", nil
 	})
 	return addr, err
+}
+
+// AskTermination implements cloud.Launcher.
+func (b *Build) AskTermination(ctx context.Context, id string) error {
+	drop := false
+	_, err := b.compute.TerminateInstance(shield(ctx), core.TerminateInstanceRequest{InstanceId: &id, PreserveBootVolume: &drop, RequestMetadata: once()})
+	return wrap("terminate instance", id, err)
 }
 
 // Terminate implements cloud.Launcher: the instance and its boot volume are
