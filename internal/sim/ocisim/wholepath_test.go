@@ -65,7 +65,6 @@ func TestWholePath(t *testing.T) {
 	if created.LifecycleState != core.ImageLifecycleStateProvisioning || created.OpcWorkRequestId == nil {
 		t.Errorf("CreateImage answered %+v", created)
 	}
-	k.reaches(build, *instance.Id, core.InstanceLifecycleStateCreatingImage)
 	img := k.imageReaches(build, *created.Id, core.ImageLifecycleStateAvailable)
 	if *img.BaseImageId != k.base || *img.OperatingSystem != "Debian" || img.LaunchOptions.Firmware != core.LaunchOptionsFirmwareUefi64 {
 		t.Errorf("the image is %+v", img)
