@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,6 +176,7 @@ func TestMistakes(t *testing.T) {
 		{set{"region_kms_key_ids": set{"us-east-1": "alias/a"}}, "region_kms_key_ids: us-east-1 is neither region nor in ami_regions"},
 		{set{"encrypt_boot": true, "ami_groups": []string{"all"}}, "an encrypted image cannot be public"},
 		{set{"encrypt_boot": true, "ami_users": []string{"123456789012"}}, "an image that is encrypted by the account's default key cannot be shared: name a key for eu-central-1"},
+		{set{"encrypt_boot": true, "launch_block_device_mappings": set{"device_name": "/dev/sdf", "encrypted": "false"}}, "/dev/sdf: encrypted is false, and encrypt_boot is true"},
 		{set{"imds_support": "v1.0"}, `imds_support must be "v2.0"`},
 		{set{"ami_users": []string{"me"}}, "ami_users must be ids of accounts"},
 		{set{"ami_groups": []string{"everybody"}}, `ami_groups must be "all"`},
@@ -207,7 +209,8 @@ func TestMistakes(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v", err)
 			}
-			if m, ok := err.(*packersdk.MultiError); ok && len(m.Errors) != 1 {
+			var m *packersdk.MultiError
+			if errors.As(err, &m) && len(m.Errors) != 1 {
 				t.Errorf("there is more than one sentence: %v", err)
 			}
 			if strings.Contains(err.Error(), "secret nonsense") || strings.Contains(err.Error(), "wJalrX") {

@@ -181,6 +181,7 @@ func reaches(t *testing.T) []reach {
 		{"encrypt_boot", true, nil, "Build.Root.Encrypted", true},
 		{"encrypt_boot", false, nil, "Build.Image.Encrypt", false},
 		{"kms_key_id", "alias/a", nil, "Build.Root.KMSKey", "alias/a"},
+		{"kms_key_id", "alias/a", set{"launch_block_device_mappings": set{"device_name": "/dev/sdf", "volume_size": 1}}, "Build.Volumes.KMSKey", "alias/a"},
 		{"region_kms_key_ids", set{"us-east-1": "alias/u"}, set{"ami_regions": "us-east-1"}, "Build.Image.Copies", some(set{"Region": "us-east-1", "Encrypt": true, "KMSKey": "alias/u"})},
 		{"force_deregister", true, nil, "Build.Image.Replace", true},
 		{"packer_force", true, nil, "Build.Image.Replace", true},
@@ -229,6 +230,13 @@ func TestOptionsThatMakeSomething(t *testing.T) {
 	b := all[0]
 	if !strings.HasPrefix(b.Image.Name, "debian-2") || len(b.Image.Name) != len("debian-20261126001500") {
 		t.Errorf("name %q", b.Image.Name)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("IyEvYmluL3NoCiMgaGVsbG8K\n"), 0o600); err != nil { // "#!/bin/sh\n# hello\n"
+		t.Fatal(err)
+	}
+	if _, all := prepared(t, with(t, set{"user_data_file": file})); !strings.Contains(string(all[0].UserData), "#!/bin/sh\n# hello\n") {
+		t.Errorf("user data:\n%s", all[0].UserData)
 	}
 	if !strings.Contains(string(b.UserData), "ed25519_private") {
 		t.Errorf("user data:\n%s", b.UserData)

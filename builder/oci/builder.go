@@ -12,6 +12,7 @@ package oci
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"time"
@@ -79,6 +80,8 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err != nil {
 		return nil, err
 	}
+	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
+	b.Mask.Add(base64.StdEncoding.EncodeToString(c.userData))
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	who, err := oci.SignIn(ctx, c.credentials, oci.Options{
 		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,

@@ -66,7 +66,7 @@ func (o *Options) build(g Given, keys Keys, r AdditionalRegion) (ec2.BuildConfig
 		Allowance: ec2.Allowance{Types: o.FreeAllowance.InstanceTypes, StorageGB: o.FreeAllowance.StorageInGBs},
 		Source:    m.source, Network: o.network(port),
 		MachineConfig: ec2.MachineConfig{
-			Root: m.root(&o.Image, image.KMSKey), Volumes: toDevices(m.LaunchBlockDeviceMappings),
+			Root: m.root(&o.Image, image.KMSKey), Volumes: o.volumes(image.KMSKey),
 			UserData: userData, Lifetime: m.MachineLifetime,
 			Profile: m.IAMInstanceProfile, SkipProfileCheck: m.SkipProfileValidation, Policy: m.policy,
 			Metadata: ec2.MetadataOptions{
@@ -95,6 +95,17 @@ func (o *Options) build(g Given, keys Keys, r AdditionalRegion) (ec2.BuildConfig
 	}
 	b.Render = func(source ec2.SourceImage) (ec2.Words, error) { return o.Render(r.Region, source) }
 	return b, nil
+}
+
+// volumes are the devices of the machine: encrypted, if the image is to be.
+func (o *Options) volumes(key string) []ec2.BlockDevice {
+	list := toDevices(o.LaunchBlockDeviceMappings)
+	for i := range list {
+		if d := &list[i]; o.EncryptBoot.True() && d.Encrypted == nil && !d.NoDevice && d.VirtualName == "" {
+			d.Encrypted, d.KMSKey = o.EncryptBoot.ToBoolPointer(), key
+		}
+	}
+	return list
 }
 
 // image is the image in the adapter's terms, made in one region.
@@ -158,6 +169,11 @@ func (o *Options) checkEncryption(n *notes, main string) {
 	}
 	if !i.EncryptBoot.True() {
 		return
+	}
+	for _, d := range o.LaunchBlockDeviceMappings {
+		if d.Encrypted.False() {
+			n.bad("launch_block_device_mappings: %s: encrypted is false, and encrypt_boot is true", d.DeviceName)
+		}
 	}
 	if i.public() || len(i.SnapshotGroups) > 0 {
 		n.bad("an encrypted image cannot be public: encrypt_boot excludes ami_groups and snapshot_groups")

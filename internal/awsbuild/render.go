@@ -33,6 +33,12 @@ func exampleImage() ec2.SourceImage {
 	return ec2.SourceImage{ID: "ami-0123456789abcdef0", Name: "source", CreationDate: "2026-01-31T00:00:00.000Z", Owner: "123456789012", OwnerName: "self"}
 }
 
+// opening stands for what opens an action, in what others wrote: a text is rendered
+// until it does not change any more, and the tag of a source image is no template.
+const opening = "{\x00{"
+
+func inert(text string) string { return strings.ReplaceAll(text, "{{", opening) }
+
 // nameless is what a machine is called that the template does not name.
 const nameless = "Packer Builder"
 
@@ -43,10 +49,14 @@ func (o *Options) Render(region string, source ec2.SourceImage) (ec2.Words, erro
 
 func (o *Options) render(region string, source ec2.SourceImage, block string) (ec2.Words, error) {
 	ctx := o.ctx
-	ctx.Data = &values{
-		BuildRegion: region, SourceAMI: source.ID, SourceAMIName: source.Name, SourceAMICreationDate: source.CreationDate,
-		SourceAMIOwner: source.Owner, SourceAMIOwnerName: source.OwnerName, SourceAMITags: source.Tags,
+	v := &values{
+		BuildRegion: region, SourceAMI: source.ID, SourceAMIName: inert(source.Name), SourceAMICreationDate: source.CreationDate,
+		SourceAMIOwner: source.Owner, SourceAMIOwnerName: inert(source.OwnerName), SourceAMITags: map[string]string{},
 	}
+	for key, value := range source.Tags {
+		v.SourceAMITags[key] = inert(value)
+	}
+	ctx.Data = v
 	var errs []error
 	text := func(option, in string) string {
 		if tmpl.Unknown(in) {
@@ -56,7 +66,7 @@ func (o *Options) render(region string, source ec2.SourceImage, block string) (e
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s%s: %w", block, option, err))
 		}
-		return out
+		return strings.ReplaceAll(out, opening, "{{")
 	}
 	tags := func(option string, in map[string]string) map[string]string {
 		out := map[string]string{}

@@ -188,7 +188,7 @@ func (p *preparation) webIdentity(w WebIdentity) {
 	case x.TokenFile != "":
 		path, err := pathing.ExpandUser(x.TokenFile)
 		if err == nil {
-			_, err = os.Stat(path)
+			_, err = os.Stat(path) //nolint:gosec // whoever sets the variable runs the build
 		}
 		if err != nil {
 			p.bad(name+"web_identity_token_file (or the environment variable AWS_WEB_IDENTITY_TOKEN_FILE) cannot be read: %w", err)

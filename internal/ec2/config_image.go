@@ -36,9 +36,9 @@ type ImageConfig struct {
 	IMDSv2 bool
 
 	// Encrypt is the user's wish for the snapshots of the image, by KMSKey (empty
-	// is the account's default key); nil if there is none. The root volume is
-	// encrypted from the launch on where that is enough (RootVolume); false asks
-	// for an image that is not.
+	// is the account's default key); nil if there is none. With true RootVolume and
+	// Volumes ask for encrypted volumes, so that the snapshots are encrypted in the
+	// region of the build without a copy; false asks for an image that is not.
 	Encrypt *bool
 	KMSKey  string
 

@@ -179,6 +179,12 @@ func (f *Fleet) AwaitMachine(ctx context.Context, id string) error {
 	return p.err(p.Site.AwaitMachine(ctx, id))
 }
 
+// AskTermination implements cloud.Launcher.
+func (f *Fleet) AskTermination(ctx context.Context, id string) error {
+	p := f.of(id)
+	return p.err(p.Site.AskTermination(ctx, id))
+}
+
 // Terminate implements cloud.Launcher.
 func (f *Fleet) Terminate(ctx context.Context, id string) error {
 	p := f.of(id)

@@ -116,7 +116,7 @@ func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 		extra("its capability schema could not be written (this user needs to manage compute-image-capability-schema in the tenancy)", b.setCapabilities(ctx, id, wanted))
 	}
 	if b.cfg.Image.Replace {
-		extra("an older image of the same name could not be deleted", b.replaceImages(ctx, id))
+		extra("an older image of the same name could not be deleted", b.replaceImages(ctx))
 	}
 	return id, nil
 }
@@ -150,8 +150,9 @@ func (b *Build) removeOtherShapes(ctx context.Context, id string) error {
 	return errors.Join(errs...)
 }
 
-// namesakes lists the images of the build's image name in its compartment.
-func (b *Build) namesakes(ctx context.Context) (ids []string, err error) {
+// namesakes lists the images of the build's image name in its compartment; whole
+// are those that are finished.
+func (b *Build) namesakes(ctx context.Context) (ids, whole []string, err error) {
 	err = pages(func(page *string) (*string, error) {
 		var r core.ListImagesResponse
 		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
@@ -164,21 +165,21 @@ func (b *Build) namesakes(ctx context.Context) (ids []string, err error) {
 			// A platform image is everybody's.
 			if i.Id != nil && i.CompartmentId != nil && i.LifecycleState != core.ImageLifecycleStateDeleted && text(i.DisplayName) == b.cfg.Image.Name {
 				ids = append(ids, *i.Id)
+				if i.LifecycleState == core.ImageLifecycleStateAvailable {
+					whole = append(whole, *i.Id)
+				}
 			}
 		}
 		return r.OpcNextPage, err
 	})
-	return ids, err
+	return ids, whole, err
 }
 
-// replaceImages deletes the other images of the same name.
-func (b *Build) replaceImages(ctx context.Context, keep string) error {
-	ids, err := b.namesakes(ctx)
-	errs := []error{err}
-	for _, id := range ids {
-		if id == keep {
-			continue
-		}
+// replaceImages deletes the images of the same name that were there, finished,
+// before the build began: what other builds make meanwhile is theirs.
+func (b *Build) replaceImages(ctx context.Context) error {
+	var errs []error
+	for _, id := range b.older {
 		b.say("Deleting the image %s, which has the same name (-force)", id)
 		errs = append(errs, b.DeleteImage(ctx, id))
 	}

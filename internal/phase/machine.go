@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,6 +179,18 @@ func (p *FindMachine) Undo(ctx context.Context, _ error) error {
 	return errors.Join(errs...)
 }
 
+// End asks for the end of what costs money, before something is undone that may
+// take long. Undo makes sure of it.
+func (p *FindMachine) End(ctx context.Context) {
+	for _, id := range p.made {
+		if err := p.Cloud.AskTermination(ctx, id); err != nil {
+			log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)
+			continue
+		}
+		p.UI.Sayf("Machine %s is being terminated", id)
+	}
+}
+
 // MakeImage turns the provisioned machine into an image.
 type MakeImage struct {
 	UI      packersdk.Ui
@@ -262,6 +275,11 @@ func lookUp(ctx context.Context, ui packersdk.Ui, what, it string, cause error, 
 func (p *MakeImage) Undo(ctx context.Context, failed error) error {
 	if failed == nil || p.ID == "" {
 		return nil
+	}
+	if !errors.Is(failed, errAgain) {
+		// An image that is still being made can only be deleted when it is done.
+		// That may take longer than whoever cancels will wait.
+		p.Machine.End(ctx)
 	}
 	p.UI.Sayf("Deleting the unfinished image %s", p.ID)
 	if err := p.Cloud.DeleteImage(ctx, p.ID); err != nil {

@@ -42,11 +42,12 @@ type Pace struct {
 }
 
 // The paces of the product. A quick state (VNIC attached, instance running) is
-// a matter of seconds to a minute, and is noticed within two seconds; a slow one (image made, exported, imported)
-// of minutes, where a late look costs less than it would in a short wait.
+// a matter of seconds to a minute, and is noticed within two seconds; a slow one
+// (image made, exported, imported) of minutes, where a late look costs less than
+// it would in a short wait.
 var (
 	Quick = Pace{First: 250 * time.Millisecond, Max: 1800 * time.Millisecond, Factor: 1.4}
-	Slow  = Pace{First: 500 * time.Millisecond, Max: 10 * time.Second, Factor: 1.3}
+	Slow  = Pace{First: 500 * time.Millisecond, Max: 5 * time.Second, Factor: 1.3}
 	// Backoff is for calls that the service refused for the moment.
 	Backoff = Pace{First: 500 * time.Millisecond, Max: 20 * time.Second, Factor: 2}
 )

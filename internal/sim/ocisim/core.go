@@ -185,6 +185,7 @@ type Cloud struct {
 	picked       map[string]int // fault domains picked so far, by availability domain
 	faults       faultList
 	log          []Request
+	changes      []Change
 
 	objects *objectStore // has its own lock
 }
