@@ -28,6 +28,7 @@ type Build struct {
 	crowded  map[string]bool                   // subnets that had no free address
 	born     map[string]time.Time              // machines, by id
 	markets  map[string]Market                 // likewise
+	orphans  map[string][]string               // by machine: volumes that would outlive it
 	sundries sundries
 	images   *imaging
 }
@@ -46,6 +47,6 @@ type surveyed struct {
 func NewBuild(c *Client, cfg BuildConfig, o owner.Build, say func(format string, args ...any)) *Build {
 	return &Build{
 		Client: c, cfg: cfg, owner: o, say: say, asked: map[string]*ec2.RunInstancesInput{}, crowded: map[string]bool{},
-		born: map[string]time.Time{}, markets: map[string]Market{}, sundries: newSundries(), images: newImaging(),
+		born: map[string]time.Time{}, markets: map[string]Market{}, orphans: map[string][]string{}, sundries: newSundries(), images: newImaging(),
 	}
 }

@@ -52,7 +52,9 @@ func TestImage(t *testing.T) {
 		{name: "by snapshot", ops: map[string]int{"StopInstances": 1, "CreateSnapshot": 1, "RegisterImage": 1, "CreateImage": 0}},
 		{name: "by CreateImage", change: func(c *BuildConfig) { c.Image.Method = ByCreateImage }, ops: map[string]int{"StopInstances": 1, "CreateSnapshot": 0, "RegisterImage": 0, "CreateImage": 1}},
 		{name: "of a spot machine", change: func(c *BuildConfig) { c.Markets = []Market{Spot} }, ops: map[string]int{"StopInstances": 0, "CreateImage": 1}},
-		{name: "two volumes", change: func(c *BuildConfig) { c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 3, Type: "gp3"}} }, ops: map[string]int{"CreateSnapshot": 2}},
+		{name: "two volumes", change: func(c *BuildConfig) {
+			c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 9, Type: "gp3", Snapshot: "some"}}
+		}, ops: map[string]int{"CreateSnapshot": 2}},
 		{name: "a volume is left out", change: func(c *BuildConfig) {
 			c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 3, Type: "gp3"}}
 			c.Image.Devices = []BlockDevice{{Device: "/dev/sdf", NoDevice: true}, {Device: "/dev/sdg", SizeGB: 7, Type: "gp3"}}
@@ -60,7 +62,9 @@ func TestImage(t *testing.T) {
 		{name: "the reply about the snapshot is lost", faults: []ec2sim.Fault{{Kind: ec2sim.FaultCutAfterEffect, Op: "CreateSnapshot", Times: 1}},
 			says: []string{"The reply was lost, but snap-"}, ops: map[string]int{"CreateSnapshot": 1, "RegisterImage": 1}},
 		{name: "the reply about the second snapshot is lost", faults: []ec2sim.Fault{{Kind: ec2sim.FaultCutAfterEffect, Op: "CreateSnapshot", Skip: 1, Times: 1}},
-			change: func(c *BuildConfig) { c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 3, Type: "gp3"}} }, ops: map[string]int{"CreateSnapshot": 2}},
+			change: func(c *BuildConfig) {
+				c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 9, Type: "gp3", Snapshot: "some"}}
+			}, ops: map[string]int{"CreateSnapshot": 2}},
 		{name: "the reply about the image is lost", faults: []ec2sim.Fault{{Kind: ec2sim.FaultCutAfterEffect, Op: "RegisterImage", Times: 1}}, ops: map[string]int{"CreateSnapshot": 1}},
 		{name: "the reply of CreateImage is lost", faults: []ec2sim.Fault{{Kind: ec2sim.FaultCutAfterEffect, Op: "CreateImage", Times: 1}},
 			change: func(c *BuildConfig) { c.Image.Method = ByCreateImage }, says: []string{"The reply was lost, but ami-"}, ops: map[string]int{"CreateImage": 1}},
@@ -77,7 +81,9 @@ func TestImage(t *testing.T) {
 		{name: "the spot machine is taken back", faults: []ec2sim.Fault{{Kind: ec2sim.FaultSpotInterrupt, Delay: ec2sim.Duration(time.Second)}},
 			change: func(c *BuildConfig) { c.Markets = []Market{Spot} }, fails: "EC2 took the spot machine back before it was an image"},
 		{
-			name: "copies", change: func(c *BuildConfig) { c.Image.Copies = []Copy{{Region: farRegion}, {Region: "us-east-1", Encrypt: &yes}} },
+			name: "copies", change: func(c *BuildConfig) {
+				c.Image.Copies = []Copy{{Region: farRegion}, {Region: "us-east-1", Encrypt: &yes}}
+			},
 			ops: map[string]int{"CopyImage": 2},
 			check: func(t *testing.T, s *sim, _ *Build, images map[string]string) {
 				if len(images) != 3 {
@@ -123,6 +129,15 @@ func TestImage(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				s := newSim(t, simOptions{})
 				b := s.newBuild(t, tt.change)
+				for n := range b.cfg.Volumes {
+					if b.cfg.Volumes[n].Snapshot != "" { // the simulator takes no snapshots of empty volumes
+						i, err := b.image(t.Context(), s.ImageID(simRegion, "mine"))
+						if err != nil {
+							t.Fatal(err)
+						}
+						b.cfg.Volumes[n].Snapshot = snapshotsOf(i)[0]
+					}
+				}
 				machine := s.machine(t, b)
 				if err := s.AddFaults(tt.faults...); err != nil {
 					t.Fatal(err)
@@ -194,6 +209,7 @@ func TestReplace(t *testing.T) {
 			machine = s.machine(t, second)
 			id := s.image(t, second, machine)
 			s.tidy(t, second, machine)
+			time.Sleep(time.Minute)
 			images := second.Images(id)
 			if len(images) != 2 || images[simRegion] != id || id == old {
 				t.Fatalf("%v, %s", images, id)
@@ -276,6 +292,7 @@ func TestTerminate(t *testing.T) {
 			c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 3, Type: "gp3", KeepVolume: true}}
 		})
 		s.tidy(t, b, s.machine(t, b))
+		time.Sleep(time.Minute)
 		r, err := b.describeVolumes(t.Context(), &ec2.DescribeVolumesInput{})
 		if err != nil || len(r.Volumes) != 1 {
 			t.Fatalf("%v %v", r, err)

@@ -104,6 +104,7 @@ func newSim(t *testing.T, o simOptions) *sim {
 	cfg := ec2sim.Config{
 		Accounts: []*ec2sim.Account{s.account}, Driver: idle{}, WorkDir: dir, Images: ec2sim.DebianImages(disk), Delays: realDelays(), Offline: true,
 	}
+	cfg.Images = append(cfg.Images, ec2sim.BaseImage{Name: "mine", Path: disk, Owner: s.account, Regions: []string{simRegion}})
 	if o.config != nil {
 		o.config(&cfg)
 	}

@@ -184,15 +184,21 @@ func (b *Build) expectsPublic(subnet string) bool {
 	})
 }
 
+// AskTermination implements cloud.Launcher.
+func (b *Build) AskTermination(ctx context.Context, id string) error {
+	b.noteOrphans(ctx, id)
+	return once(ctx, "terminate instance", id, func(ctx context.Context) error {
+		_, err := b.terminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+		return err
+	})
+}
+
 // Terminate implements cloud.Launcher: the instance and its volumes are gone when
 // it returns, except for those that the user wants to keep.
 func (b *Build) Terminate(ctx context.Context, id string) error {
-	var left []string
 	// What was just made may not be found yet, and is all the same.
 	err := b.repeatIf(ctx, repeatFor, "terminate instance", id, lags(b.since(id)), func(ctx context.Context) error {
-		if i, err := b.look(ctx, id); err == nil {
-			left = b.orphans(i)
-		}
+		b.noteOrphans(ctx, id)
 		_, err := b.terminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
 		return err
 	})
@@ -210,6 +216,10 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 	} else {
 		err = nil
 	}
+	b.mu.Lock()
+	left := b.orphans[id]
+	delete(b.orphans, id)
+	b.mu.Unlock()
 	errs := []error{err}
 	for _, v := range left {
 		errs = append(errs, b.removeVolume(ctx, v))
@@ -217,15 +227,24 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 	return errors.Join(errs...)
 }
 
-// orphans are volumes that would outlive an instance against the user's will.
-func (b *Build) orphans(i types.Instance) (ids []string) {
+// noteOrphans remembers the volumes that would outlive an instance against the
+// user's will, as long as the instance has them.
+func (b *Build) noteOrphans(ctx context.Context, id string) {
+	i, err := b.look(ctx, id)
+	if err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, d := range i.BlockDeviceMappings {
 		keep := slices.ContainsFunc(b.cfg.Volumes, func(v BlockDevice) bool { return v.Device == aws.ToString(d.DeviceName) && v.KeepVolume })
-		if d.Ebs != nil && d.Ebs.VolumeId != nil && !aws.ToBool(d.Ebs.DeleteOnTermination) && !keep {
-			ids = append(ids, *d.Ebs.VolumeId)
+		if d.Ebs == nil || d.Ebs.VolumeId == nil || aws.ToBool(d.Ebs.DeleteOnTermination) || keep {
+			continue
+		}
+		if v := *d.Ebs.VolumeId; !slices.Contains(b.orphans[id], v) {
+			b.orphans[id] = append(b.orphans[id], v)
 		}
 	}
-	return ids
 }
 
 // removeVolume removes a volume once it is let go.
