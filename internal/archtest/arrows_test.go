@@ -87,7 +87,7 @@ func arrows() map[string][]string {
 
 		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 
-		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait"},
+		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
 
 		"internal/cloud":    {"internal/capacity"},
 		"internal/capacity": {},

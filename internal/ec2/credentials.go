@@ -7,13 +7,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -83,7 +80,7 @@ func (p *principal) load(ctx context.Context) error {
 	inner := cfg.Credentials
 	if w := c.WebIdentity; w != nil && c.AccessKey == "" {
 		p.who = "the web identity for " + w.RoleARN
-		inner = p.webIdentity(*w)
+		inner = p.exchange(*w)
 	}
 	for _, role := range c.Roles {
 		inner = p.assume(inner, role)
@@ -124,72 +121,6 @@ func arns(list []string) (all []ststypes.PolicyDescriptorType) {
 		all = append(all, ststypes.PolicyDescriptorType{Arn: aws.String(a)})
 	}
 	return all
-}
-
-// webIdentity exchanges another issuer's token, which is fetched anew each time.
-func (p *principal) webIdentity(w WebIdentity) aws.CredentialsProvider {
-	var token stscreds.IdentityTokenRetriever
-	switch {
-	case w.TokenFile != "":
-		token = stscreds.IdentityTokenFile(w.TokenFile)
-	case w.Token != "":
-		token = givenToken(w.Token)
-	default:
-		token = &githubToken{w: w, http: p.cfg.HTTPClient, secret: p.options.Secret}
-	}
-	return stscreds.NewWebIdentityRoleProvider(p.sts(aws.AnonymousCredentials{}), w.RoleARN, token, func(o *stscreds.WebIdentityRoleOptions) {
-		o.RoleSessionName = cmp.Or(w.SessionName, sessionName)
-		o.Duration = time.Duration(cmp.Or(w.DurationSeconds, 3600)) * time.Second
-		o.Policy, o.PolicyARNs = text(w.Policy), arns(w.PolicyARNs)
-	})
-}
-
-type givenToken string
-
-// GetIdentityToken implements stscreds.IdentityTokenRetriever.
-func (t givenToken) GetIdentityToken() ([]byte, error) { return []byte(t), nil }
-
-// githubToken asks GitHub Actions for a token.
-type githubToken struct {
-	w      WebIdentity
-	http   aws.HTTPClient
-	secret func(...string)
-}
-
-// GetIdentityToken implements stscreds.IdentityTokenRetriever.
-func (g *githubToken) GetIdentityToken() ([]byte, error) {
-	u, err := url.Parse(g.w.RequestURL)
-	if err != nil {
-		return nil, errors.New("the URL at which GitHub gives tokens cannot be read")
-	}
-	q := u.Query()
-	q.Set("audience", cmp.Or(g.w.Audience, "sts.amazonaws.com"))
-	u.RawQuery = q.Encode()
-	// The SDK gives no context here.
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+g.w.RequestToken)
-	resp, err := g.http.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("GitHub gives no token: %w", err)
-	}
-	defer resp.Body.Close()
-	var body struct{ Value string }
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil && resp.StatusCode == http.StatusOK {
-		err = json.Unmarshal(data, &body)
-	}
-	if err != nil || body.Value == "" {
-		return nil, fmt.Errorf("GitHub gives no token (%s); the job needs permissions: id-token: write", resp.Status)
-	}
-	if g.secret != nil {
-		g.secret(body.Value)
-	}
-	return []byte(body.Value), nil
 }
 
 // keys are what requests are signed with. They are replaced before they end, and

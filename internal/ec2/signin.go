@@ -58,16 +58,13 @@ func (e *signInError) Error() string {
 	return "no keys to sign with: " + msg
 }
 
-// refusedKeys are the codes with which services turn away whoever signed.
-var refusedKeys = []string{
-	"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException",
-	"ExpiredToken", "ExpiredTokenException", "RequestExpired", "IncompleteSignature", "MissingAuthenticationToken", "InvalidAccessKeyId",
-	"RequestTimeTooSkewed", "RequestInTheFuture",
-}
-
 // refused says that a service does not let the principal in, whatever it asks
 // for.
-func refused(err error) bool { return code(err, refusedKeys...) || signInFailed(err) }
+func refused(err error) bool {
+	return signInFailed(err) || code(err, "AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch",
+		"InvalidSignatureException", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "IncompleteSignature", "MissingAuthenticationToken",
+		"InvalidAccessKeyId", "RequestTimeTooSkewed", "RequestInTheFuture")
+}
 
 func signInFailed(err error) bool {
 	var s *signInError

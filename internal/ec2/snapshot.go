@@ -103,7 +103,7 @@ func (b *Build) awaitShots(ctx context.Context, m *making) error {
 	begun := time.Now()
 	return each(m.shots, func(s shot) error {
 		return wait.Loop{
-			What: "snapshot " + s.id, Timeout: b.cfg.ImageTimeout, Option: "image_timeout", Pace: imagePace, Tolerate: lags(begun),
+			What: "snapshot " + s.id, Timeout: b.cfg.ImageTimeout, Option: "image_timeout", Pace: imagePace(), Tolerate: lags(begun),
 			Progress: func(d time.Duration) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -136,7 +136,9 @@ func (b *Build) awaitShots(ctx context.Context, m *making) error {
 
 // imagePace is for images and snapshots: they take minutes, and are noticed within
 // three seconds.
-var imagePace = wait.Pace{First: 500 * time.Millisecond, Max: 2500 * time.Millisecond, Factor: 1.3}
+func imagePace() wait.Pace {
+	return wait.Pace{First: 500 * time.Millisecond, Max: 2500 * time.Millisecond, Factor: 1.3}
+}
 
 // each does something to all at the same time and returns the first error.
 func each[T any](list []T, do func(T) error) error {
