@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go/logging"
 )
 
 // sessionName is that of a session for which the template names none.
@@ -58,6 +59,7 @@ func (p *principal) load(ctx context.Context) error {
 	if c.NoIMDS {
 		add(config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
 	}
+	add(config.WithLogger(logging.Nop{}))
 	add(config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }))
 	switch {
 	case c.AccessKey != "":

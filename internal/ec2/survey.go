@@ -201,6 +201,12 @@ func (s *survey) checkNames(ctx context.Context, f *finding) {
 	})
 	for n, c := range clients {
 		switch {
+		// That says nothing about the region of the build, and checkRegions says
+		// what there is to say.
+		case c != b.Client && (refused(errs[n]) || noHost(errs[n])):
+			if b.cfg.SkipRegionCheck {
+				f.problemf("ami_regions: %s does not let this user in: %v", c.Region, errs[n])
+			}
 		case errs[n] != nil:
 			f.problemf("ami_name: %w", errs[n])
 		case taken[n] != "":
