@@ -234,5 +234,21 @@ func TestInABubble(t *testing.T) {
 		if err := wait.Wait(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*out.Instances[0].InstanceId}}, time.Hour); err != nil {
 			t.Error(err)
 		}
+		// One that was terminated is described for an hour.
+		ids := []string{*out.Instances[0].InstanceId}
+		if _, err := client.TerminateInstances(t.Context(), &ec2.TerminateInstancesInput{InstanceIds: ids}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Minute)
+		found, err := client.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: ids})
+		if err != nil || found.Reservations[0].Instances[0].State.Name != types.InstanceStateNameTerminated {
+			t.Errorf("within the hour: %+v, %v", found, err)
+		}
+		time.Sleep(11 * time.Minute)
+		_, err = client.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: ids})
+		wantError(t, err, 400, "InvalidInstanceID.NotFound", ids[0])
+		if left := cloud.Left(); len(left) != 0 {
+			t.Errorf("left: %q", left)
+		}
 	})
 }

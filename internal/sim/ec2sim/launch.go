@@ -19,7 +19,7 @@ func (c *Cloud) launch(q *call, l *launchPlan, count int) ([]*instance, error) {
 	if l.az != "" {
 		t.az, _ = q.region.zone(l.az)
 	}
-	if c.faults.hit(t, FaultFreePlan) != nil || q.who.Account.FreePlan && !(l.spec.freeTier && l.image.freeTier) {
+	if c.faults.hit(t, FaultFreePlan) != nil || q.who.Account.FreePlan && (!l.spec.freeTier || !l.image.freeTier) {
 		what := "instance type"
 		if l.spec.freeTier && !l.image.freeTier {
 			what = "image"
@@ -190,8 +190,10 @@ func (c *Cloud) place(q *call, l *launchPlan, s *subnet, reservation string, ind
 	}
 	op := q.op.name
 	c.start(i, op, c.faults.hit(i.target(op), FaultLaunchFails))
-	if f := c.faults.hit(i.target(op), FaultSpotInterrupt); f != nil && l.market == spot {
-		c.interruptLater(i, *f)
+	if l.market == spot {
+		if f := c.faults.hit(i.target(op), FaultSpotInterrupt); f != nil {
+			c.interruptLater(i, *f)
+		}
 	}
 	return i, nil
 }
