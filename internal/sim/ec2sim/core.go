@@ -16,6 +16,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/disks"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/oidc"
 )
 
 // Config describes the cloud that [New] makes.
@@ -58,7 +59,7 @@ type Config struct {
 	// [QuickDelays].
 	Delays *Delays
 
-	// Authorize is IAM's answer; nil allows everything.
+	// Authorize is IAM's answer, instead of that of the accounts' policies.
 	Authorize Authorizer
 
 	// Switches choose between readings of what is not documented.
@@ -134,6 +135,8 @@ type Cloud struct {
 	public    int                    // public addresses given out so far
 	tokens    map[tokenKey]*tokenUse
 	faults    faultList
+	iam       iamState
+	issuers   []*oidc.Issuer // of identity tokens
 	log       []Request
 }
 
