@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // maxBody bounds a request, far above anything a client sends.
@@ -134,6 +136,7 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.log = append(c.log, entry)
 	c.mu.Unlock()
+	_ = schedule.Pause(r.Context(), c.delays.Reply) // a client that went away is its own affair
 	switch {
 	case hit != nil && hit.Kind == FaultCutAfterEffect:
 		// net/http's way to close a connection without an answer.

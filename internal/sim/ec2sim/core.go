@@ -85,6 +85,7 @@ type Delays struct {
 	Volume     time.Duration // volume creating, deleting
 	Visible    time.Duration // how long terminated instances are still described
 	SpotNotice time.Duration // between the notice of an interruption and the end
+	Reply      time.Duration // how long each answer is on its way
 	// ShutdownLimit is how long a guest may take to power off before its
 	// power is cut.
 	ShutdownLimit time.Duration
@@ -94,7 +95,7 @@ type Delays struct {
 // short.
 func QuickDelays() *Delays {
 	const d = 50 * time.Millisecond
-	return &Delays{d, d, d, d, d, d, d, time.Hour, d, 2 * time.Minute}
+	return &Delays{d, d, d, d, d, d, d, time.Hour, d, time.Millisecond, 2 * time.Minute}
 }
 
 // RealisticDelays are in the proportions that people report, about ten times
@@ -103,7 +104,7 @@ func RealisticDelays() *Delays {
 	return &Delays{
 		Pending: 2 * time.Second, Stop: 3 * time.Second, Terminate: 4 * time.Second, Snapshot: 8 * time.Second,
 		Image: 2 * time.Second, Copy: 12 * time.Second, Volume: time.Second, Visible: time.Hour,
-		SpotNotice: 12 * time.Second, ShutdownLimit: 5 * time.Minute,
+		SpotNotice: 12 * time.Second, Reply: 20 * time.Millisecond, ShutdownLimit: 5 * time.Minute,
 	}
 }
 

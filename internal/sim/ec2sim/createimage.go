@@ -46,13 +46,7 @@ func (c *Cloud) createImage(q *call, in *struct {
 		return nil, err
 	}
 	asked := []AccessResource{i.asResource(), q.planned("image", tags["image"]), q.planned("snapshot", tags["snapshot"])}
-	var tagged []AccessResource
-	for _, kind := range []string{"image", "snapshot"} {
-		if len(tags[kind]) > 0 {
-			tagged = append(tagged, q.planned(kind, tags[kind]))
-		}
-	}
-	if err := c.authorize(q, asked, tagged...); err != nil {
+	if err := c.authorize(q, asked, plannedWithTags(q, tags, "image", "snapshot")...); err != nil {
 		return nil, err
 	}
 	if err := c.checkImageName(q, in.Name); err != nil {

@@ -33,6 +33,7 @@ type image struct {
 	sourceImage       string
 	sourceRegion      string
 	deprecated        time.Time
+	seeded            bool   // it was there from the start
 	protection        string // disabled, enabled-without-cooldown, enabled-with-cooldown
 }
 
@@ -116,7 +117,7 @@ func (c *Cloud) seedImage(b BaseImage) error {
 		s := &snapshot{resourceBase: seeded(at, "snapshot"), volumeID: "vol-ffffffff", sizeGiB: b.SizeGiB, state: "completed",
 			begun: b.Created, path: b.Path, kept: true, used: used, encrypted: b.Encrypted}
 		img := &image{resourceBase: seeded(at, "image"), name: b.Name, description: b.Name, state: "available", arch: b.Arch, root: b.Root,
-			ena: true, public: b.Owner == nil, freeTier: !b.NotFreeTier, protection: "disabled",
+			ena: true, seeded: true, public: b.Owner == nil, freeTier: !b.NotFreeTier, protection: "disabled",
 			devices: []disk{{device: b.Root, source: s, sizeGiB: b.SizeGiB, kind: "gp3", iops: 3000, throughput: 125, deletes: true, encrypted: b.Encrypted}}}
 		if b.Arch == arm64 {
 			img.bootMode = "uefi"

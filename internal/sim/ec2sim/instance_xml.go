@@ -114,10 +114,11 @@ type instanceInterfaceXML struct {
 	PrivateIP   string         `xml:"privateIpAddress"`
 	Groups      set[groupName] `xml:"groupSet"`
 	Attachment  struct {
-		Index   int    `xml:"deviceIndex"`
-		Status  string `xml:"status"`
-		At      string `xml:"attachTime"`
-		Deletes bool   `xml:"deleteOnTermination"`
+		InstanceID string `xml:"instanceId,omitempty"`
+		Index      int    `xml:"deviceIndex"`
+		Status     string `xml:"status"`
+		At         string `xml:"attachTime"`
+		Deletes    bool   `xml:"deleteOnTermination"`
 	} `xml:"attachment"`
 	Association *associationXML `xml:"association"`
 }

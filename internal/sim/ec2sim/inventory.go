@@ -49,6 +49,7 @@ func row(r resource) (Resource, bool) {
 		return out, !x.is(terminated)
 	case *image:
 		out.Name, out.State = x.name, x.state
+		return out, !x.seeded
 	case *snapshot:
 		out.State = x.state
 		return out, !x.kept
@@ -60,6 +61,8 @@ func row(r resource) (Resource, bool) {
 		out.Name = x.name
 		return out, x.name != "default"
 	case *keyPair:
+		out.Name = x.name
+	case *launchTemplate:
 		out.Name = x.name
 	case *spotRequest:
 		out.State = x.state

@@ -5,8 +5,9 @@ package ec2sim_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,7 +58,7 @@ func newKit(t *testing.T, change func(*ec2sim.Config)) *kit {
 	cfg := ec2sim.Config{
 		Accounts: []*ec2sim.Account{k.build, k.other}, Driver: &machine.Fast{}, WorkDir: k.workDir, Images: ec2sim.DebianImages(k.disk),
 		Delays: &ec2sim.Delays{Pending: d1, Stop: d1, Terminate: d1, Snapshot: d1, Image: d1, Copy: d1, Volume: d1,
-			Visible: time.Hour, SpotNotice: d1, ShutdownLimit: time.Minute},
+			Visible: time.Hour, SpotNotice: d1, Reply: time.Millisecond, ShutdownLimit: time.Minute},
 	}
 	if change != nil {
 		change(&cfg)
@@ -89,7 +90,7 @@ func (k *kit) clientOf(a *ec2sim.Account, region string, options ...func(*ec2.Op
 
 func (k *kit) clientWith(c ec2sim.Credentials, region string, options ...func(*ec2.Options)) *ec2.Client {
 	return ec2.New(ec2.Options{
-		Region: region, HTTPClient: k.net.Client(), Retryer: aws.NopRetryer{},
+		Region: region, HTTPClient: simnet.Whole{Client: k.net.Client()}, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 	}, options...)
 }
@@ -245,7 +246,7 @@ func (k *kit) shell(c *ssh.Client, command string) string {
 
 func (k *kit) left() []string { return k.cloud.Left() }
 
-// roundTripper lets a test see and change requests.
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) Do(r *http.Request) (*http.Response, error) { return f(r) }
+func sha256Hex(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}

@@ -111,7 +111,6 @@ func (s *subnet) lease(wanted string) (netip.Addr, error) {
 	for range 4 {
 		first = first.Next()
 	}
-	last := 1<<(32-s.cidr.Bits()) - 2
 	if wanted != "" {
 		a, err := netip.ParseAddr(wanted)
 		switch {
@@ -125,7 +124,7 @@ func (s *subnet) lease(wanted string) (netip.Addr, error) {
 		s.used[a] = true
 		return a, nil
 	}
-	for a := first; s.cidr.Contains(a) && last > 4; a, last = a.Next(), last-1 {
+	for a := first; s.cidr.Contains(a.Next()); a = a.Next() { // the last one is for broadcasts
 		if !s.used[a] {
 			s.used[a] = true
 			return a, nil

@@ -97,7 +97,7 @@ func (p *params) decodeFields(v reflect.Value, known map[string]bool) error {
 		known[name] = true
 		m := p.members[name]
 		if m == nil {
-			if strings.Contains(options, "required") {
+			if isRequired(options) {
 				return errMissing(strings.TrimPrefix(p.path+"."+name, "."))
 			}
 			continue
@@ -107,6 +107,13 @@ func (p *params) decodeFields(v reflect.Value, known map[string]bool) error {
 		}
 	}
 	return nil
+}
+
+// isRequired reads the options of a field. An enumeration, which comes last,
+// may have that word as well.
+func isRequired(options string) bool {
+	before, _, _ := strings.Cut(options, "enum=")
+	return strings.Contains(before, "required")
 }
 
 func (p *params) decodeValue(v reflect.Value, options string) error {
@@ -129,7 +136,7 @@ func (p *params) decodeValue(v reflect.Value, options string) error {
 	value := *p.value
 	switch v.Kind() {
 	case reflect.String:
-		if strings.Contains(options, "required") && value == "" {
+		if isRequired(options) && value == "" {
 			return errMissing(p.path)
 		}
 		if _, enum, isEnum := strings.Cut(options, "enum="); isEnum && value != "" && !slices.Contains(strings.Split(enum, "|"), value) {

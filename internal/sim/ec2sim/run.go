@@ -49,7 +49,16 @@ func (c *Cloud) runInstances(q *call, in *runParams) (any, error) {
 
 // mayLaunch asks IAM about everything that a launch touches.
 func (c *Cloud) mayLaunch(q *call, l *launchPlan) error {
-	asked := []AccessResource{l.describe(q.planned("instance", l.tags["instance"])), l.image.asResource(q)}
+	asked, tagged, err := c.launchResources(q, l)
+	if err != nil {
+		return err
+	}
+	return c.authorize(q, asked, tagged...)
+}
+
+// launchResources are those of a launch, and those that are made with tags.
+func (c *Cloud) launchResources(q *call, l *launchPlan) (asked, tagged []AccessResource, err error) {
+	asked = []AccessResource{l.describe(q.planned("instance", l.tags["instance"])), l.image.asResource(q)}
 	if l.az != "" {
 		asked[0].with("ec2:AvailabilityZone", l.az)
 	}
@@ -77,7 +86,7 @@ func (c *Cloud) mayLaunch(q *call, l *launchPlan) error {
 	if l.keyName != "" {
 		k, err := c.findKeyPair(q, l.keyName)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		x := existing(k)
 		x.ARN = ec2ARN(q.region.name, q.who.Account.ID, "key-pair", k.name)
@@ -92,16 +101,10 @@ func (c *Cloud) mayLaunch(q *call, l *launchPlan) error {
 		pass := Access{q.who, "iam:PassRole", []AccessResource{{ARN: c.iamOf(q).roleARN(l.role)}}, q.accessContext()}
 		pass.Context["iam:PassedToService"] = []string{"ec2.amazonaws.com"}
 		if err := c.allows(q, pass); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
-	var tagged []AccessResource
-	for _, kind := range kinds {
-		if len(l.tags[kind]) > 0 {
-			tagged = append(tagged, q.planned(kind, l.tags[kind]))
-		}
-	}
-	return c.authorize(q, asked, tagged...)
+	return asked, plannedWithTags(q, l.tags, kinds...), nil
 }
 
 // inherited tells whether a disk is as the image has it.
@@ -124,8 +127,4 @@ func (l *launchPlan) describe(x AccessResource) AccessResource {
 		x.with("ec2:InstanceProfile", l.profileARN)
 	}
 	return x
-}
-
-func (c *Cloud) applyTemplate(*call, *launchParams, *templateParam) error {
-	return errNotSimulated("launch templates")
 }
