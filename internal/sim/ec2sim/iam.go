@@ -75,8 +75,8 @@ func validationError(err error) error {
 	return err
 }
 
-// list is a list in the XML of IAM.
-type list[T any] struct {
+// memberSet is a list in the XML of IAM.
+type memberSet[T any] struct {
 	Items []T `xml:"member"`
 }
 
@@ -145,11 +145,11 @@ func (t memberTags) read() (tagMap, error) {
 // iamTagXML is a tag in the XML of IAM.
 type iamTagXML struct{ Key, Value string }
 
-func iamTagList(t tagMap) *list[iamTagXML] {
+func iamTagList(t tagMap) *memberSet[iamTagXML] {
 	if len(t) == 0 {
 		return nil
 	}
-	out := &list[iamTagXML]{}
+	out := &memberSet[iamTagXML]{}
 	for _, k := range slices.Sorted(maps.Keys(t)) {
 		out.Items = append(out.Items, iamTagXML{k, t[k]})
 	}

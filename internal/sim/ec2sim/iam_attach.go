@@ -94,9 +94,9 @@ func (c *Cloud) policyOps(kind, name string) []*operation {
 				return nil, err
 			}
 			return struct {
-				PolicyNames list[string]
+				PolicyNames memberSet[string]
 				whole
-			}{list[string]{slices.Sorted(maps.Keys(o.inline))}, whole{}}, nil
+			}{memberSet[string]{slices.Sorted(maps.Keys(o.inline))}, whole{}}, nil
 		}),
 		iamOp("Delete"+name+"Policy", func(q *call, in *struct {
 			ownerIn
@@ -154,12 +154,12 @@ func (c *Cloud) policyOps(kind, name string) []*operation {
 				PolicyName string
 				PolicyArn  string
 			}
-			var out list[row]
+			var out memberSet[row]
 			for _, m := range o.attached {
 				out.Items = append(out.Items, row{m.name, m.arn})
 			}
 			return struct {
-				AttachedPolicies list[row]
+				AttachedPolicies memberSet[row]
 				whole
 			}{out, whole{}}, nil
 		}),

@@ -29,7 +29,7 @@ type policyXML struct {
 	Description                   string `xml:",omitempty"`
 	CreateDate                    string
 	UpdateDate                    string
-	Tags                          *list[iamTagXML] `xml:"Tags,omitempty"`
+	Tags                          *memberSet[iamTagXML] `xml:"Tags,omitempty"`
 }
 
 // attachments counts who has a managed policy.
@@ -152,9 +152,9 @@ func (c *Cloud) listPolicyVersions(q *call, in *struct {
 		return nil, err
 	}
 	return struct {
-		Versions list[policyVersionXML]
+		Versions memberSet[policyVersionXML]
 		whole
-	}{list[policyVersionXML]{[]policyVersionXML{{"", "v1", true, iamTime(m.created)}}}, whole{}}, nil
+	}{memberSet[policyVersionXML]{[]policyVersionXML{{"", "v1", true, iamTime(m.created)}}}, whole{}}, nil
 }
 
 func (c *Cloud) deletePolicy(q *call, in *policyIn) (any, error) {

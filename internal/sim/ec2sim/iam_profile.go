@@ -22,12 +22,12 @@ type iamProfileXML struct {
 	ID         string `xml:"InstanceProfileId"`
 	ARN        string `xml:"Arn"`
 	CreateDate string
-	Roles      list[roleXML]
-	Tags       *list[iamTagXML] `xml:"Tags,omitempty"`
+	Roles      memberSet[roleXML]
+	Tags       *memberSet[iamTagXML] `xml:"Tags,omitempty"`
 }
 
 func (in *iamAccount) iamProfileXML(p *instanceProfile) iamProfileXML {
-	row := iamProfileXML{p.path, p.name, p.id, in.profileARN(p), iamTime(p.created), list[roleXML]{}, iamTagList(p.tags)}
+	row := iamProfileXML{p.path, p.name, p.id, in.profileARN(p), iamTime(p.created), memberSet[roleXML]{}, iamTagList(p.tags)}
 	if p.role != nil {
 		role := in.roleXML(p.role)
 		role.Tags = nil
@@ -156,12 +156,12 @@ func (c *Cloud) listInstanceProfilesForRole(q *call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	var out list[iamProfileXML]
+	var out memberSet[iamProfileXML]
 	for _, p := range of.profilesOf(r) {
 		out.Items = append(out.Items, of.iamProfileXML(p))
 	}
 	return struct {
-		InstanceProfiles list[iamProfileXML]
+		InstanceProfiles memberSet[iamProfileXML]
 		whole
 	}{out, whole{}}, nil
 }

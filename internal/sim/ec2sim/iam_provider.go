@@ -65,8 +65,8 @@ func (c *Cloud) createProvider(q *call, in *struct {
 	}
 	of.providers[arn] = &oidcProvider{strings.TrimSuffix(url, "/"), in.Clients.Items, in.Thumbprints.Items, time.Now(), tags}
 	return struct {
-		ARN  string           `xml:"OpenIDConnectProviderArn"`
-		Tags *list[iamTagXML] `xml:"Tags,omitempty"`
+		ARN  string                `xml:"OpenIDConnectProviderArn"`
+		Tags *memberSet[iamTagXML] `xml:"Tags,omitempty"`
 	}{arn, iamTagList(tags)}, nil
 }
 
@@ -96,12 +96,12 @@ func (c *Cloud) getProvider(q *call, in *providerIn) (any, error) {
 		return nil, err
 	}
 	return struct {
-		URL         string       `xml:"Url"`
-		Clients     list[string] `xml:"ClientIDList"`
-		Thumbprints list[string] `xml:"ThumbprintList"`
+		URL         string            `xml:"Url"`
+		Clients     memberSet[string] `xml:"ClientIDList"`
+		Thumbprints memberSet[string] `xml:"ThumbprintList"`
 		CreateDate  string
-		Tags        *list[iamTagXML] `xml:"Tags,omitempty"`
-	}{p.url, list[string]{p.clients}, list[string]{p.thumbprints}, iamTime(p.created), iamTagList(p.tags)}, nil
+		Tags        *memberSet[iamTagXML] `xml:"Tags,omitempty"`
+	}{p.url, memberSet[string]{p.clients}, memberSet[string]{p.thumbprints}, iamTime(p.created), iamTagList(p.tags)}, nil
 }
 
 func (c *Cloud) listProviders(q *call, _ *struct{}) (any, error) {
@@ -112,12 +112,12 @@ func (c *Cloud) listProviders(q *call, _ *struct{}) (any, error) {
 	type row struct {
 		ARN string `xml:"Arn"`
 	}
-	var out list[row]
+	var out memberSet[row]
 	for _, arn := range slices.Sorted(maps.Keys(of.providers)) {
 		out.Items = append(out.Items, row{arn})
 	}
 	return struct {
-		Providers list[row] `xml:"OpenIDConnectProviderList"`
+		Providers memberSet[row] `xml:"OpenIDConnectProviderList"`
 	}{out}, nil
 }
 

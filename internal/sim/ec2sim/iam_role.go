@@ -27,7 +27,7 @@ type roleXML struct {
 	AssumeRolePolicyDocument string
 	Description              string `xml:",omitempty"`
 	MaxSessionDuration       int
-	Tags                     *list[iamTagXML] `xml:"Tags,omitempty"`
+	Tags                     *memberSet[iamTagXML] `xml:"Tags,omitempty"`
 }
 
 func (in *iamAccount) roleXML(r *iamRole) roleXML {

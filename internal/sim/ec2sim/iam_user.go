@@ -22,11 +22,11 @@ func (c *Cloud) iamUserOps() []*operation {
 type userXML struct {
 	Path             string
 	UserName         string
-	ID               string           `xml:"UserId"`
-	ARN              string           `xml:"Arn"`
-	CreateDate       string           `xml:"CreateDate"`
-	Tags             *list[iamTagXML] `xml:"Tags,omitempty"`
-	PasswordLastUsed string           `xml:",omitempty"`
+	ID               string                `xml:"UserId"`
+	ARN              string                `xml:"Arn"`
+	CreateDate       string                `xml:"CreateDate"`
+	Tags             *memberSet[iamTagXML] `xml:"Tags,omitempty"`
+	PasswordLastUsed string                `xml:",omitempty"`
 }
 
 func (in *iamAccount) userXML(u *iamUser) userXML {
@@ -115,14 +115,14 @@ func (c *Cloud) listUsers(q *call, in *struct {
 	if err := c.may(q, iamResource(of.arn("user", "/", ""), nil, nil)); err != nil {
 		return nil, err
 	}
-	var out list[userXML]
+	var out memberSet[userXML]
 	for _, name := range slices.Sorted(maps.Keys(of.users)) {
 		row := of.userXML(of.users[name])
 		row.Tags = nil // IAM leaves them out of lists
 		out.Items = append(out.Items, row)
 	}
 	return struct {
-		Users list[userXML]
+		Users memberSet[userXML]
 		whole
 	}{out, whole{}}, nil
 }
@@ -195,10 +195,10 @@ func (c *Cloud) listUserTags(q *call, in *struct {
 	}
 	tags := iamTagList(u.tags)
 	if tags == nil {
-		tags = &list[iamTagXML]{}
+		tags = &memberSet[iamTagXML]{}
 	}
 	return struct {
-		Tags list[iamTagXML]
+		Tags memberSet[iamTagXML]
 		whole
 	}{*tags, whole{}}, nil
 }
@@ -213,7 +213,7 @@ func (c *Cloud) listGroupsForUser(q *call, in *struct {
 		return nil, err
 	}
 	return struct {
-		Groups list[string]
+		Groups memberSet[string]
 		whole
 	}{}, nil
 }
@@ -259,12 +259,12 @@ func (c *Cloud) listAccessKeys(q *call, in *struct {
 		Status      string
 		CreateDate  string
 	}
-	var out list[key]
+	var out memberSet[key]
 	for _, k := range u.keys {
 		out.Items = append(out.Items, key{u.name, k.id, "Active", iamTime(k.created)})
 	}
 	return struct {
-		Keys list[key] `xml:"AccessKeyMetadata"`
+		Keys memberSet[key] `xml:"AccessKeyMetadata"`
 		whole
 	}{out, whole{}}, nil
 }
