@@ -70,7 +70,7 @@ func operations(list ...*operation) map[string]*operation {
 // allAPIs gathers the services by signing name.
 func (c *Cloud) allAPIs() map[string]*api {
 	list := map[string]*api{}
-	for _, a := range []*api{c.ec2(), c.identityAndAccess(), c.securityTokens()} {
+	for _, a := range []*api{c.ec2(), c.identityAndAccess(), c.securityTokens(), c.parameterStore(), c.serviceQuotas(), c.freeTier(), c.ebsDirect()} {
 		list[a.name] = a
 	}
 	return list
@@ -100,6 +100,7 @@ type reply struct {
 	header      http.Header
 	contentType string
 	body        []byte
+	cut         int // if not 0, the connection ends after so many bytes of the body
 }
 
 // ServeHTTP answers a request to any of the cloud's host names.
@@ -171,6 +172,11 @@ func (p *reply) send(w http.ResponseWriter, q *call) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
 	w.WriteHeader(p.status)
+	if p.cut > 0 {
+		_, _ = w.Write(p.body[:p.cut]) // it is cut anyway
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
 	_, _ = io.Copy(w, bytes.NewReader(p.body)) // a client that went away is its own affair
 }
 

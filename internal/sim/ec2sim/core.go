@@ -72,6 +72,9 @@ type Switches struct {
 	// OptInRequired answers requests to regions that the account has not
 	// enabled with OptInRequired instead of AuthFailure.
 	OptInRequired bool
+	// OldBlockTokensWork lets the block tokens of an earlier list of a
+	// snapshot's blocks work after a later one.
+	OldBlockTokensWork bool
 }
 
 // Delays are how long resources stay in their transitional states.
@@ -138,7 +141,11 @@ type Cloud struct {
 	faults    faultList
 	iam       iamState
 	issuers   []*oidc.Issuer // of identity tokens
-	log       []Request
+
+	parameters map[parameterKey]*parameter
+	listings   map[string]*blockListing // the last one of each snapshot
+	ebsRates   ebsRates
+	log        []Request
 }
 
 // New makes a cloud. Close it when done.
