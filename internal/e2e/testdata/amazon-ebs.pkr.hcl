@@ -35,8 +35,12 @@ source "amazon-ebs" "peer" {
   ami_users       = ["123456789012"]
   imds_support    = "v2.0"
   deprecate_at    = timeadd(timestamp(), "720h")
-  instance_type   = "t4g.micro"
-  spot_price      = var.spot_price
+
+  instance_type               = var.spot_price == "" ? "t4g.micro" : null
+  spot_instance_types         = var.spot_price == "" ? null : ["t4g.micro", "t4g.small"]
+  spot_price                  = var.spot_price
+  associate_public_ip_address = var.spot_price == "" ? true : null
+
   source_ami_filter {
     filters = {
       name                = "debian-12-arm64-*"

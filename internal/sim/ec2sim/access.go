@@ -82,13 +82,18 @@ func (c *Cloud) authorize(q *call, resources []AccessResource, tagged ...AccessR
 		}
 	}
 	if q.dryRun {
-		return fail(http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+		return errDryRun()
 	}
 	return nil
 }
 
+func errDryRun() *apiError {
+	return fail(http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+}
+
 // allows asks about one action.
 func (c *Cloud) allows(q *call, a Access) error {
+	q.asks = append(q.asks, a)
 	decide := c.cfg.Authorize
 	if decide == nil {
 		decide = c.decide

@@ -91,6 +91,7 @@ type call struct {
 
 	dryRun    bool
 	asked     bool // IAM has been asked
+	asks      []Access
 	requestID string
 }
 

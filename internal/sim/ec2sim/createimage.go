@@ -7,7 +7,6 @@ import (
 	"context"
 	"regexp"
 	"slices"
-	"sync"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
@@ -114,9 +113,7 @@ func (i *instance) capturedDevices(changes []deviceParams) ([]disk, error) {
 // capture takes the bytes of an instance's volumes between its operations: it
 // is rebooted for that, unless the request says not to.
 func (c *Cloud) capture(i *instance, img *image, volumes []*volume, reboot bool) {
-	var pending sync.WaitGroup
-	pending.Add(len(volumes))
-	var failed error
+	filled := make(chan error, len(volumes))
 	c.operate(i, true, func(ctx context.Context) {
 		off := false
 		if reboot && i.isNow(c, running) {
@@ -126,21 +123,29 @@ func (c *Cloud) capture(i *instance, img *image, volumes []*volume, reboot bool)
 		for n, v := range volumes {
 			c.fill(ctx, img.devices[n].source, "CreateImage", c.delays.Snapshot, func(ctx context.Context, path string) error {
 				return c.cfg.Disks.Image(ctx, v.path, path)
-			}, func(err error) {
-				if err != nil {
-					failed = err
-				}
-				pending.Done()
-			})
+			}, func(err error) { filled <- err })
 		}
 		if off && i.isNow(c, running) {
 			_ = c.powerOn(ctx, i)
 		}
 	})
-	c.background(func(ctx context.Context) {
-		pending.Wait()
-		c.finishImage(ctx, img, "CreateImage", failed)
-	})
+	c.background(func(ctx context.Context) { c.awaitSnapshots(ctx, img, "CreateImage", filled) })
+}
+
+// awaitSnapshots lets an image reach its end when all of its snapshots have.
+func (c *Cloud) awaitSnapshots(ctx context.Context, img *image, op string, filled <-chan error) {
+	var failed error
+	for range cap(filled) {
+		select {
+		case err := <-filled:
+			if err != nil {
+				failed = err
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+	c.finishImage(ctx, img, op, failed)
 }
 
 // finishImage makes an image available, or failed.

@@ -17,6 +17,7 @@ func (c *Cloud) ec2() *api {
 			queryOp("TerminateInstances", c.terminateInstances),
 			queryOp("GetConsoleOutput", c.getConsoleOutput),
 			queryOp("ModifyInstanceAttribute", c.modifyInstanceAttribute),
+			queryOp("ModifyInstanceMetadataOptions", c.modifyInstanceMetadataOptions),
 			queryOp("DescribeInstanceAttribute", c.describeInstanceAttribute),
 			queryOp("DescribeInstanceCreditSpecifications", c.describeInstanceCreditSpecifications),
 			queryOp("CreateLaunchTemplate", c.createLaunchTemplate),

@@ -200,7 +200,11 @@ func (c *Cloud) planPool(q *call, p *fleetPool, in *fleetParams, market string, 
 	text(&launch.InstanceType, p.over.Type)
 	text(&launch.ImageID, p.over.ImageID)
 	if launch.Market != nil {
-		return errCombination("Incompatible launch template: the launch template's purchase option is set. Fleets do not support it.")
+		// Packer's plugin for Amazon has lived with a template for spot
+		// instances in fleets of them for years.
+		if market != spot || launch.Market.Type != spot {
+			return errCombination("Incompatible launch template: the launch template's purchase option is set. Fleets do not support it.")
+		}
 	}
 	if p.over.SubnetID != "" && len(launch.Interfaces) == 1 {
 		launch.Interfaces = slices.Clone(launch.Interfaces)

@@ -51,7 +51,9 @@ type BaseImage struct {
 	SizeGiB int    // of its root volume; default 8
 	Arch    string // default arm64
 	Root    string // device name of the root volume; default /dev/xvda
-	Created time.Time
+	// BootMode is empty for images that leave it to the type, as Debian's do.
+	BootMode string
+	Created  time.Time
 	// NotFreeTier makes it an image that accounts of the free plan may not use.
 	NotFreeTier bool
 	// Encrypted makes its snapshot an encrypted one.
@@ -119,9 +121,7 @@ func (c *Cloud) seedImage(b BaseImage) error {
 		img := &image{resourceBase: seeded(at, "image"), name: b.Name, description: b.Name, state: "available", arch: b.Arch, root: b.Root,
 			ena: true, seeded: true, public: b.Owner == nil, freeTier: !b.NotFreeTier, protection: "disabled",
 			devices: []disk{{device: b.Root, source: s, sizeGiB: b.SizeGiB, kind: "gp3", iops: 3000, throughput: 125, deletes: true, encrypted: b.Encrypted}}}
-		if b.Arch == arm64 {
-			img.bootMode = "uefi"
-		}
+		img.bootMode = b.BootMode
 		img.created, s.created = b.Created, b.Created
 		c.resources.put(s)
 		c.resources.put(img)

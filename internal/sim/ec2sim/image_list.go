@@ -26,7 +26,7 @@ type imageXML struct {
 	RootName        string         `xml:"rootDeviceName"`
 	Devices         set[deviceXML] `xml:"blockDeviceMapping"`
 	Virtualization  string         `xml:"virtualizationType"`
-	Tags            set[tagXML]    `xml:"tagSet"`
+	Tags            *set[tagXML]   `xml:"tagSet"`
 	Hypervisor      string         `xml:"hypervisor"`
 	ENA             bool           `xml:"enaSupport"`
 	Sriov           string         `xml:"sriovNetSupport,omitempty"`
@@ -85,7 +85,8 @@ func (img *image) xml(q *call) imageXML {
 		PlatformDetails: "Linux/UNIX", UsageOperation: "RunInstances",
 		SourceInstance: img.sourceInstance, SourceImage: img.sourceImage, SourceRegion: img.sourceRegion}
 	if img.home == q.home() { // tags are not shared
-		row.Tags = img.tags.xml()
+		tags := img.tags.xml()
+		row.Tags = &tags
 	}
 	if img.reason != nil {
 		row.Reason = &reasonXML{img.reason.Code, img.reason.Message}

@@ -178,9 +178,12 @@ func TestSharing(t *testing.T) {
 	if len(out.LaunchPermissions) != 1 || *out.LaunchPermissions[0].UserId != k.other.ID {
 		t.Errorf("permissions %+v", out.LaunchPermissions)
 	}
+	_, err = other.CopyImage(ctx, &ec2.CopyImageInput{SourceRegion: aws.String(region), SourceImageId: img.ImageId, Name: aws.String("theirs")})
+	wantError(t, err, 400, "InvalidRequest", "permission to access the storage")
 	must[*ec2.ModifySnapshotAttributeOutput](t)(k.client.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{SnapshotId: &snapshot,
 		CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: &k.other.ID}}}}))
 	must[*ec2.DescribeSnapshotsOutput](t)(other.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{snapshot}}))
+	must[*ec2.CopyImageOutput](t)(other.CopyImage(ctx, &ec2.CopyImageInput{SourceRegion: aws.String(region), SourceImageId: img.ImageId, Name: aws.String("theirs")}))
 	wantError(t, modify(ec2.ModifyImageAttributeInput{LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: aws.String("me")}}}}),
 		400, "InvalidAMIAttributeItemValue", "me")
 	wantError(t, modify(ec2.ModifyImageAttributeInput{}), 400, "InvalidParameterCombination", "No attributes")

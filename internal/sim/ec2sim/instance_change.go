@@ -167,3 +167,33 @@ func (c *Cloud) describeInstanceCreditSpecifications(q *call, in *struct {
 		Next    string         `xml:"nextToken,omitempty"`
 	}{setOf(cut), next}, nil
 }
+
+// modifyInstanceMetadataOptions changes what the metadata service of an
+// instance does, from the next start of its machine on.
+func (c *Cloud) modifyInstanceMetadataOptions(q *call, in *struct {
+	ID       string `aws:"InstanceId,required"`
+	Endpoint string `aws:"HttpEndpoint,enum=enabled|disabled"`
+	Tokens   string `aws:"HttpTokens,enum=optional|required"`
+	Hops     *int   `aws:"HttpPutResponseHopLimit"`
+	Tags     string `aws:"InstanceMetadataTags,enum=enabled|disabled"`
+	IPv6     string `aws:"HttpProtocolIpv6,enum=enabled|disabled"`
+}) (any, error) {
+	list, err := c.instances(q, []string{in.ID})
+	if err != nil {
+		return nil, err
+	}
+	i := list[0]
+	if in.Hops != nil && (*in.Hops < 1 || *in.Hops > 64) {
+		return nil, errValue("The HttpPutResponseHopLimit must be between 1 and 64")
+	}
+	m := &i.metadata
+	m.endpoint, m.tokens, m.tags = orText(in.Endpoint, m.endpoint), orText(in.Tokens, m.tokens), orText(in.Tags, m.tags)
+	m.ipv6 = orText(in.IPv6, m.ipv6)
+	if in.Hops != nil {
+		m.hops = *in.Hops
+	}
+	return struct {
+		ID      string      `xml:"instanceId"`
+		Options metadataXML `xml:"instanceMetadataOptions"`
+	}{i.id, metadataXML{pending, m.tokens, m.hops, m.endpoint, m.ipv6, m.tags}}, nil
+}

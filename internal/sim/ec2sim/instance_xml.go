@@ -164,7 +164,7 @@ func (i *instance) xml() instanceXML {
 		Monitoring: nested[string]{"disabled"}, SourceDestCheck: true, Reason: i.reason, Arch: i.image.arch, RootType: "ebs", Root: i.image.root,
 		Virtualization: "hvm", ClientToken: i.token, Tags: i.tags.xml(), Hypervisor: "xen", EbsOptimized: i.launch.optimized, ENA: true,
 		BootMode: i.image.bootMode, CurrentBootMode: "uefi", PlatformDetails: "Linux/UNIX", UsageOperation: "RunInstances"}
-	if i.image.bootMode == "" {
+	if i.image.bootMode == "" && i.image.arch == x86 {
 		row.CurrentBootMode = "legacy-bios"
 	}
 	row.CPU.Cores, row.CPU.Threads = max(1, i.spec.vcpus/i.spec.threads), i.spec.threads

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -250,3 +251,22 @@ func sha256Hex(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }
+
+// stillDriver starts machines that do nothing but exist.
+type stillDriver struct{}
+
+type stillMachine struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func (stillDriver) Start(context.Context, machine.Spec) (machine.Machine, error) {
+	return &stillMachine{done: make(chan struct{})}, nil
+}
+
+func (m *stillMachine) Shutdown(context.Context) error { return m.Kill() }
+func (m *stillMachine) Kill() error                    { m.once.Do(func() { close(m.done) }); return nil }
+func (m *stillMachine) Done() <-chan struct{}          { return m.done }
+func (m *stillMachine) Console() []byte                { return []byte("booting\n") }
+
+func writeDisk(path string) error { return machine.FastDisk(path, nil) }

@@ -19,7 +19,7 @@ func (c *Cloud) launch(q *call, l *launchPlan, count int) ([]*instance, error) {
 	if l.az != "" {
 		t.az, _ = q.region.zone(l.az)
 	}
-	if c.faults.hit(t, FaultFreePlan) != nil || q.who.Account.FreePlan && !(l.spec.freeTier && l.image.freeTier) {
+	if c.faults.hit(t, FaultFreePlan) != nil || q.who.Account.FreePlan && (!l.spec.freeTier || !l.image.freeTier) {
 		what := "instance type"
 		if l.spec.freeTier && !l.image.freeTier {
 			what = "image"

@@ -141,7 +141,7 @@ func TestWhatIsLaunched(t *testing.T) {
 	})
 	if *i.Placement.AvailabilityZone != "us-east-1b" || *i.SubnetId != *subnet.SubnetId || *i.KeyName != "k" || *i.ClientToken != "token" ||
 		i.MetadataOptions.HttpTokens != "required" || *i.MetadataOptions.HttpPutResponseHopLimit != 2 || *i.Tags[0].Value != "b1" ||
-		i.Architecture != "arm64" || i.PublicIpAddress == nil || i.PrivateIpAddress == nil || i.BootMode != "uefi" || *i.SecurityGroups[0].GroupId != group ||
+		i.Architecture != "arm64" || i.PublicIpAddress == nil || i.PrivateIpAddress == nil || i.BootMode != "" || i.CurrentInstanceBootMode != "uefi" || *i.SecurityGroups[0].GroupId != group ||
 		!strings.HasSuffix(*i.IamInstanceProfile.Arn, ":instance-profile/builder") || i.InstanceLifecycle != "" {
 		t.Errorf("got %+v", i)
 	}

@@ -84,7 +84,7 @@ func (c *Cloud) findTemplate(q *call, id, name string) (*launchTemplate, error) 
 
 // version is what a version of a template says.
 func (t *launchTemplate) version(text string) (*launchParams, error) {
-	n := 0
+	var n int
 	switch text {
 	case "", "$Default":
 		n = t.standard

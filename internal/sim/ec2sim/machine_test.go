@@ -168,7 +168,7 @@ func TestStopAndStart(t *testing.T) {
 	wantError(t, err, 400, "IncorrectInstanceState", "stopped")
 }
 
-// TestMetadata asks the service inside the machine, through the guest's curl.
+// TestMetadata starts a machine that gets its key by IMDSv2 only.
 func TestMetadata(t *testing.T) {
 	k := newKit(t, nil)
 	i, key := k.open(func(in *ec2.RunInstancesInput) {
@@ -178,6 +178,16 @@ func TestMetadata(t *testing.T) {
 		t.Errorf("options %+v", i.MetadataOptions)
 	}
 	k.login(*i.PublicIpAddress, key) // the guest's cloud-init got its key with a token
+	must[*ec2.ModifyInstanceMetadataOptionsOutput](t)(k.client.ModifyInstanceMetadataOptions(t.Context(), &ec2.ModifyInstanceMetadataOptionsInput{
+		InstanceId: i.InstanceId, HttpPutResponseHopLimit: aws.Int32(2)}))
+	if now := k.describe(k.client, *i.InstanceId); *now.MetadataOptions.HttpPutResponseHopLimit != 2 || now.MetadataOptions.HttpTokens != "required" {
+		t.Errorf("changed: %+v", now.MetadataOptions)
+	}
+	attribute := must[*ec2.DescribeInstanceAttributeOutput](t)(k.client.DescribeInstanceAttribute(t.Context(), &ec2.DescribeInstanceAttributeInput{
+		InstanceId: i.InstanceId, Attribute: "instanceInitiatedShutdownBehavior"}))
+	if *attribute.InstanceInitiatedShutdownBehavior.Value != "stop" {
+		t.Errorf("attribute %+v", attribute)
+	}
 	status := must[*ec2.DescribeInstanceStatusOutput](t)(k.client.DescribeInstanceStatus(t.Context(), &ec2.DescribeInstanceStatusInput{InstanceIds: []string{*i.InstanceId}}))
 	if s := status.InstanceStatuses[0]; s.InstanceStatus.Status != "initializing" {
 		t.Errorf("status %+v", s)

@@ -78,9 +78,21 @@ func (c *Cloud) watchPower(ctx context.Context, i *instance, m machine.Machine) 
 	case <-ctx.Done():
 		return
 	}
-	c.mu.Lock()
+	for {
+		c.mu.Lock()
+		during := i.current
+		if i.machine != m || during == nil || during.ended() {
+			break
+		}
+		c.mu.Unlock() // what is being done to the instance may be the reason
+		select {
+		case <-during.done:
+		case <-ctx.Done():
+			return
+		}
+	}
 	defer c.mu.Unlock()
-	if i.machine != m || !i.is(running) || i.current != nil && !i.current.ended() {
+	if i.machine != m || !i.is(running) {
 		return
 	}
 	i.console, i.machine = m.Console(), nil

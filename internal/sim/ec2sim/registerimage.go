@@ -188,27 +188,16 @@ func (c *Cloud) newCopy(q *call, in *copyParams, source *image, tags map[string]
 	}
 	c.resources.put(img)
 	c.background(func(ctx context.Context) {
-		done := make(chan error, len(sources))
+		filled := make(chan error, len(sources))
 		for n, from := range sources {
 			c.fill(ctx, img.devices[n].source, "CopyImage", c.delays.Copy, func(ctx context.Context, path string) error {
 				c.mu.Lock()
 				file := from.path
 				c.mu.Unlock()
 				return c.cfg.Disks.Image(ctx, file, path)
-			}, func(err error) { done <- err })
+			}, func(err error) { filled <- err })
 		}
-		var failed error
-		for range sources {
-			select {
-			case err := <-done:
-				if err != nil {
-					failed = err
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-		c.finishImage(ctx, img, "CopyImage", failed)
+		c.awaitSnapshots(ctx, img, "CopyImage", filled)
 	})
 	return img, nil
 }

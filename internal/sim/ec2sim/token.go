@@ -18,6 +18,7 @@ type tokenKey struct {
 // tokenUse is what became of the request that a client token came with first.
 type tokenUse struct {
 	params [32]byte
+	asks   []Access // what IAM was asked, and is asked again
 	again  func() (any, error)
 }
 
@@ -36,8 +37,15 @@ func (c *Cloud) withToken(q *call, token string, run func() (again func() (any, 
 			return nil, refuse("IdempotentParameterMismatch",
 				"Client token used in an earlier request, but the parameters do not match those of that request: %s", token)
 		}
-		if q.asked = true; q.dryRun {
-			return nil, c.authorize(q, everything())
+		q.asked = true
+		for _, a := range use.asks {
+			a.Principal = q.who
+			if err := c.allows(q, a); err != nil {
+				return nil, err
+			}
+		}
+		if q.dryRun {
+			return nil, errDryRun()
 		}
 		return use.again()
 	}
@@ -46,7 +54,7 @@ func (c *Cloud) withToken(q *call, token string, run func() (again func() (any, 
 		return nil, err
 	}
 	if token != "" {
-		c.tokens[key] = &tokenUse{sum, again}
+		c.tokens[key] = &tokenUse{sum, q.asks, again}
 	}
 	return again()
 }
