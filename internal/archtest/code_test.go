@@ -148,6 +148,7 @@ func codeRules() []rule {
 				"internal/sim/machine:TestHelperMachine":     "the child process that a test starts",
 				"internal/sim/machine:TestQEMUNeedsItsParts": "needs QEMU and its firmware",
 				"internal/e2e:TestAccDropIn":                 "the peer's binary is not in this repository; what it made is recorded",
+				"internal/e2e:TestAccPeerAmazon":             "the peer's binary is not in this repository",
 				"internal/e2e:TestAccPeerOracle":             "the peer's binary is not in this repository; what it said is replayed",
 				"internal/e2e:TestAccPeerOracleScarcity":     "the peer's binary is not in this repository; what it did is recorded",
 				"internal/goss:TestShippedBinary":            "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",
