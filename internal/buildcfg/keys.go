@@ -78,12 +78,14 @@ func textAsBytes(from, to reflect.Type, data interface{}) (interface{}, error) {
 	return data, nil
 }
 
-// Decode decodes a template into target, with SSH keys as text.
-func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}) error {
+// Decode decodes a template into target, with SSH keys as text. The options named
+// late are decoded as they are written: what they speak of is not known yet.
+func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}, late ...string) error {
 	return config.Decode(target, &config.DecodeOpts{
 		PluginType:         builder,
 		Interpolate:        true,
 		InterpolateContext: ctx,
+		InterpolateFilter:  &interpolate.RenderFilter{Exclude: late},
 		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(emptyAsUnset)),
 	}, keysAsBytes(raws)...)
 }
