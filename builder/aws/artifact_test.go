@@ -4,17 +4,14 @@
 package aws
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"testing"
 
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
-	"github.com/armfree/packer-plugin-armfree/internal/mask"
 )
 
 func TestArtifact(t *testing.T) {
@@ -52,19 +49,5 @@ func TestArtifact(t *testing.T) {
 	}
 	if held := a.State(HoldState); held != true || a.Destroy() != nil || len(removed) != 2 {
 		t.Errorf("held %v, %q", held, removed)
-	}
-}
-
-// Until there is an adapter a build says so, and leaves nothing.
-func TestRunWithoutAdapter(t *testing.T) {
-	t.Chdir(t.TempDir())
-	b := &Builder{Mask: new(mask.Masker)}
-	if _, _, err := b.Prepare(with(t, set{"packer_debug": true, "packer_build_name": "a/b", "ssh_pin_host_key": true})); err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, nil)
-	if a != nil || !errors.Is(err, errNoAdapter) || !strings.Contains(out.String(), "ec2_a_b.pem") {
-		t.Errorf("%v, %v\n%s", a, err, &out)
 	}
 }

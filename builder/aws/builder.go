@@ -12,7 +12,6 @@ package aws
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -23,8 +22,12 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+	"github.com/armfree/packer-plugin-armfree/version"
 )
 
 // BuilderID identifies artifacts of this builder.
@@ -72,14 +75,63 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		}
 		defer remove()
 	}
-	if _, _, err := b.builds(); err != nil {
+	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
+	client, err := ec2.SignIn(ctx, c.credentials, ec2.Options{
+		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
+	})
+	if err != nil {
 		return nil, err
 	}
-	return nil, errNoAdapter
-}
+	builds, host, err := b.builds()
+	if err != nil {
+		return nil, err
+	}
+	var places []fleet.Place
+	for _, cfg := range builds {
+		places = append(places, fleet.Place{Cloud: "aws", Region: cfg.Region, Site: ec2.NewBuild(client.In(cfg.Region), cfg, id, ui.Sayf)})
+	}
+	cloud := fleet.New(places...)
+	site := func(region string) *ec2.Build { return cloud.In("aws", region).(*ec2.Build) }
 
-// errNoAdapter is why nothing is built yet.
-var errNoAdapter = errors.New("this version cannot reach AWS yet: its template was checked, and nothing was started")
+	find := &phase.FindMachine{
+		UI: ui, Cloud: cloud, Token: id.Token, Plan: cloud.Plan,
+		Policy: c.Policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
+	}
+	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find}
+	if host != nil {
+		connect.Pin = host.Pin
+	}
+	provision := &phase.Provision{
+		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
+		More: func() map[string]interface{} {
+			return generated(find.ID, id.ID, find.Offer, site(find.Offer.Region).SourceImage())
+		},
+	}
+	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
+	phases := []phase.Phase{&phase.KeepSundries{Cloud: cloud}, find, connect, provision}
+	if !c.SkipCreateAMI {
+		phases = append(phases, image)
+	}
+	runner := phase.Runner{UI: ui, Debug: c.PackerDebug, OnError: c.PackerOnError, CleanupTimeout: c.CleanupTimeout}
+	if err := runner.Run(ctx, phases...); err != nil {
+		return nil, err
+	}
+	if c.SkipCreateAMI {
+		ui.Say("No image was made: skip_create_ami is set")
+		return nil, nil
+	}
+	if ctx.Err() != nil {
+		ui.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
+	}
+	made := site(find.Offer.Region)
+	return &Artifact{
+		images: made.Images(image.ID), name: builds[0].Image.Name, region: find.Offer.Region, source: made.SourceImage().ID,
+		data: provision.Data,
+		remove: func(ctx context.Context, region, image string) error {
+			return client.In(region).DeleteImage(ctx, image)
+		},
+	}, nil
+}
 
 // builds are the builds in all regions, and what their machine's host key is held
 // against.

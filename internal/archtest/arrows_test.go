@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
+			"builder/aws", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -51,7 +51,8 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 		"builder/aws": append([]string{
-			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/mask", "internal/sshkey", "internal/wait",
+			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/owner", "internal/phase", "internal/sshkey", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/wait"}, component...),

@@ -10,6 +10,7 @@
 package wait
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,6 +118,10 @@ func (e *interrupted) Unwrap() []error {
 	return []error{e.ctx, e.last}
 }
 
+// lateLook is how long a look may go on after the limit: one that has begun often
+// has the answer.
+const lateLook = 10 * time.Second
+
 // Until looks until look says that it is done. It returns look's first error
 // that is not tolerated, ctx's error, or a *TimeoutError.
 func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, err error)) error {
@@ -127,13 +132,25 @@ func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, 
 	}
 	told := start
 	pause := l.Pace.First
+	limited := ctx // a look may wait itself, and must not outlast the limit
+	if l.Timeout > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithDeadline(ctx, start.Add(l.Timeout+lateLook))
+		defer cancel()
+	}
 	var last error
 	for {
-		done, err := look(ctx)
+		done, err := look(limited)
 		if ctx.Err() != nil && !done {
 			return &interrupted{ctx.Err(), err}
 		}
 		switch {
+		case limited.Err() != nil && !done:
+			var i *interrupted
+			if errors.As(err, &i) {
+				err = i.last
+			}
+			return &TimeoutError{What: l.What, After: l.Timeout, Option: l.Option, Last: cmp.Or(err, last)}
 		case err == nil && done:
 			return nil
 		case err == nil:

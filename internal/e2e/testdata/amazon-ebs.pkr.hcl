@@ -1,7 +1,9 @@
 # Copyright (c) The packer-plugin-armfree Authors
 # SPDX-License-Identifier: MPL-2.0
 
-# What somebody would write for the unmodified packer-plugin-amazon.
+# A whole amazon-ebs build, for the builder that is not ours. How it reaches the
+# simulated cloud is in its environment.
+
 packer {
   required_plugins {
     amazon = {
@@ -15,65 +17,73 @@ variable "ssh_port" {
   type = number
 }
 
-variable "spot_price" {
-  type = string
+variable "name" {
+  type    = string
+  default = "by-amazon-ebs"
 }
 
-source "amazon-ebs" "debian" {
-  ami_name        = "by-amazon-ebs"
-  ami_description = "words"
-  ami_regions     = ["eu-central-1"]
-  deprecate_at    = timeadd(timestamp(), "8760h")
-  imds_support    = "v2.0"
+variable "spot_price" {
+  type    = string
+  default = ""
+}
 
-  instance_type       = var.spot_price == "" ? "t4g.micro" : null
-  spot_instance_types = var.spot_price == "" ? null : ["t4g.micro", "t4g.small"]
-  spot_price          = var.spot_price
+
+source "amazon-ebs" "peer" {
+  ami_name        = var.name
+  ami_description = "made by the peer of ${var.name}"
+  ami_regions     = ["eu-west-1"]
+  ami_users       = ["123456789012"]
+  imds_support    = "v2.0"
+  deprecate_at    = timeadd(timestamp(), "720h")
+
+  instance_type               = var.spot_price == "" ? "t4g.micro" : null
+  spot_instance_types         = var.spot_price == "" ? null : ["t4g.micro", "t4g.small"]
+  spot_price                  = var.spot_price
+  associate_public_ip_address = var.spot_price == "" ? true : null
 
   source_ami_filter {
     filters = {
-      name                = "debian-13-arm64-*"
+      name                = "debian-12-arm64-*"
+      architecture        = "arm64"
       root-device-type    = "ebs"
       virtualization-type = "hvm"
     }
     owners      = ["136693071363"]
     most_recent = true
   }
-
-  associate_public_ip_address               = true
-  temporary_key_pair_type                   = "ed25519"
-  temporary_security_group_source_public_ip = true
-  ssh_username                              = "admin"
-  ssh_port                                  = var.ssh_port
-
-  metadata_options {
-    http_endpoint               = "enabled"
-    http_tokens                 = "required"
-    http_put_response_hop_limit = 1
-  }
-
   launch_block_device_mappings {
     device_name           = "/dev/xvda"
     volume_size           = 10
     volume_type           = "gp3"
     delete_on_termination = true
   }
-
+  metadata_options {
+    http_endpoint = "enabled"
+    http_tokens   = "required"
+  }
   run_tags = {
-    Purpose = "build"
+    Name = "building ${var.name}"
+  }
+  run_volume_tags = {
+    Name = "disk of ${var.name}"
   }
   tags = {
-    Release = "latest"
+    made = "by the peer"
+    base = "{{ .SourceAMIName }}"
   }
-
-  skip_credential_validation = true # there is no STS yet
-  skip_metadata_api_check    = true
+  snapshot_tags = {
+    kept = "yes"
+  }
+  temporary_key_pair_type                   = "ed25519"
+  temporary_security_group_source_public_ip = true
+  skip_metadata_api_check                   = true
+  ssh_username                              = "admin"
+  ssh_port                                  = var.ssh_port
 }
 
 build {
-  sources = ["source.amazon-ebs.debian"]
-
+  sources = ["source.amazon-ebs.peer"]
   provisioner "shell" {
-    inline = ["uname -m", "echo packed | sudo tee /etc/armfree"]
+    inline = ["echo made by the peer > /home/admin/made", "uname -m"]
   }
 }

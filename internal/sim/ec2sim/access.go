@@ -26,6 +26,8 @@ type Principal struct {
 	// Extra are condition keys that hold for whatever this principal asks,
 	// such as aws:PrincipalTag/team.
 	Extra map[string][]string
+
+	session []*policy // that narrow down what a session may do
 }
 
 // Access is one question to IAM: may the principal do this action to all of
@@ -92,10 +94,11 @@ func errDryRun() *apiError {
 // allows asks about one action.
 func (c *Cloud) allows(q *call, a Access) error {
 	q.asks = append(q.asks, a)
-	if c.cfg.Authorize == nil {
-		return nil
+	decide := c.cfg.Authorize
+	if decide == nil {
+		decide = c.decide
 	}
-	if err := c.cfg.Authorize(a); err != nil {
+	if err := decide(a); err != nil {
 		return q.api.problem(notAllowed, a.Principal, a.Action, err)
 	}
 	return nil

@@ -103,14 +103,16 @@ func (c *Cloud) IssueSession(a *Account, life time.Duration) Credentials {
 	return c.issue(a.Principal(), life)
 }
 
-// AddUser makes another user of an account, with an access key.
+// AddUser makes another user of an account, who may do everything, with an
+// access key.
 func (c *Cloud) AddUser(a *Account, name string) (Principal, Credentials) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	who := Principal{Account: a, ARN: "arn:aws:iam::" + a.ID + ":user/" + name, ID: "AIDA" + randomUpper(17), Name: name}
-	made := Credentials{AccessKeyID: "AKIA" + randomUpper(16), SecretAccessKey: randomHex(20)}
-	c.keys[made.AccessKeyID] = &credential{who: who, secret: made.SecretAccessKey}
-	return who, made
+	in := c.iam.of(a)
+	u := in.newUser(name, "/", "AIDA"+randomUpper(17))
+	u.attached = []*managedPolicy{in.policies[administratorAccess]}
+	made := c.newAccessKey(in, u)
+	return in.principal(u), made
 }
 
 // randomHex makes n random bytes in hex.

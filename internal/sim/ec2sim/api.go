@@ -5,14 +5,11 @@ package ec2sim
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
@@ -48,6 +45,7 @@ type operation struct {
 	path     []string // of REST services
 	unlocked bool     // runs without the cloud's lock
 	free     bool     // needs no permission
+	unsigned bool     // says itself who asks
 }
 
 // withoutLock marks an operation that locks by itself.
@@ -55,6 +53,10 @@ func (o *operation) withoutLock() *operation { o.unlocked = true; return o }
 
 // needsNothing marks an operation that everybody may do.
 func (o *operation) needsNothing() *operation { o.free = true; return o }
+
+// withoutSignature marks an operation that is not signed: its parameters say who
+// asks, and it must find out by itself whether that is true.
+func (o *operation) withoutSignature() *operation { o.unsigned = true; return o }
 
 // operations is a table of operations by name.
 func operations(list ...*operation) map[string]*operation {
@@ -68,7 +70,7 @@ func operations(list ...*operation) map[string]*operation {
 // allAPIs gathers the services by signing name.
 func (c *Cloud) allAPIs() map[string]*api {
 	list := map[string]*api{}
-	for _, a := range []*api{c.ec2()} {
+	for _, a := range []*api{c.ec2(), c.identityAndAccess(), c.securityTokens(), c.parameterStore(), c.serviceQuotas(), c.freeTier(), c.ebsDirect()} {
 		list[a.name] = a
 	}
 	return list
@@ -101,6 +103,7 @@ type reply struct {
 	header      http.Header
 	contentType string
 	body        []byte
+	cut         int // if not 0, the connection ends after so many bytes of the body
 }
 
 // ServeHTTP answers a request to any of the cloud's host names.
@@ -172,6 +175,11 @@ func (p *reply) send(w http.ResponseWriter, q *call) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
 	w.WriteHeader(p.status)
+	if p.cut > 0 {
+		_, _ = w.Write(p.body[:p.cut]) // it is cut anyway
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
 	_, _ = io.Copy(w, bytes.NewReader(p.body)) // a client that went away is its own affair
 }
 
@@ -188,6 +196,9 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 	if at.plain {
 		// A plain endpoint has no name; the signature says what it is for.
 		at.service, at.region = sig.service, sig.region
+		if sigErr != nil && sigErr.kind == unsigned {
+			at.service, at.region = "sts", defaultRegion // the only one with operations that nobody signs
+		}
 	}
 	if q.api = c.apis[at.service]; q.api == nil && at.plain {
 		return nil, ec2Problems(unsigned)
@@ -199,10 +210,12 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 		return nil, fail(http.StatusNotFound, "UnknownEndpoint", "%v", err)
 	}
 	entry.Region = q.region.name
-	if sigErr != nil {
+	identified := q.api.identify(q)
+	anonymous := q.op != nil && q.op.unsigned
+	if sigErr != nil && (!anonymous || sigErr.kind != unsigned) {
+		q.op = nil
 		return nil, q.api.problem(sigErr.kind, sigErr.text)
 	}
-	identified := q.api.identify(q)
 	if q.op != nil {
 		entry.Op = q.op.name
 		entry.ClientToken = q.params.first("ClientToken")
@@ -217,6 +230,16 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 	}()
 	if c.closed {
 		return nil, q.api.problem(unavailable)
+	}
+	if anonymous {
+		if hit := c.faults.hit(q.target(), FaultStatus); hit != nil {
+			entry.Fault = string(hit.Kind)
+			return nil, hit.error(q)
+		}
+		if identified != nil {
+			return nil, identified
+		}
+		return q.op.run(q)
 	}
 	if err := c.authenticate(q, sig); err != nil {
 		return nil, err
@@ -241,25 +264,6 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 		return nil, fmt.Errorf("the simulator forgot to ask IAM about %s", q.op.name)
 	}
 	return result, err
-}
-
-// encodeMessage is an opaque text about a refusal. [DecodeMessage] reads it.
-func encodeMessage(args ...any) string {
-	who, _ := args[0].(Principal)
-	raw, _ := json.Marshal(map[string]string{"principal": who.ARN, "action": fmt.Sprint(args[1]), "reason": fmt.Sprint(args[2])})
-	slices.Reverse(raw)
-	return base64.RawURLEncoding.EncodeToString(raw)
-}
-
-// DecodeMessage reads what the encoded authorization failure message says, as
-// sts:DecodeAuthorizationMessage does.
-func DecodeMessage(message string) (string, error) {
-	raw, err := base64.RawURLEncoding.DecodeString(message)
-	if err != nil {
-		return "", fmt.Errorf("decode the message: %w", err)
-	}
-	slices.Reverse(raw)
-	return string(raw), nil
 }
 
 func newUUID() string {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/disks"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/oidc"
 )
 
 // Config describes the cloud that [New] makes.
@@ -58,7 +59,7 @@ type Config struct {
 	// [QuickDelays].
 	Delays *Delays
 
-	// Authorize is IAM's answer; nil allows everything.
+	// Authorize is IAM's answer, instead of that of the accounts' policies.
 	Authorize Authorizer
 
 	// Switches choose between readings of what is not documented.
@@ -71,6 +72,9 @@ type Switches struct {
 	// OptInRequired answers requests to regions that the account has not
 	// enabled with OptInRequired instead of AuthFailure.
 	OptInRequired bool
+	// OldBlockTokensWork lets the block tokens of an earlier list of a
+	// snapshot's blocks work after a later one.
+	OldBlockTokensWork bool
 }
 
 // Delays are how long resources stay in their transitional states.
@@ -135,7 +139,13 @@ type Cloud struct {
 	public    int                    // public addresses given out so far
 	tokens    map[tokenKey]*tokenUse
 	faults    faultList
-	log       []Request
+	iam       iamState
+	issuers   []*oidc.Issuer // of identity tokens
+
+	parameters map[parameterKey]*parameter
+	listings   map[string]*blockListing // the last one of each snapshot
+	ebsRates   ebsRates
+	log        []Request
 }
 
 // New makes a cloud. Close it when done.

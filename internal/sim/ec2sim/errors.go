@@ -78,10 +78,9 @@ func ec2Problems(p problem, args ...any) *apiError {
 	case outdated, expired:
 		return refuse("RequestExpired", "Request has expired.")
 	case notAllowed:
-		who, _ := args[0].(Principal)
 		return fail(http.StatusForbidden, "UnauthorizedOperation",
-			"You are not authorized to perform this operation. User: %s is not authorized to perform: %s because %v. Encoded authorization failure message: %s",
-			who.ARN, args[1], args[2], encodeMessage(args...))
+			"You are not authorized to perform this operation. %s. Encoded authorization failure message: %s",
+			notAllowedText(args...), encodeMessage(args...))
 	case throttled:
 		return fail(http.StatusServiceUnavailable, "RequestLimitExceeded", "Request limit exceeded.")
 	case unknownAction:
@@ -108,8 +107,7 @@ func queryProblems(p problem, args ...any) *apiError {
 	case expired:
 		return fail(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
 	case notAllowed:
-		who, _ := args[0].(Principal)
-		return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s because %v", who.ARN, args[1], args[2])
+		return fail(http.StatusForbidden, "AccessDenied", "%s", notAllowedText(args...))
 	case throttled:
 		return refuse("Throttling", "Rate exceeded")
 	}
@@ -128,8 +126,7 @@ func jsonProblems(p problem, args ...any) *apiError {
 	case expired:
 		return refuse("ExpiredTokenException", "The security token included in the request is expired")
 	case notAllowed:
-		who, _ := args[0].(Principal)
-		return refuse("AccessDeniedException", "User: %s is not authorized to perform: %s because %v", who.ARN, args[1], args[2])
+		return refuse("AccessDeniedException", "%s", notAllowedText(args...))
 	case throttled:
 		return refuse("ThrottlingException", "Rate exceeded")
 	case unknownAction:

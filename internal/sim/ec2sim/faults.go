@@ -64,6 +64,18 @@ const (
 	// FaultSSHClosed keeps matching machines from being reached, whatever
 	// their security groups say.
 	FaultSSHClosed FaultKind = "ssh-closed"
+	// FaultBadChecksum sends a block of a snapshot with a byte that is not as
+	// its checksum says.
+	FaultBadChecksum FaultKind = "bad-checksum"
+	// FaultShortBody sends a block without its second half.
+	FaultShortBody FaultKind = "short-body"
+	// FaultCutBody closes the connection in the middle of a block.
+	FaultCutBody FaultKind = "cut-body"
+	// FaultBlockToken refuses a block token as one that has expired.
+	FaultBlockToken FaultKind = "block-token"
+	// FaultEmptyPage answers a list of blocks with an empty page that is not
+	// the last one.
+	FaultEmptyPage FaultKind = "empty-page"
 )
 
 // Fault is one thing that goes wrong: what, to whom, and when. Empty selectors

@@ -105,6 +105,8 @@ func faultOps() map[FaultKind][]string {
 		FaultSlow:          slices.Collect(maps.Keys(SlowStates())),
 		FaultInvisible: {"RunInstances", "CreateFleet", "CreateImage", "RegisterImage", "CopyImage", "CreateSnapshot", "CreateSecurityGroup",
 			"CreateKeyPair", "ImportKeyPair", "CreateLaunchTemplate"},
+		FaultBadChecksum: {"GetSnapshotBlock"}, FaultShortBody: {"GetSnapshotBlock"}, FaultCutBody: {"GetSnapshotBlock"},
+		FaultBlockToken: {"GetSnapshotBlock"}, FaultEmptyPage: {"ListSnapshotBlocks", "ListChangedBlocks"},
 		FaultStatus: nil, FaultStatusAfterEffect: nil, FaultCutAfterEffect: nil, FaultThrottle: nil,
 	}
 }

@@ -22,6 +22,7 @@ type launchPlan struct {
 	publicKey  string
 	profile    string // name
 	profileARN string
+	role       *iamRole // of the profile
 	market     string
 	maxPrice   float64 // 0: none
 	persistent bool
@@ -253,13 +254,13 @@ func (c *Cloud) planAccess(q *call, p *launchParams, l *launchPlan) error {
 		if p.Profile.Name != "" && p.Profile.ARN != "" {
 			return errCombination("The parameter 'iamInstanceProfile.name' may not be used in combination with 'iamInstanceProfile.arn'")
 		}
-		for _, name := range q.who.Account.InstanceProfiles {
-			arn := "arn:aws:iam::" + q.who.Account.ID + ":instance-profile/" + name
-			if name == p.Profile.Name || arn == p.Profile.ARN {
-				l.profile, l.profileARN = name, arn
-			}
+		found, arn := c.instanceProfile(q.who.Account, p.Profile.Name, p.Profile.ARN)
+		if found != nil {
+			l.profile, l.profileARN, l.role = found.name, arn, found.role
 		}
 		switch {
+		case found != nil && found.role == nil:
+			return errValue("IAM Instance Profile %s has no associated IAM Roles", arn)
 		case l.profile == "" && p.Profile.Name != "":
 			return errValue("Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", p.Profile.Name)
 		case l.profile == "":

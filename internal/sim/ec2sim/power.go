@@ -179,5 +179,8 @@ func (c *Cloud) metadataService(i *instance) http.Handler {
 	if e.public.IsValid() {
 		info.PublicIP = e.public.String()
 	}
+	if r := i.launch.role; r != nil {
+		info.Role, info.Credentials = r.name, c.machineCredentials(i, r)
+	}
 	return machine.EC2Metadata(info)
 }

@@ -72,6 +72,7 @@ func (r *region) zone(nameOrID string) (zone, bool) {
 
 const (
 	domain        = "amazonaws.com"
+	newDomain     = "api.aws" // of services that came later
 	checkIPHost   = "checkip.amazonaws.com"
 	defaultRegion = "us-east-1" // where services without a region in their name are
 )
@@ -94,6 +95,9 @@ func parseHost(host string) (endpoint, error) {
 		return endpoint{plain: true}, nil
 	}
 	stem, ok := strings.CutSuffix(name, "."+domain)
+	if !ok {
+		stem, ok = strings.CutSuffix(name, "."+newDomain)
+	}
 	if !ok {
 		return endpoint{}, fmt.Errorf("no such host: %s", host)
 	}

@@ -98,7 +98,7 @@ func (c *Cloud) launchResources(q *call, l *launchPlan) (asked, tagged []AccessR
 		kinds = append(kinds, "spot-instances-request")
 	}
 	if l.profile != "" {
-		pass := Access{q.who, "iam:PassRole", []AccessResource{{ARN: "arn:aws:iam::" + q.who.Account.ID + ":role/" + l.profile}}, q.accessContext()}
+		pass := Access{q.who, "iam:PassRole", []AccessResource{{ARN: c.iamOf(q).roleARN(l.role)}}, q.accessContext()}
 		pass.Context["iam:PassedToService"] = []string{"ec2.amazonaws.com"}
 		if err := c.allows(q, pass); err != nil {
 			return nil, nil, err
