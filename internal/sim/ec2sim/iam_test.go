@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -130,9 +131,20 @@ func TestBootstrap(t *testing.T) {
 		t.Errorf("policies: %q", list.PolicyNames)
 	}
 
+	if left := k.left(); len(left) != 1 || left[0] != "user packer-graviton of account build" {
+		t.Errorf("left: %q", left)
+	}
+	if err := k.cloud.AddFaults(ec2sim.Fault{Kind: ec2sim.FaultInvisible, Op: "CreateAccessKey", Delay: ec2sim.Duration(100 * time.Millisecond)}); err != nil {
+		t.Fatal(err)
+	}
 	key := must[*iam.CreateAccessKeyOutput](t)(c.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})).AccessKey
 	user := k.config(ec2sim.Credentials{AccessKeyID: *key.AccessKeyId, SecretAccessKey: *key.SecretAccessKey}, region)
-	must[*ec2.DescribeInstancesOutput](t)(ec2.NewFromConfig(user).DescribeInstances(ctx, nil))
+	_, err = ec2.NewFromConfig(user).DescribeInstances(ctx, nil)
+	wantError(t, err, 401, "AuthFailure", "") // keys are not known everywhere at once
+	eventually(t, "the key is known", func() bool {
+		_, err := ec2.NewFromConfig(user).DescribeInstances(ctx, nil)
+		return err == nil
+	})
 	_, err = ec2.NewFromConfig(user).CreateKeyPair(ctx, &ec2.CreateKeyPairInput{KeyName: aws.String("k")})
 	wantError(t, err, 403, "UnauthorizedOperation", "user/packer-graviton is not authorized to perform: ec2:CreateKeyPair on resource: arn:aws:ec2:us-east-1:"+k.build.ID+":key-pair/")
 	_, err = iam.NewFromConfig(user).CreateAccessKey(ctx, &iam.CreateAccessKeyInput{})
@@ -153,6 +165,9 @@ func TestBootstrap(t *testing.T) {
 	wantError(t, err, 409, "DeleteConflict", "must delete policies first")
 	must[*iam.DeleteUserPolicyOutput](t)(c.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: name, PolicyName: inline}))
 	must[*iam.DeleteUserOutput](t)(c.DeleteUser(ctx, &iam.DeleteUserInput{UserName: name}))
+	if left := k.left(); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
 }
 
 // Roles, the profile of a machine, and managed policies.
