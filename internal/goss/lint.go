@@ -28,7 +28,14 @@ type Finding struct {
 	Level    Level  `json:"level"`
 	Rule     string `json:"rule"` // a short name, for example "unknown-section"
 	Sentence string `json:"sentence"`
+	// Key is the resource as goss calls it ("file: /etc/passwd"), where the
+	// finding is about one that replaces another.
+	Key string `json:"key,omitempty"`
 }
+
+// ruleMisspelt is a section one letter away from a real one. goss passes over
+// it without a word, so that only this finding can fail it.
+const ruleMisspelt = "misspelt-section"
 
 // Places tells in which file and line a resource is written, by the words that
 // a result has for it ("Command\x00echo hello").

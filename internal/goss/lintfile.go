@@ -35,7 +35,7 @@ type inspector struct {
 }
 
 func (in *inspector) add(file string, line int, level Level, rule, format string, args ...any) {
-	in.findings = append(in.findings, Finding{file, line, level, rule, fmt.Sprintf(format, args...)})
+	in.findings = append(in.findings, Finding{File: file, Line: line, Level: level, Rule: rule, Sentence: fmt.Sprintf(format, args...)})
 }
 
 // at adds a finding about a node. Inside a branch that may never be taken an
@@ -214,7 +214,7 @@ func (in *inspector) unknownSection(g *gossfile, key *yaml.Node) {
 	near, d := nearest(key.Value, sections())
 	if d == 1 {
 		// Where it stands does not matter: nobody means it.
-		in.add(g.source.Origin, g.flat.line(key.Line, key.Column), LevelError, "misspelt-section",
+		in.add(g.source.Origin, g.flat.line(key.Line, key.Column), LevelError, ruleMisspelt,
 			"it has a section %s, which goss passes over; it must be %q", shown(key.Value), near)
 		return
 	}

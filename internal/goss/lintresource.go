@@ -53,6 +53,7 @@ func (in *inspector) resources(g *gossfile, name string, s section, value *yaml.
 		if other, twice := top.first[name+": "+id]; twice {
 			in.at(g, p.key, LevelStrict, "duplicate-key", "%s: %s replaces the one in %s line %d, which is not checked",
 				name, clean(id), other.File, other.Line)
+			in.findings[len(in.findings)-1].Key = name + ": " + id
 			continue
 		}
 		top.first[name+": "+id] = place
