@@ -4,6 +4,9 @@
 package goss
 
 import (
+	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -94,10 +97,24 @@ func (r *Result) Err() error {
 	return refuse(r.Problems[0].Reason, "%s", strings.Join(words, "; "))
 }
 
-// Masked returns a copy in which every text went through mask.
-func (r *Result) Masked(mask func(string) string) *Result { return r }
+// Attempts is how many times goss was run at most for one gossfile.
+func (r *Result) Attempts() int {
+	n := 0
+	for i := range r.Suites {
+		n = max(n, len(r.Suites[i].Attempts))
+	}
+	return n
+}
 
-// decide makes the verdict.
+// about puts the name of a gossfile before a sentence, where there are several.
+func (r *Result) about(suite int, e *Error) *Error {
+	if len(r.Suites) < 2 {
+		return e
+	}
+	return refuse(e.Reason, "%s: %s", clean(r.Suites[suite].Name), e.sentence)
+}
+
+// decide makes the verdict. Whatever is not known to be good is a problem.
 func decide(s *Session) *Result {
 	r := &Result{Rules: s.rules}
 	for i := range s.suites {
@@ -107,10 +124,148 @@ func decide(s *Session) *Result {
 		} else {
 			sr.Warnings = Warnings(s.runs[i].Warnings)
 		}
-		if sr.Err != nil {
-			r.Problems = append(r.Problems, sr.Err)
-		}
 		r.Suites = append(r.Suites, sr)
 	}
+	if len(r.Suites) == 0 {
+		r.Problems = []*Error{refuse(NoTests, "no gossfile was run, which proves nothing about the machine")}
+		return r
+	}
+	if s.rules.Baseline != nil {
+		r.Changes = s.rules.Baseline.Compare(r)
+	}
+	r.broken()
+	waivable := slices.Concat(r.failed(), r.few(), r.lenient(s), r.vanished())
+	if s.rules.ReportOnly {
+		r.Waived = waivable
+	} else {
+		r.Problems = append(r.Problems, waivable...)
+	}
 	return r
+}
+
+// broken are the problems that nothing excuses: goss did not run, did not say
+// how it went, or had nothing to say.
+func (r *Result) broken() {
+	for i := range r.Suites {
+		sr := &r.Suites[i]
+		if sr.Err != nil && sr.Err.Reason != Failed {
+			r.Problems = append(r.Problems, r.about(i, sr.Err))
+		}
+		for _, f := range sr.Findings {
+			if f.Rule == ruleMisspelt {
+				r.Problems = append(r.Problems, refuse(Mistaken, "%v", f))
+			}
+		}
+	}
+}
+
+// failed says which gossfiles had failing tests, if more than are let pass.
+func (r *Result) failed() []*Error {
+	c := r.Counts()
+	if c.Failed <= r.Rules.MaxFailed {
+		return nil
+	}
+	var list []*Error
+	for i := range r.Suites {
+		sr := &r.Suites[i]
+		c := sr.counts(r.Rules)
+		if c.Failed == 0 || sr.Err == nil || sr.Err.Reason != Failed {
+			continue
+		}
+		sentence := fmt.Sprintf("%d of %s failed", c.Failed, plural(c.Tests, "goss test"))
+		if r.Rules.FailOn > Info {
+			sentence += fmt.Sprintf(" at severity %v or above", r.Rules.FailOn)
+		}
+		if n := len(sr.Attempts); n > 1 {
+			sentence += fmt.Sprintf(" after %d attempts", n)
+		}
+		if r.Rules.MaxFailed > 0 {
+			sentence += fmt.Sprintf(", max_failed lets %d pass", r.Rules.MaxFailed)
+		}
+		list = append(list, r.about(i, refuse(Failed, "%s", sentence)))
+	}
+	return list
+}
+
+// few compares the tests that were carried out with min_tests. It says nothing
+// where a result is missing, which is a problem of its own.
+func (r *Result) few() []*Error {
+	for i := range r.Suites {
+		if err := r.Suites[i].Err; err != nil && err.Reason != Failed {
+			return nil
+		}
+	}
+	if n := r.Counts().Done(); n < r.Rules.MinTests {
+		return []*Error{tooFew(n, r.Rules.MinTests)}
+	}
+	return nil
+}
+
+// replaced is the line in which goss says that it forgot a test.
+var replaced = regexp.MustCompile(`(?s)Duplicate key detected: '(.*?)'\. The value from`)
+
+// lenient names everything that goss checked less of than is written. Under
+// strict that is a problem.
+func (r *Result) lenient(s *Session) []*Error {
+	var strict int
+	for i := range r.Suites {
+		sr := &r.Suites[i]
+		known := map[string]bool{}
+		for _, f := range sr.Findings {
+			if f.Level == LevelStrict {
+				strict++
+				r.Named = append(r.Named, clean(f.String()))
+				known[f.Key] = true
+			}
+		}
+		if s.runs[i] != nil {
+			for _, m := range replaced.FindAllSubmatch(s.runs[i].Warnings, -1) {
+				if key := string(m[1]); !known[key] {
+					known[key] = true
+					strict++
+					r.Named = append(r.Named, fmt.Sprintf("%s: %s is given twice, and goss checked only the one that it read last",
+						clean(sr.Name), clean(key)))
+				}
+			}
+		}
+		r.strangers(sr)
+	}
+	if strict == 0 || !r.Rules.Strict {
+		return nil
+	}
+	return []*Error{refuse(Lenient, "goss checks less than is written in %s, which strict does not allow: %s",
+		plural(strict, "place"), r.Named[0])}
+}
+
+// strangers names severities that nobody knows.
+func (r *Result) strangers(sr *SuiteResult) {
+	if sr.Report == nil {
+		return
+	}
+	for i := range sr.Report.Tests {
+		t := &sr.Report.Tests[i]
+		if word := t.strange(); word != "" {
+			if line := fmt.Sprintf("%s: %s %s has the severity %q, which is none; it counts as the highest",
+				clean(sr.Name), clean(t.Type), clean(t.ID), clean(word)); !slices.Contains(r.Named, line) {
+				r.Named = append(r.Named, line)
+			}
+		}
+	}
+}
+
+// vanished are the tests of the baseline that are gone.
+func (r *Result) vanished() []*Error {
+	if r.Changes == nil || len(r.Changes.Vanished) == 0 || !r.Rules.Vanished {
+		return nil
+	}
+	first := r.Changes.Vanished[0]
+	return []*Error{refuse(Vanished, "%s of the baseline %s not carried out, such as %s",
+		plural(len(r.Changes.Vanished), "test"), verb(len(r.Changes.Vanished)), first)}
+}
+
+func verb(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
 }
