@@ -99,12 +99,16 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
 		More: func() map[string]interface{} { return c.generated(id, find) },
 	}
+	checked := &proven{ui: ui, cloud: cloud, find: find}
+	provision.Done = checked.tag
+	defer checked.take() // of a build that failed
 	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
 
 	phases := []phase.Phase{find, connect, provision}
 	if c.Bastion != nil {
 		phases = b.throughBastion(ui, cloud, id, find, connect, provision)
 	}
+	checked.connect(connect)
 	if !c.SkipCreateImage {
 		phases = append(phases, image)
 	}

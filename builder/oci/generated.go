@@ -8,6 +8,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
 
 // generatedNames are what provisioners and post-processors find in build.*
@@ -21,6 +22,7 @@ func (c *Config) generated(id owner.Build, m *phase.FindMachine) map[string]inte
 	o := m.Offer
 	return map[string]interface{}{
 		"ID": m.ID, "BuildID": id.ID, "Region": o.Region, "AvailabilityDomain": o.Zone, "FaultDomain": o.FaultDomain,
-		"Shape": o.Shape, "Ocpus": fmt.Sprint(o.OCPUs), "MemoryInGBs": fmt.Sprint(o.MemoryGB),
+		proof.Wanted: "true",
+		"Shape":      o.Shape, "Ocpus": fmt.Sprint(o.OCPUs), "MemoryInGBs": fmt.Sprint(o.MemoryGB),
 	}
 }

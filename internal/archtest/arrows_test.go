@@ -46,18 +46,18 @@ func arrows() map[string][]string {
 
 		"builder/oci": append([]string{
 			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
-			"internal/phase", "internal/sshkey",
+			"internal/phase", "internal/proof", "internal/sshkey",
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
-		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/wait"}, component...),
+		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
 			"internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/tmpl",
 			"internal/wait", "version",
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/cloud", "internal/capacity", "internal/tunnel", "internal/wait",
+			"internal/launch", "internal/cloud", "internal/capacity", "internal/proof", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -67,6 +67,7 @@ func arrows() map[string][]string {
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
 		"internal/goss":               {},
+		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/buildcfg": append([]string{

@@ -34,6 +34,9 @@ func (r *run) conclude(result *goss.Result) error {
 		errs = append(errs, r.save("receipt", r.c.Receipt, data, 0o600))
 	}
 	if err := result.Err(); err != nil {
+		if r.c.retryTimeout > 0 && again(err) {
+			err = fmt.Errorf("%w (the limit is the option \"retry_timeout\")", err)
+		}
 		return errors.Join(append([]error{err}, errs...)...)
 	}
 	if r.build.wantsProof {

@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
 
 // host is a communicator whose machine is this one. Commands really run, in
@@ -177,6 +179,9 @@ type check struct {
 	base    string // remote_folder
 	tests   string // a folder with the recordings and the gossfile goss.yaml
 	options map[string]any
+	dropIn  bool
+	box     proof.Box
+	data    map[string]any // what the builder generated
 }
 
 // newCheck prepares a check whose gossfile gives the stand-in these orders.
@@ -190,12 +195,21 @@ func newCheck(t testing.TB, orders ...string) *check {
 	if err := os.CopyFS(c.tests, os.DirFS("testdata")); err != nil {
 		t.Fatal(err)
 	}
-	c.file("goss.yaml", strings.Join(orders, "\n")+"\n")
+	c.file("goss.yaml", ordered(orders...))
 	c.options = map[string]any{
 		"tests": []string{c.tests}, "goss_file": "checks/goss.yaml",
 		"goss_binary": bin, "remote_folder": c.base, "use_sudo": false,
 	}
 	return c
+}
+
+// ordered is a gossfile with orders for the stand-in.
+func ordered(orders ...string) string {
+	text := gossfileText
+	for _, o := range orders {
+		text += "# " + o + "\n"
+	}
+	return text
 }
 
 func (c *check) file(name, content string) {
@@ -209,10 +223,12 @@ func (c *check) file(name, content string) {
 func (c *check) run(ctx context.Context) error {
 	c.t.Helper()
 	var p Provisioner
+	p.DropIn = c.dropIn
+	p.box = c.box
 	if err := p.Prepare(c.options); err != nil {
-		c.t.Fatalf("prepare: %v", err)
+		return fmt.Errorf("prepare: %w", err)
 	}
-	return p.Provision(ctx, c.ui, c.host, nil)
+	return p.Provision(ctx, c.ui, c.host, c.data)
 }
 
 // left lists what is in the machine's folder.

@@ -328,4 +328,3 @@ func (c *Config) checkOutput(bad *problems) {
 		}
 	}
 }
-

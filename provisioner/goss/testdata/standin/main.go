@@ -3,7 +3,7 @@
 
 // Command standin takes the place of goss in the provisioner's tests. It is
 // started as goss is, and insists on that. What it then does is written in its
-// "gossfile", one order per line:
+// gossfile, one order per comment:
 //
 //	print FILE        copy FILE to standard output
 //	say TEXT          print TEXT on standard output
@@ -51,7 +51,10 @@ func main() {
 	}
 	run := strconv.Itoa(count())
 	for line := range strings.Lines(string(orders)) {
-		line = strings.TrimSuffix(line, "\n")
+		line, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "# ")
+		if !ok {
+			continue
+		}
 		if rest, ok := strings.CutPrefix(line, "attempt "); ok {
 			n, order, _ := strings.Cut(rest, " ")
 			if n != run {
