@@ -49,6 +49,9 @@ func (in *inspector) at(g *gossfile, n *yaml.Node, level Level, rule, format str
 
 var yamlError = regexp.MustCompile(`^yaml: (?:unmarshal errors:\n\s*)?(?:line (\d+): )?(.*)`)
 
+// parserError knows those errors in which the library counts lines from 0.
+var parserError = regexp.MustCompile(`^did not find expected (?:<document start>|node content|'-' indicator|key|',' or)`)
+
 // read parses one file, template and YAML. It returns nil if there is nothing
 // to look at.
 func (in *inspector) read(src Source, l Lint) *gossfile {
@@ -83,6 +86,9 @@ func (in *inspector) read(src Source, l Lint) *gossfile {
 	if m := yamlError.FindStringSubmatch(words); m != nil {
 		words = m[2]
 		if n, err := strconv.Atoi(m[1]); err == nil {
+			if parserError.MatchString(words) {
+				n++
+			}
 			line = g.flat.line(n, 1)
 		}
 	}

@@ -6,6 +6,7 @@ package goss
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -265,4 +267,13 @@ func running(t testing.TB, pids []string) []string {
 		_, rest, _ := bytes.Cut(stat, []byte(") "))
 		return bytes.HasPrefix(rest, []byte("Z")) || bytes.HasPrefix(rest, []byte("X"))
 	})
+}
+
+// quoteGo writes a string as the stand-in's orders have it.
+func quoteGo(s string) string { return strconv.Quote(s) }
+
+// quoteJSON writes a string as Go's encoder does.
+func quoteJSON(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
 }
