@@ -10,6 +10,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
@@ -57,13 +58,13 @@ func (p *proven) tag() {
 	}
 	of, err := proof.Of(notes, p.watch.Fresh)
 	if err == nil {
-		err = p.cloud.TagImage(p.find.ID, of.Tags())
+		err = p.cloud.TagImage(p.find.ID, map[string]string{proof.Tag: proof.Value(of)})
 	}
 	if err != nil {
 		p.ui.Errorf("The image is not tagged with what goss found: %v", err)
 		return
 	}
-	if of.State == "stale" {
+	if of.State == goss.ProofStale {
 		p.ui.Say("Something ran on the machine after goss had checked it: the image is tagged as validated before that")
 	}
 }

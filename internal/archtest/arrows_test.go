@@ -45,7 +45,7 @@ func arrows() map[string][]string {
 		},
 
 		"builder/oci": append([]string{
-			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
+			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/goss", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
 			"internal/phase", "internal/proof", "internal/sshkey",
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",

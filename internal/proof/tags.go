@@ -9,33 +9,36 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 )
 
+// Tag is the key of the tag that says how the machine of an image was checked.
+// All of it is in one tag, because OCI allows ten on a resource.
+const Tag = "armfree-validated"
+
 // Of puts notes about one machine together into what its image says of itself.
 // fresh tells by the mark of a note whether the machine is still as it was
-// then. Without a note there is no proof.
+// then.
 func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
+	// Of several checks the weightiest counts.
+	weight := []string{"", goss.ProofPassed, goss.ProofReported, goss.ProofStale, goss.ProofFailed}
 	var all goss.Proof
 	var errs []error
 	digests := sha256.New()
 	for _, n := range notes {
-		receipt, err := goss.ReadReceipt(n.Receipt)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("what goss found cannot be read: %w", err))
-			continue
-		}
-		p := receipt.Proof()
+		p, err := goss.ReceiptProof(n.Receipt)
+		errs = append(errs, err)
 		if !fresh(n.Mark) {
 			p = p.Stale()
 		}
-		if weight(p.State) > weight(all.State) {
+		if slices.Index(weight, p.State) > slices.Index(weight, all.State) {
 			all.State = p.State
 		}
 		all.Tests += p.Tests
 		all.Digest = p.Digest
-		io.WriteString(digests, p.Digest+"\n")
+		io.WriteString(digests, p.Digest+"\n") // never fails
 	}
 	if len(notes) > 1 {
 		all.Digest = hex.EncodeToString(digests.Sum(nil))
@@ -43,17 +46,8 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 	return all, errors.Join(errs...)
 }
 
-// weight orders states; of several checks the weightiest one counts.
-func weight(state string) int {
-	switch state {
-	case "":
-		return 0
-	case "true":
-		return 1
-	case "reported":
-		return 2
-	case "stale":
-		return 3
-	}
-	return 4
+// Value is what the tag says: "true tests=42 sha256=...". The digest is that of
+// the receipt, or, of several, that of their digests, one a line.
+func Value(p goss.Proof) string {
+	return fmt.Sprintf("%s tests=%d sha256=%s", p.State, p.Tests, p.Digest)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
@@ -25,8 +24,11 @@ func (r *run) conclude(result *goss.Result) error {
 	}
 	errs = append(errs, r.writeSpecs(), r.tellGitHub(shown, about))
 
-	receipt := goss.NewReceipt(shown, r.receipt(about))
-	data, err := receipt.Marshal()
+	receipt, err := goss.NewReceipt(shown, r.receipt(about))
+	var data []byte
+	if err == nil {
+		data, err = receipt.Marshal()
+	}
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
@@ -137,10 +139,7 @@ func (r *run) writeRecorded(data []byte) error {
 
 // write writes one report.
 func (r *run) write(report Report, result *goss.Result, about goss.About) error {
-	data, err := []byte(strings.Join(append(result.Annotations(), ""), "\n")), error(nil)
-	if report.Format != "github" {
-		data, err = goss.Render(report.Format, result, about)
-	}
+	data, err := goss.Render(report.Format, result, about)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

@@ -64,7 +64,11 @@ func (c *Config) fileName(name string, b build) (string, error) {
 	ctx.Data = map[string]string{
 		"BuildName": word(b.BuildName), "BuilderType": word(b.BuilderType), "ID": word(b.ID), "RunUUID": word(b.RunUUID),
 	}
-	return interpolate.Render(name, &ctx)
+	full, err := interpolate.Render(name, &ctx)
+	if err == nil && strings.Contains(full, "<no value>") {
+		err = fmt.Errorf("%q: there are BuildName, BuilderType, ID and RunUUID", name)
+	}
+	return full, err
 }
 
 // save writes a file on this host, whole or not at all: builds that run side

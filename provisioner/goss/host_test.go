@@ -150,6 +150,9 @@ func (s *screen) text() string {
 	return strings.Join(s.lines, "\n")
 }
 
+// here is the folder of this package, wherever a test goes.
+var here, _ = os.Getwd()
+
 // standin builds the program that takes goss's place, once.
 var standin = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "standin-")
@@ -158,6 +161,7 @@ var standin = sync.OnceValues(func() (string, error) {
 	}
 	bin := filepath.Join(dir, "goss")
 	cmd := exec.Command("go", "build", "-o", bin, "-ldflags", "-s -w", "./testdata/standin")
+	cmd.Dir = here
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("build the stand-in: %w\n%s", err, out)
@@ -194,7 +198,7 @@ func newCheck(t testing.TB, orders ...string) *check {
 		t.Fatal(err)
 	}
 	c := &check{t: t, host: newHost(t), ui: newScreen(), base: t.TempDir(), tests: filepath.Join(t.TempDir(), "checks")}
-	if err := os.CopyFS(c.tests, os.DirFS("testdata")); err != nil {
+	if err := os.CopyFS(c.tests, os.DirFS(filepath.Join(here, "testdata"))); err != nil {
 		t.Fatal(err)
 	}
 	c.file("goss.yaml", ordered(orders...))

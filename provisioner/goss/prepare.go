@@ -298,8 +298,8 @@ func (c *Config) checkOutput(bad *problems) {
 	}
 	taken := map[string]bool{}
 	for _, r := range c.reports() {
-		if r.Format != "github" && !slices.Contains(goss.Formats(), r.Format) && !tmpl.Unknown(r.Format) {
-			bad.addf("report: %q is no format; there are github, %s", r.Format, strings.Join(goss.Formats(), ", "))
+		if !slices.Contains(goss.Formats(), r.Format) && !tmpl.Unknown(r.Format) {
+			bad.addf("report: %q is no format; there are %s", r.Format, strings.Join(goss.Formats(), ", "))
 		}
 		if r.Path == "" {
 			bad.addf("report: path must be set, for the format %s", r.Format)

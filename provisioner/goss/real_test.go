@@ -20,7 +20,7 @@ func realGoss(t *testing.T) string {
 	}
 	bin := filepath.Join(t.TempDir(), "goss")
 	cmd := exec.Command("go", "build", "-mod=readonly", "-trimpath", "-ldflags", "-s -w", "-o", bin, "github.com/goss-org/goss/cmd/goss")
-	cmd.Dir = filepath.Join("..", "..", "tools", "goss")
+	cmd.Dir = filepath.Join(here, "..", "..", "tools", "goss")
 	cmd.Env = append(os.Environ(), "GOPROXY=off", "GOFLAGS=", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("goss cannot be built here; \"make goss\" fetches its modules: %v\n%s", err, out)

@@ -133,7 +133,7 @@ func TestWeaknessSecretsArePrinted(t *testing.T) {
 func TestWeaknessOneErrorForAll(t *testing.T) {
 	seen := map[string]bool{}
 	for _, orders := range [][]string{
-		{"print checks/mixed.json", "exit 1"}, {"exit 1"}, {"exit 2"}, {"exit 3"}, {"exit 78"}, {"exit 126"}, {"exit 127"}, {"exit 137"}, {},
+		{"print checks/mixed.json", "exit 1"}, {"exit 2"}, {"exit 3"}, {"exit 78"}, {"exit 126"}, {"exit 127"}, {"exit 137"}, {},
 	} {
 		c := newCheck(t, orders...)
 		err := c.run(t.Context())
