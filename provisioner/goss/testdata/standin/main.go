@@ -13,9 +13,10 @@
 //	vars TEXT         refuse to go on unless --vars names a file with that text
 //	hang FILE         start a child, write both process ids to FILE, wait
 //	orphan FILE       start a child, write its process id to FILE, go on
+//	args TEXT         refuse to go on unless the arguments contain the text
 //	exit CODE
 //
-// "attempt N ORDER" is carried out by the Nth run only.
+// "attempt N ORDER" is carried out by the Nth run of that gossfile only.
 package main
 
 import (
@@ -23,6 +24,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -31,12 +33,20 @@ func main() {
 	flags := map[string]string{}
 	args := os.Args[1:]
 	for i := 0; i < len(args); i++ {
-		if strings.HasPrefix(args[i], "--") && args[i] != "--no-color" {
+		if strings.HasPrefix(args[i], "--") && args[i] != "--no-color" && args[i] != "--debug" && i+1 < len(args) {
 			flags[args[i]] = args[i+1]
 			i++
 			continue
 		}
 		flags[args[i]] = "yes"
+	}
+	if flags["--version"] == "yes" {
+		fmt.Println("goss version v0.0.1-standin")
+		return
+	}
+	if flags["render"] == "yes" {
+		fmt.Printf("rendered: %q\n# debug=%s became=%s\n", flags["--gossfile"], flags["--debug"], os.Getenv("BECAME"))
+		return
 	}
 	for name, want := range map[string]string{
 		"--log-level": "WARN", "--format": "json", "--format-options": "sort", "--no-color": "yes", "validate": "yes",
@@ -49,7 +59,10 @@ func main() {
 	if err != nil {
 		refuse("%v", err)
 	}
-	run := strconv.Itoa(count())
+	run := ""
+	if bytes.Contains(orders, []byte("# attempt ")) {
+		run = strconv.Itoa(count(flags["--gossfile"]))
+	}
 	for line := range strings.Lines(string(orders)) {
 		line, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "# ")
 		if !ok {
@@ -89,6 +102,10 @@ func obey(line, vars string) {
 		if v, ok := os.LookupEnv(rest); ok {
 			refuse("%s is %q", rest, v)
 		}
+	case "args":
+		if !strings.Contains(strings.Join(os.Args, " "), rest) {
+			refuse("arguments %q", os.Args)
+		}
 	case "vars":
 		b, err := os.ReadFile(vars)
 		if err != nil || strings.TrimSpace(string(b)) != rest {
@@ -119,9 +136,9 @@ func obey(line, vars string) {
 	}
 }
 
-// count says how often the stand-in was started in this folder.
-func count() int {
-	const name = "../runs"
+// count says how often the stand-in was started for a gossfile.
+func count(gossfile string) int {
+	name := filepath.Join(filepath.Dir(os.Args[0]), "runs."+filepath.Base(gossfile))
 	b, _ := os.ReadFile(name)
 	b = append(b, 'x')
 	if err := os.WriteFile(name, b, 0o600); err != nil {
