@@ -5,6 +5,7 @@ package goss
 
 import (
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLint(t *testing.T) {
@@ -249,6 +251,30 @@ func TestSchemaIsThatOfGoss(t *testing.T) {
 		line = strings.TrimSpace(line)
 		if name, rest, ok := strings.Cut(strings.TrimPrefix(line, `"`), `":`); ok && strings.HasPrefix(line, `"`) && rest != "" && funcs[name] == nil {
 			t.Errorf("goss has a template function %s", name)
+		}
+	}
+}
+
+// Nothing that somebody writes keeps lint busy.
+func TestLintComesToAnEnd(t *testing.T) {
+	aliases := "x0: &x0 [{and: []}]\n"
+	merges := "y0: &y0 {exists: true}\n"
+	for i := 1; i < 40; i++ {
+		aliases += fmt.Sprintf("x%d: &x%d [{and: *x%d}, {and: *x%d}, {and: *x%d}]\n", i, i, i-1, i-1, i-1)
+		merges += fmt.Sprintf("y%d: &y%d {<<: [*y%d, *y%d, *y%d]}\n", i, i, i-1, i-1, i-1)
+	}
+	for _, text := range []string{
+		`{{ define "t" }}{{ template "t" }}{{ template "t" }}{{ end }}{{ template "t" }}`,
+		aliases + "user: {root: {exists: *x39}}\n",
+		merges + "user: {root: *y39}\n",
+		"a: &a [*a]\nuser: {root: {exists: *a}}\n",
+		strings.Repeat("a: {", 20_000),
+	} {
+		start := time.Now()
+		lintOf(map[string]string{"goss.yaml": text}, "goss.yaml", nil)
+		ShowOutput([]byte(text))
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%v for %.60q", took, text)
 		}
 	}
 }

@@ -32,7 +32,11 @@ type inspector struct {
 	findings []Finding
 	places   Places
 	files    []string // Names, in the order in which they were read
+	steps    int      // taken so far; aliases of aliases could make them endless
 }
+
+// maxSteps is far more than any gossfile needs.
+const maxSteps = 500_000
 
 func (in *inspector) add(file string, line int, level Level, rule, format string, args ...any) {
 	in.findings = append(in.findings, Finding{File: file, Line: line, Level: level, Rule: rule, Sentence: fmt.Sprintf(format, args...)})
@@ -169,12 +173,17 @@ func resolve(n *yaml.Node) *yaml.Node {
 type pair struct{ key, value *yaml.Node }
 
 // pairs lists the entries of a mapping, those that it merges in included.
-func pairs(n *yaml.Node, depth int) []pair {
+func (in *inspector) pairs(n *yaml.Node) []pair { return in.merge(n, 0) }
+
+func (in *inspector) merge(n *yaml.Node, depth int) []pair {
 	var list []pair
 	if n.Kind != yaml.MappingNode || depth > 10 {
 		return nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		if in.steps++; in.steps > maxSteps {
+			return list
+		}
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Tag != "!!merge" {
 			list = append(list, pair{resolve(key), value})
@@ -185,9 +194,7 @@ func pairs(n *yaml.Node, depth int) []pair {
 			from = from[0].Content
 		}
 		for _, m := range from {
-			if len(list) < 1000 { // aliases of aliases would grow without end
-				list = append(list, pairs(resolve(m), depth+1)...)
-			}
+			list = append(list, in.merge(resolve(m), depth+1)...)
 		}
 	}
 	return list
@@ -199,7 +206,7 @@ func (in *inspector) sections(g *gossfile, top *merged) {
 		return
 	}
 	in.duplicates(g, g.root, "section")
-	for _, p := range pairs(g.root, 0) {
+	for _, p := range in.pairs(g.root) {
 		name := p.key.Value
 		s, known := sectionOf(name)
 		switch {

@@ -35,7 +35,7 @@ func (in *inspector) resources(g *gossfile, name string, s section, value *yaml.
 	}
 	in.duplicates(g, v, name)
 	seen := map[string]bool{}
-	for _, p := range pairs(v, 0) {
+	for _, p := range in.pairs(v) {
 		id := p.key.Value
 		if fromTemplate(id) {
 			in.attributes(g, name, s, p)
@@ -67,10 +67,10 @@ func (in *inspector) resources(g *gossfile, name string, s section, value *yaml.
 // includes lists what the section gossfile includes.
 func (in *inspector) includes(v *yaml.Node) []include {
 	var list []include
-	for _, p := range pairs(v, 0) {
+	for _, p := range in.pairs(v) {
 		i := include{pattern: p.key.Value, key: p.key}
 		skip := false
-		for _, attr := range pairs(resolve(p.value), 0) {
+		for _, attr := range in.pairs(resolve(p.value)) {
 			switch value := resolve(attr.value); attr.key.Value {
 			case "file":
 				if value.Value != "" {
@@ -102,7 +102,7 @@ func (in *inspector) attributes(g *gossfile, name string, s section, p pair) {
 	}
 	in.duplicates(g, v, "attribute")
 	must, skipped := s.must == "", false
-	for _, attr := range pairs(v, 0) {
+	for _, attr := range in.pairs(v) {
 		key := attr.key.Value
 		k, known := s.attrs[key]
 		switch {
@@ -189,7 +189,7 @@ func truthOf(v *yaml.Node) (yes, ok bool) {
 // expectation looks at a matcher, which may have others in it.
 func (in *inspector) expectation(g *gossfile, what string, node *yaml.Node, depth int) {
 	v := resolve(node)
-	if depth > 20 {
+	if in.steps++; depth > 20 || in.steps > maxSteps {
 		return
 	}
 	switch v.Kind {
@@ -203,7 +203,7 @@ func (in *inspector) expectation(g *gossfile, what string, node *yaml.Node, dept
 			}
 		}
 	case yaml.MappingNode:
-		entries := pairs(v, 0)
+		entries := in.pairs(v)
 		if len(entries) == 0 && g.certain {
 			in.at(g, node, LevelError, "unknown-matcher", "%s is an empty map, and no matcher", what)
 		}
@@ -237,7 +237,7 @@ func (in *inspector) matcher(g *gossfile, what string, e pair, depth int) {
 		}
 	case name == "equal": // compares with any value
 	case name == "gjson":
-		for _, inner := range pairs(v, 0) {
+		for _, inner := range in.pairs(v) {
 			in.expectation(g, what, inner.value, depth+1)
 		}
 	case v.Kind == yaml.SequenceNode, v.Kind == yaml.MappingNode:

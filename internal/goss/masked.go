@@ -34,14 +34,15 @@ func (r *Result) Masked(mask func(string) string) *Result {
 }
 
 func (s *SuiteResult) mask(mask func(string) string) {
-	s.Name = mask(s.Name)
+	s.Name, s.Path = mask(s.Name), mask(s.Path)
 	s.Warnings = maskAll(s.Warnings, mask)
 	if s.Err != nil {
 		s.Err = maskErrors([]*Error{s.Err}, mask)[0]
 	}
 	s.Findings = slices.Clone(s.Findings)
 	for i := range s.Findings {
-		s.Findings[i].Sentence, s.Findings[i].Key = mask(s.Findings[i].Sentence), mask(s.Findings[i].Key)
+		f := &s.Findings[i]
+		f.File, f.Sentence, f.Key = mask(f.File), mask(f.Sentence), mask(f.Key)
 	}
 	s.Attempts = slices.Clone(s.Attempts)
 	for i := range s.Attempts {
@@ -50,7 +51,7 @@ func (s *SuiteResult) mask(mask func(string) string) {
 	places := Places{}
 	for key, place := range s.Places {
 		typ, id, _ := strings.Cut(key, "\x00")
-		places[typ+"\x00"+mask(id)] = place
+		places[typ+"\x00"+mask(id)] = Place{mask(place.File), place.Line}
 	}
 	s.Places = places
 	if s.Report == nil {

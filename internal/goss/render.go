@@ -161,6 +161,17 @@ func (t *Test) found() string {
 	return long(string(t.Actual))
 }
 
+// ruleProblems are those that no gossfile has by itself.
+func (r *Result) ruleProblems() []*Error {
+	var list []*Error
+	for _, p := range r.Problems {
+		if p.Reason >= TooFew && p.Reason != Failed || len(r.Suites) == 0 {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // place is where a test is written: a line of a gossfile where lint found it,
 // else the gossfile.
 func (s *SuiteResult) place(t *Test) Place {
@@ -184,7 +195,7 @@ func (r *Result) Summary() []string {
 			lines = append(lines, r.headline(s))
 		}
 		for _, w := range s.Warnings {
-			lines = append(lines, "goss warns: "+w)
+			lines = append(lines, "goss warns: "+cleanAll(w))
 		}
 		if s.Report == nil {
 			continue

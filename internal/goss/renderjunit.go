@@ -68,13 +68,11 @@ func (r *Result) junit(about About) ([]byte, error) {
 		doc.add(r.junitSuite(&r.Suites[i], about))
 	}
 	all := junitSuite{Name: "verdict", Time: seconds(0), Timestamp: stamp(about.Time)}
-	for _, p := range r.Problems {
-		if p.Reason >= TooFew && p.Reason != Failed {
-			all.Cases = append(all.Cases, junitCase{Class: "goss.verdict", Name: fmt.Sprintf("rule %d", len(all.Cases)+1), Time: seconds(0),
-				Error: &junitNote{Message: cleanAll(p.Error()), Type: "rule", Text: tame(p.Error())}})
-			all.Errors++
-			all.Tests++
-		}
+	for _, p := range r.ruleProblems() {
+		all.Cases = append(all.Cases, junitCase{Class: "goss.verdict", Name: fmt.Sprintf("rule %d", len(all.Cases)+1), Time: seconds(0),
+			Error: &junitNote{Message: cleanAll(p.Error()), Type: "rule", Text: tame(p.Error())}})
+		all.Errors++
+		all.Tests++
 	}
 	if all.Tests > 0 {
 		doc.add(all)

@@ -96,10 +96,8 @@ func (r *Result) points(s *SuiteResult) []point {
 // rulePoints are for what is wrong with all gossfiles together.
 func (r *Result) rulePoints() []point {
 	var list []point
-	for _, p := range r.Problems {
-		if p.Reason >= TooFew && p.Reason != Failed {
-			list = append(list, point{text: "verdict: " + p.Error()})
-		}
+	for _, p := range r.ruleProblems() {
+		list = append(list, point{text: "verdict: " + p.Error()})
 	}
 	return list
 }

@@ -75,7 +75,7 @@ func parseFlat(source []byte) *flatDoc {
 
 // listEdit makes one list a matcher.
 type listEdit struct {
-	list  *yaml.Node
+	lists []*yaml.Node // several where a template is called several times
 	parts []insertion
 }
 
@@ -96,14 +96,21 @@ func (d *flatDoc) patternLists() []listEdit {
 					continue
 				}
 				if parts := d.wrap(attr.key, list); parts != nil {
-					edits = append(edits, listEdit{list, parts})
+					edits = append(edits, listEdit{[]*yaml.Node{list}, parts})
 				}
 			}
 		}
 	}
 	slices.SortFunc(edits, func(a, b listEdit) int { return cmp.Compare(a.parts[0].at, b.parts[0].at) })
-	// A template that is called twice is written once.
-	return slices.CompactFunc(edits, func(a, b listEdit) bool { return a.parts[0].at == b.parts[0].at })
+	var once []listEdit
+	for _, e := range edits {
+		if n := len(once); n > 0 && once[n-1].parts[0].at == e.parts[0].at {
+			once[n-1].lists = append(once[n-1].lists, e.lists...)
+			continue
+		}
+		once = append(once, e)
+	}
+	return once
 }
 
 // entries lists what is literally in a mapping.
@@ -197,6 +204,9 @@ func closing(text []byte, open int) int {
 					i++
 				}
 			}
+			if c == '\'' && i+1 < len(text) && text[i+1] == c {
+				continue // two of them are one inside a scalar, which goes on
+			}
 			fresh = false
 		case c == '[', c == '{':
 			depth++
@@ -221,7 +231,9 @@ func (d *flatDoc) apply(edits []listEdit) ([]byte, bool) {
 	wrapped := map[*yaml.Node]bool{}
 	for _, e := range edits {
 		all = append(all, e.parts...)
-		wrapped[e.list] = true
+		for _, list := range e.lists {
+			wrapped[list] = true
+		}
 	}
 	slices.SortStableFunc(all, func(a, b insertion) int { return cmp.Compare(a.at, b.at) })
 	var out []byte

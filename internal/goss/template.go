@@ -26,7 +26,7 @@ const unknownValue = "armfreeTemplateValue"
 // maxFlat bounds a flattened file: templates may call one another.
 const (
 	maxFlat      = 4 << 20
-	maxTemplates = 20
+	maxTemplates = 20 // deep
 )
 
 // branches says which branches of a condition are kept.
@@ -79,6 +79,7 @@ type flattener struct {
 	branch int // the current one
 	next   int // the number for the next one
 	depth  int
+	steps  int
 }
 
 func flatten(source []byte, trees map[string]*parse.Tree, tree *parse.Tree, keep branches) *flat {
@@ -113,7 +114,7 @@ func (f *flattener) list(list *parse.ListNode) {
 		return
 	}
 	for _, node := range list.Nodes {
-		if len(f.text) > maxFlat {
+		if f.steps++; len(f.text) > maxFlat || f.steps > maxSteps {
 			return
 		}
 		if node.Type() != parse.NodeText {
