@@ -119,6 +119,7 @@ for name in ` + quoteAll(names) + `; do
 	/*) ;;
 	*) found=$PWD/$found ;;
 	esac
+	[ -f "$found" ] && [ -x "$found" ] || continue
 	printf 'armfree:goss=%s\n' "$found"
 	set -- $(sha256sum <"$found")
 	printf 'armfree:sum=%s\n' "$1"

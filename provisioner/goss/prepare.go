@@ -266,7 +266,7 @@ func (c *Config) checkVars() []error {
 		}
 	}
 	if !tmpl.Unknown(c.Vars) {
-		inline, err := c.inlineJSON()
+		inline, err := c.inlineText()
 		if err != nil {
 			errs = append(errs, err)
 		}

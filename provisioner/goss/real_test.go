@@ -31,7 +31,7 @@ func realGoss(t *testing.T) string {
 // The real goss on this host, brought and judged as on any machine.
 func TestProvisionWithRealGoss(t *testing.T) {
 	bin := realGoss(t)
-	vars := tree(t, map[string]string{"vars.yaml": "name: from-file\nkept: from-file\n"})
+	vars := tree(t, map[string]string{"vars.yaml": "name: from-file\nkept: from-file\n", "more.yaml": "port: 8080\n"})
 	tests := []struct {
 		name     string
 		gossfile string
@@ -71,6 +71,23 @@ matching:
   inline: { content: {{ .Vars.name | toJson }}, matches: "it's \"inline\" $HOME" }
   file: { content: {{ .Vars.kept | toJson }}, matches: from-file }
   env: { content: {{ .Env.FROM_ENV | toJson }}, matches: "a'b\nc" }
+`,
+		},
+		{
+			name: "variables of any type",
+			options: map[string]any{
+				"vars_files":  []string{filepath.Join(vars, "vars.yaml"), filepath.Join(vars, "more.yaml")},
+				"vars":        `{"n": 1000000, "deep": {"list": [1, 2, "x"]}, "yes": true, "name": "vars"}`,
+				"vars_inline": map[string]string{"name": "inline"},
+				"min_tests":   5,
+			},
+			gossfile: `
+matching:
+  n: { content: "{{ .Vars.n }}", matches: "1000000" }
+  list: { content: "{{ range .Vars.deep.list }}<{{ . }}>{{ end }}", matches: "<1><2><x>" }
+  yes: { content: "{{ if .Vars.yes }}y{{ end }}", matches: "y" }
+  name: { content: "{{ .Vars.name }}", matches: "inline" }
+  more: { content: "{{ .Vars.port }} {{ .Vars.kept }}", matches: "8080 from-file" }
 `,
 		},
 		{name: "a missing variable", gossfile: "file: { '{{ .Vars.none }}': { exists: true } }", says: `needs the variable "none"`},

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -21,17 +20,17 @@ import (
 // travel as one.
 const maxInline = 100 << 10
 
-// inline are the variables that the template has itself. Exact ones have their
-// numbers as they are written.
-func (c *Config) inline(exact bool) (map[string]any, error) {
+// inline are the variables that the template has itself.
+func (c *Config) inline() (map[string]any, error) {
 	all := map[string]any{}
 	if c.Vars != "" && !tmpl.Unknown(c.Vars) {
-		dec := json.NewDecoder(strings.NewReader(c.Vars))
-		if exact {
-			dec.UseNumber()
-		}
-		if err := dec.Decode(&all); err != nil || all == nil || dec.More() {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(c.Vars), &object); err != nil || object == nil {
 			return nil, errors.New("vars must be a JSON object, as jsonencode({...}) makes it")
+		}
+		var err error
+		if all, err = goss.MergeVars(goss.VarsDoc{Origin: "vars", Data: []byte(c.Vars)}); err != nil {
+			return nil, err
 		}
 	}
 	for name, value := range c.VarsInline {
@@ -40,17 +39,18 @@ func (c *Config) inline(exact bool) (map[string]any, error) {
 	return all, nil
 }
 
-// inlineJSON returns them as goss takes them; empty if there are none.
-func (c *Config) inlineJSON() (string, error) {
-	all, err := c.inline(true)
+// inlineText returns them as goss takes them; empty if there are none.
+func (c *Config) inlineText() (string, error) {
+	all, err := c.inline()
 	if err != nil || len(all) == 0 {
 		return "", err
 	}
-	b, err := json.Marshal(all)
-	if err != nil {
-		return "", fmt.Errorf("vars: %w", err)
+	if c.Vars != "" {
+		b, err := goss.VarsFile(all) // it keeps whole numbers whole
+		return string(b), err
 	}
-	return string(b), nil
+	b, err := json.Marshal(all)
+	return string(b), err
 }
 
 // variables are those of a run.
@@ -85,13 +85,13 @@ func (c *Config) variables(in *inputs) (variables, error) {
 		if err != nil {
 			return v, err
 		}
-		v.file = &cargo{name: "vars/vars.json", mode: "0600", data: data}
+		v.file = &cargo{name: "vars/vars.yaml", mode: "0600", data: data}
 	}
-	own, err := c.inline(false)
+	own, err := c.inline()
 	if err != nil {
 		return v, err
 	}
-	if v.inline, err = c.inlineJSON(); err != nil {
+	if v.inline, err = c.inlineText(); err != nil {
 		return v, err
 	}
 	if v.merged == nil {

@@ -14,6 +14,7 @@
 //	hang FILE         start a child, write both process ids to FILE, wait
 //	orphan FILE       start a child, write its process id to FILE, go on
 //	args TEXT         refuse to go on unless the arguments contain the text
+//	exists FILE       refuse to go on unless there is such a file
 //	exit CODE
 //
 // "attempt N ORDER" is carried out by the Nth run of that gossfile only.
@@ -105,6 +106,10 @@ func obey(line, vars string) {
 	case "args":
 		if !strings.Contains(strings.Join(os.Args, " "), rest) {
 			refuse("arguments %q", os.Args)
+		}
+	case "exists":
+		if _, err := os.Stat(rest); err != nil {
+			refuse("%v", err)
 		}
 	case "vars":
 		b, err := os.ReadFile(vars)
