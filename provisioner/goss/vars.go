@@ -6,7 +6,6 @@ package goss
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path"
