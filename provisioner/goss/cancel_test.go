@@ -83,6 +83,7 @@ func TestProvisionIsCancelled(t *testing.T) {
 		c.options["retry_timeout"], c.options["sleep"] = "1h", "1h"
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
+		c.host.program("base64", "exit 127")
 		c.host.download = func(_ string, data []byte) ([]byte, error) {
 			cancel()
 			return data, nil

@@ -146,12 +146,15 @@ func TestProvisionOnABadLine(t *testing.T) {
 			}
 		}, "the test files arrived with the SHA-256"},
 		{"the result is not there", func(h *host) {
+			h.program("base64", "exit 127")
 			h.download = func(string, []byte) ([]byte, error) { return nil, errors.New("scp: no such file") }
 		}, "its result is missing"},
 		{"the result comes back cut short", func(h *host) {
+			h.program("base64", "exit 127")
 			h.download = func(_ string, data []byte) ([]byte, error) { return data[:len(data)/2], nil }
 		}, "did not come back whole"},
 		{"the result comes back as another one", func(h *host) {
+			h.program("base64", "exit 127")
 			h.download = func(string, []byte) ([]byte, error) { return []byte(`{"results":[]}`), nil }
 		}, "did not come back whole"},
 	}

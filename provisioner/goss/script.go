@@ -174,8 +174,18 @@ printf 'armfree:code=%%s\n' "$?"
 set -- $(sha256sum <result.%[3]s)
 printf 'armfree:sum=%%s\n' "$1"
 [ -s warnings.%[3]s ] && printf 'armfree:warned=yes\n'
-`, quote(dir), quote("#!/bin/sh\n"+script), name, become)
+# Short ones come back by themselves, which saves a transfer.
+if [ "$(wc -c <result.%[3]s)" -le %[5]d ]; then
+	printf 'armfree:result='
+	base64 <result.%[3]s | tr -d '\n'
+	printf '\n'
+fi
+`, quote(dir), quote("#!/bin/sh\n"+script), name, become, maxInlineResult)
 }
+
+// maxInlineResult is the size up to which a result is printed in base64. It
+// must fit into maxAnswer.
+const maxInlineResult = 150_000
 
 // leaveScript ends what still runs in the folder. Unless that is to be kept, it
 // takes back what was put outside of it, and removes it.
