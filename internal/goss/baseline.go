@@ -70,12 +70,14 @@ func ReadBaseline(report []byte) (*Baseline, error) {
 }
 
 // Compare says what changed since the baseline. A test that is skipped now
-// counts as vanished.
+// counts as vanished; one whose gossfile has no result does not, since nothing
+// is known of it.
 func (b *Baseline) Compare(r *Result) *Comparison {
-	now := map[TestKey]Outcome{}
+	now, unknown := map[TestKey]Outcome{}, map[string]bool{}
 	for i := range r.Suites {
 		s := &r.Suites[i]
 		if s.Report == nil {
+			unknown[s.Name] = true
 			continue
 		}
 		for j := range s.Report.Tests {
@@ -101,7 +103,7 @@ func (b *Baseline) Compare(r *Result) *Comparison {
 		}
 	}
 	for key, before := range b.tests {
-		if o, there := now[key]; before != Skip && (!there || o == Skip) {
+		if o, there := now[key]; before != Skip && !unknown[key.Gossfile] && (!there || o == Skip) {
 			c.Vanished = append(c.Vanished, key)
 		}
 	}

@@ -77,7 +77,7 @@ func (in *inspector) read(src Source, l Lint) *gossfile {
 	}
 	g := &gossfile{source: src, json: l.json()}
 	for _, keep := range []branches{allBranches, firstBranches, elseBranches} {
-		g.flat = flatten(src.Data, trees, tree, keep)
+		g.flat = flatten(src.Data, trees, tree, keep, nil)
 		g.certain = !g.flat.templated
 		if err = g.parse(in); err == nil {
 			return g
@@ -86,27 +86,57 @@ func (in *inspector) read(src Source, l Lint) *gossfile {
 			break
 		}
 	}
-	line, words := 0, err.Error()
-	if m := yamlError.FindStringSubmatch(words); m != nil {
-		words = m[2]
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			if parserError.MatchString(words) {
-				n++
-			}
-			line = g.flat.line(n, 1)
-		}
-	}
 	language := "YAML"
 	if g.json {
 		language = "JSON"
 	}
 	if g.certain {
+		at, words := yamlSaid(err)
+		line := 0
+		if at > 0 {
+			line = g.flat.line(at, 1)
+		}
 		in.add(src.Origin, line, LevelError, "syntax", "it is not %s: %s", language, clean(words))
-	} else {
-		in.add(src.Origin, line, LevelNote, "syntax", "it may not be %s once its template is filled in, and could not be looked at further: %s",
-			language, shown(clean(words)))
+		return nil
+	}
+	// Without the branches that stand in the way the rest can be looked at.
+	skip := map[int]bool{}
+	for range maxSkipped {
+		g.flat = flatten(src.Data, trees, tree, allBranches, skip)
+		if err = g.parse(in); err == nil {
+			return g
+		}
+		at, words := yamlSaid(err)
+		branch := g.flat.branchNear(at)
+		if branch == 0 {
+			in.add(src.Origin, g.flat.line(at, 1), LevelNote, "syntax", "it may not be %s once its template is filled in, and could not be looked at further: %s",
+				language, shown(clean(words)))
+			return nil
+		}
+		in.add(src.Origin, g.flat.line(at, 1), LevelNote, "syntax", "a branch of its template may not be %s, and could not be looked at: %s", language, shown(clean(words)))
+		skip[branch] = true
 	}
 	return nil
+}
+
+// maxSkipped is how many branches are left out before lint gives up.
+const maxSkipped = 50
+
+// yamlSaid splits an error of the YAML library into line, if it is known, and
+// words.
+func yamlSaid(err error) (int, string) {
+	m := yamlError.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0, err.Error()
+	}
+	line, convErr := strconv.Atoi(m[1])
+	if convErr != nil {
+		return 0, m[2]
+	}
+	if parserError.MatchString(m[2]) {
+		line++
+	}
+	return line, m[2]
 }
 
 // parse finds the top-level mapping.

@@ -29,7 +29,7 @@ type Machine struct {
 }
 
 // GossUsed is the goss that ran.
-type GossUsed struct {
+type GossUsed struct { //nolint:revive // goss is the program here, not the package
 	Version string `json:"version,omitempty"`
 	SHA256  string `json:"sha256,omitempty"`
 	Origin  string `json:"origin,omitempty"`

@@ -30,7 +30,8 @@ type SuiteResult struct {
 	Suite
 	// Report is that of the last attempt; nil if none could be read.
 	Report *Report
-	// Err is the verdict on this gossfile by itself; nil if it passed.
+	// Err is the verdict on this gossfile by itself; nil if it passed. Under
+	// FailOn a gossfile whose failures are all warnings has passed.
 	Err      *Error
 	Attempts []Attempt
 	// Warnings are the lines that goss printed on standard error.
@@ -123,6 +124,9 @@ func decide(s *Session) *Result {
 			sr.Err = refuse(NotRun, "goss was not run")
 		} else {
 			sr.Warnings = Warnings(s.runs[i].Warnings)
+		}
+		if sr.Err != nil && sr.Err.Reason == Failed && s.judged[i].counted(s.rules) == 0 {
+			sr.Err = nil
 		}
 		r.Suites = append(r.Suites, sr)
 	}

@@ -96,18 +96,19 @@ func (s *Session) total() int {
 // attempt: nil if the gossfile passed by itself. A later run of the same suite
 // replaces the earlier one.
 func (s *Session) Record(suite int, run Run, start time.Time, took time.Duration) error {
-	j := judge(run)
+	j := judge(run, s.rules.Mask)
+	if s.rules.Mask != nil {
+		run.Warnings = []byte(s.rules.Mask(string(run.Warnings)))
+	}
+	run.Output = nil // it is read, and may be large
 	s.runs[suite], s.judged[suite] = &run, j
 	try := Attempt{Number: len(s.tries[suite]) + 1, Start: start, Took: took}
 	if j.report != nil {
 		try.Failed = j.report.Count(Fail)
 	}
 	var err error
-	if j.err != nil {
-		try.Verdict = j.err.Error()
-		if !j.err.Again() || j.counted(s.rules) > 0 {
-			err = j.err
-		}
+	if j.err != nil && (!j.err.Again() || j.counted(s.rules) > 0) {
+		err, try.Verdict = j.err, j.err.Error()
 	}
 	s.tries[suite] = append(s.tries[suite], try)
 	return err

@@ -232,6 +232,55 @@ func TestBaseline(t *testing.T) {
 	}
 }
 
+func TestBaselineWithoutResult(t *testing.T) {
+	s := NewSession(Rules{}, Suite{Name: "a"})
+	s.Record(0, made(t, outcome{"/a", Pass, nil}), time.Time{}, 0)
+	report, err := Render("json", s.Result(), About{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := ReadBaseline(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = NewSession(Rules{Baseline: b, Vanished: true}, Suite{Name: "a"})
+	s.Record(0, Run{ExitCode: 127}, time.Time{}, 0)
+	if r := s.Result(); len(r.Problems) != 1 || len(r.Changes.Vanished) != 0 {
+		t.Errorf("%v, %+v", r.Err(), r.Changes)
+	}
+}
+
+// A gossfile with nothing but warnings has passed by itself.
+func TestWarningsOnly(t *testing.T) {
+	s := NewSession(Rules{FailOn: High}, Suite{Name: "a"})
+	if err := s.Record(0, made(t, outcome{"/a", Fail, "low"}), time.Time{}, 0); err != nil {
+		t.Error(err)
+	}
+	if r := s.Result(); r.Suites[0].Err != nil || r.Suites[0].Attempts[0].Verdict != "" || r.Suites[0].Attempts[0].Failed != 1 {
+		t.Errorf("%+v", r.Suites[0])
+	}
+}
+
+// What goss prints is masked before a sentence quotes the beginning of it.
+func TestSentencesAreMasked(t *testing.T) {
+	secret := strings.Repeat("s3cret", 40) + "\nsecond line"
+	mask := func(s string) string { return strings.ReplaceAll(s, secret, "***") }
+	for _, run := range []Run{
+		{ExitCode: 78, Output: []byte("Error: bad " + secret)},
+		{ExitCode: 1, Output: []byte("NAME"), Warnings: []byte("Usage " + secret)},
+		{ExitCode: 0, Output: []byte("x " + secret), Warnings: []byte(secret)},
+		{ExitCode: 0, Output: append(made(t, outcome{"/a", Pass, nil}).Output, "\n"+secret...)},
+		{ExitCode: 126, Warnings: []byte("sh: " + secret)},
+	} {
+		s := NewSession(Rules{Mask: mask}, Suite{Name: "a"})
+		s.Record(0, run, time.Time{}, 0)
+		r := s.Result()
+		if text := r.Err().Error() + strings.Join(r.Summary(), "\n"); strings.Contains(text, "s3cret") || !strings.Contains(text, "***") {
+			t.Errorf("%d: %s", run.ExitCode, text)
+		}
+	}
+}
+
 // A report has masked names; a secret in a name does not make a test vanish.
 func TestBaselineWithSecrets(t *testing.T) {
 	mask := func(s string) string { return strings.ReplaceAll(s, "hunter2", "***") }

@@ -61,16 +61,27 @@ func parseFlat(source []byte) *flatDoc {
 	if err != nil {
 		return nil
 	}
-	d := &flatDoc{flat: flatten(source, trees, tree, allBranches)}
-	var doc yaml.Node
-	// Tabs between the words of JSON are none of YAML's.
-	if yaml.Unmarshal(bytes.ReplaceAll(d.text, []byte{'\t'}, []byte{' '}), &doc) != nil {
-		return nil
+	skip := map[int]bool{}
+	for range maxSkipped {
+		d := &flatDoc{flat: flatten(source, trees, tree, allBranches, skip)}
+		var doc yaml.Node
+		// Tabs between the words of JSON are none of YAML's.
+		err := yaml.Unmarshal(bytes.ReplaceAll(d.text, []byte{'\t'}, []byte{' '}), &doc)
+		if err == nil {
+			if len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
+				d.root = doc.Content[0]
+			}
+			return d
+		}
+		// A branch that stands in the way is left as it is.
+		at, _ := yamlSaid(err)
+		branch := d.branchNear(at)
+		if branch == 0 {
+			return nil
+		}
+		skip[branch] = true
 	}
-	if len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
-		d.root = doc.Content[0]
-	}
-	return d
+	return nil
 }
 
 // listEdit makes one list a matcher.

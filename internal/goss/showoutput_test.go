@@ -30,6 +30,7 @@ func TestShowOutput(t *testing.T) {
 			"{{ define \"t\" }}\n    stdout: {\"have-patterns\": [a]}\n{{ end }}command:\n  a:{{ template \"t\" }}\n  b:{{ template \"t\" }}\n"},
 		{"a template in it", "command:\n  a:\n    stdout:\n      {{ range .Vars.x }}\n      - {{ . }}\n      {{ end }}\n", same},
 		{"a template decides", "command:\n  a:\n    stdout:\n      - x\n{{ if .Vars.x }}\n      - y\n{{ end }}\n", same},
+		{"a branch that is not YAML", "command:\n  a: {stdout: [x]}\n{{ if .Vars.y }}\n  b 'x ? y : z': {stdout: [x]}\n{{ end }}\n", "command:\n  a: {stdout: {\"have-patterns\": [x]}}\n{{ if .Vars.y }}\n  b 'x ? y : z': {stdout: [x]}\n{{ end }}\n"},
 		{"matchers", "command: {a: {stdout: {have-patterns: [x]}, stderr: x}}\n", same},
 		{"the contents of files", "file: {/etc/shadow: {exists: true, contents: [x]}}\n", same},
 		{"an empty list", "command: {a: {stdout: []}}\n", same},

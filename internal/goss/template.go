@@ -42,7 +42,7 @@ const (
 type flat struct {
 	text   []byte
 	origin []int // for each byte of text: where in the source it is, or -1
-	branch []int // for each byte: which branch it is in; 0 is outside all
+	branch []int // for each byte: which branch it is in, by its place; 0 is outside all
 	source []byte
 	starts []int // where lines begin
 	// templated says that the source has actions at all.
@@ -76,14 +76,14 @@ type flattener struct {
 	flat
 	trees  map[string]*parse.Tree
 	keep   branches
-	branch int // the current one
-	next   int // the number for the next one
+	skip   map[int]bool // branches that are left out
+	branch int          // the current one
 	depth  int
 	steps  int
 }
 
-func flatten(source []byte, trees map[string]*parse.Tree, tree *parse.Tree, keep branches) *flat {
-	f := &flattener{flat: flat{source: source}, trees: trees, keep: keep}
+func flatten(source []byte, trees map[string]*parse.Tree, tree *parse.Tree, keep branches, skip map[int]bool) *flat {
+	f := &flattener{flat: flat{source: source}, trees: trees, keep: keep, skip: skip}
 	if tree.Root != nil {
 		f.list(tree.Root)
 	}
@@ -110,9 +110,6 @@ func (f *flattener) emit(text []byte, origin int) {
 }
 
 func (f *flattener) list(list *parse.ListNode) {
-	if list == nil {
-		return
-	}
 	for _, node := range list.Nodes {
 		if f.steps++; len(f.text) > maxFlat || f.steps > maxSteps {
 			return
@@ -154,9 +151,11 @@ func (f *flattener) either(n *parse.BranchNode) {
 
 // within is list in a branch of its own.
 func (f *flattener) within(list *parse.ListNode) {
+	if list == nil || f.skip[int(list.Pos)+1] {
+		return
+	}
 	outer := f.branch
-	f.next++
-	f.branch = f.next
+	f.branch = int(list.Pos) + 1
 	f.list(list)
 	f.branch = outer
 }
@@ -206,6 +205,25 @@ func (f *flat) line(line, column int) int {
 		}
 	}
 	return lineOf(f.source, len(f.source))
+}
+
+// branchNear is the branch of a line, or of the one before or after it: YAML's
+// parser is not always right about lines. It is 0 if there is none.
+func (f *flat) branchNear(line int) int {
+	for _, l := range []int{line, line - 1, line + 1} {
+		if l < 1 || l > len(f.starts) {
+			continue
+		}
+		for at := f.starts[l-1]; at < len(f.text) && f.text[at] != '\n'; at++ {
+			if f.text[at] != ' ' {
+				if b := f.branch[at]; b != 0 {
+					return b
+				}
+				break
+			}
+		}
+	}
+	return 0
 }
 
 // branchAt is the branch of a place in the flattened text.

@@ -74,13 +74,17 @@ type Rules struct {
 	// Vanished makes a failure of tests that the baseline has and this run did
 	// not carry out.
 	Vanished bool
+	// Mask takes secrets out of what goss printed, before a sentence quotes a
+	// part of it. What tests found is masked later, by Result.Masked. Nil: there
+	// are no secrets.
+	Mask func(string) string
 }
 
 // Judge says what one run came to. A nil error means that the machine passed.
 // The error is of type *Error otherwise. The report is given whenever it could
 // be read, also beside an error.
 func Judge(run Run, rules Rules) (*Report, error) {
-	j := judge(run)
+	j := judge(run, rules.Mask)
 	if j.err != nil {
 		return j.report, j.err
 	}
@@ -110,24 +114,20 @@ func (j judgement) counted(rules Rules) int {
 	return n
 }
 
-func judge(run Run) judgement {
+func judge(run Run, mask func(string) string) judgement {
+	words := run // what sentences may quote
+	if mask != nil {
+		words.Output, words.Warnings = []byte(mask(string(run.Output))), []byte(mask(string(run.Warnings)))
+	}
 	if run.ExitCode != 0 && run.ExitCode != 1 {
-		return judgement{nil, refuse(NotRun, "%s", explain(run))}
+		return judgement{nil, refuse(NotRun, "%s", explain(words))}
 	}
 	if run.Output == nil {
 		return judgement{nil, refuse(Missing, "goss ended with exit code %d but its result is missing", run.ExitCode)}
 	}
 	report, err := Parse(run.Output)
 	if err != nil {
-		var refusal *Error
-		if !errors.As(err, &refusal) {
-			refusal = refuse(Unreadable, "%v", err)
-		}
-		if run.ExitCode == 1 && report == nil {
-			// Misuse of a flag ends with 1 as well, and says so in words.
-			refusal = refuse(refusal.Reason, "%v%s", err, said(run.Warnings))
-		}
-		return judgement{report, refusal}
+		return judgement{report, unread(run.ExitCode, report, err, words)}
 	}
 	failed := report.Count(Fail)
 	switch {
@@ -143,6 +143,25 @@ func judge(run Run) judgement {
 			len(report.Tests))}
 	}
 	return judgement{report, nil}
+}
+
+// unread is the refusal of a result that cannot be read.
+func unread(exit int, report *Report, err error, words Run) *Error {
+	refusal := refuse(Unreadable, "the result of goss cannot be read")
+	errors.As(err, &refusal)
+	if report != nil {
+		return refusal // it quotes nothing
+	}
+	// Read once more without secrets, it is refused in words without secrets.
+	sentence := "the result of goss cannot be read"
+	if _, err := Parse(words.Output); err != nil {
+		sentence = err.Error()
+	}
+	if exit == 1 {
+		// Misuse of a flag ends with 1 as well, and says so in words.
+		sentence += said(words.Warnings)
+	}
+	return refuse(refusal.Reason, "%s", sentence)
 }
 
 func tooFew(done, want int) *Error {
