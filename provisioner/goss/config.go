@@ -80,9 +80,8 @@ type Config struct {
 	FailOn string `mapstructure:"fail_on" required:"false"`
 	// How many failing tests that count are let pass. Defaults to `0`.
 	MaxFailed int `mapstructure:"max_failed" required:"false"`
-	// Report failing tests and go on with the build. Only failing tests are let
-	// pass: where goss could not run, ran nothing, or ran less than `min_tests`,
-	// the build fails all the same. Defaults to `false`.
+	// Report failing tests and go on with the build. Where goss could not run, or
+	// ran nothing, the build fails all the same. Defaults to `false`.
 	ReportOnly bool `mapstructure:"report_only" required:"false"`
 	// The same as `report_only`.
 	Inspect bool `mapstructure:"inspect" required:"false"`

@@ -218,3 +218,29 @@ func FuzzQuote(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a value is, the script that starts goss hands it over unchanged.
+func FuzzValues(f *testing.F) {
+	for _, s := range []string{"", "it's", "$(id)", "`id`", "a\nb\n", `\`, "\x80", "';exit 1;'", "{{ .x }}", "\r"} {
+		f.Add(s, s)
+	}
+	dir := f.TempDir()
+	show := filepath.Join(dir, "show me's")
+	if err := os.WriteFile(show, []byte("#!/bin/sh\nprintf '%s|%s|%s' \"$A\" \"$GOSS_VARS_INLINE\" \"$1\"\n"), 0o700); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, env, inline string) {
+		if strings.ContainsRune(env+inline, 0) || len(env)+len(inline) > 10_000 || inline == "" {
+			return
+		}
+		p := program{dir: dir, work: dir, goss: show, inline: inline, env: map[string]string{"A": env}}
+		script := filepath.Join(dir, "run.sh")
+		if err := os.WriteFile(script, []byte(p.script()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("sh", "-c", "sh "+quote(script)+" "+quote(env)).Output()
+		if want := env + "|" + inline + "|" + env; err != nil || string(out) != want {
+			t.Errorf("handed over %q, want %q (%v)", out, want, err)
+		}
+	})
+}

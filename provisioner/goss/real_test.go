@@ -125,3 +125,50 @@ matching:
 		})
 	}
 }
+
+func TestRecordWithRealGoss(t *testing.T) {
+	bin := realGoss(t)
+	tests := []struct {
+		name   string
+		record []string
+		tests  bool
+		says   string
+		writes []string
+	}{
+		{name: "resources", record: []string{"file:/proc/self/status", "user:root", "command:echo it's"}, writes: []string{"/proc/self/status:", "root:", "echo it's:"}},
+		{name: "recorded and checked", record: []string{"file:/"}, tests: true, writes: []string{"/:", "exists: true"}},
+		{name: "a name", record: []string{"/etc/passwd"}, writes: []string{"/etc/passwd:"}},
+		{name: "nothing there", record: []string{"no-such-thing-anywhere"}, says: "goss found nothing to record"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCheck(t)
+			out := filepath.Join(t.TempDir(), "new", "out.yaml")
+			c.options["record"], c.options["record_file"], c.options["goss_binary"] = tt.record, out, bin
+			if !tt.tests {
+				delete(c.options, "tests")
+				delete(c.options, "goss_file")
+			}
+			err := c.run(t.Context())
+			if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+				t.Errorf("got error %v, want %q\n%s", err, tt.says, c.ui.text())
+			}
+			b, _ := os.ReadFile(out)
+			for _, w := range tt.writes {
+				if !strings.Contains(string(b), w) {
+					t.Errorf("%q is not in\n%s", w, b)
+				}
+			}
+			c.mustBeClean()
+			if tt.says != "" {
+				return
+			}
+			// What was recorded is a gossfile that passes.
+			again := newCheck(t)
+			again.options = map[string]any{"goss_file": out, "goss_binary": bin, "use_sudo": false, "remote_folder": again.base}
+			if err := again.run(t.Context()); err != nil && tt.name != "resources" {
+				t.Errorf("the recorded gossfile: %v\n%s", err, b)
+			}
+		})
+	}
+}
