@@ -156,7 +156,7 @@ func TestArchiveArrives(t *testing.T) {
 	}
 
 	there := t.TempDir()
-	script := unpackScript(there, digestOf([]byte("goss")), digestOf(packed), layout, "")
+	script := unpackScript(there, digestOf(gzipped(t, []byte("goss"))), digestOf(packed), layout, "")
 	if err := os.WriteFile(filepath.Join(there, "inputs.gz"), packed, 0o600); err != nil {
 		t.Fatal(err)
 	}

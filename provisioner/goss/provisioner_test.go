@@ -124,7 +124,7 @@ func TestProvisionOnABadLine(t *testing.T) {
 				}
 				return r, nil
 			}
-		}, "the goss binary could not be unpacked"},
+		}, "the goss binary arrived with the SHA-256"},
 		{"another goss arrives", func(h *host) {
 			h.upload = func(name string, r io.Reader) (io.Reader, error) {
 				if strings.HasSuffix(name, "goss.gz") {

@@ -4,10 +4,7 @@
 package goss
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -51,7 +48,7 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 	}
 	sum := ""
 	if exe != nil {
-		sum = exe.SHA256
+		sum = hexSum(exe.Gzip)
 		r.used = goss.GossUsed{Version: strings.TrimPrefix(exe.Origin, "goss "), SHA256: exe.SHA256, Origin: exe.Origin}
 		if exe.Origin != "goss "+goss.Version {
 			r.used.Version = ""
@@ -63,8 +60,7 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 	if err := w.guest.upload(ctx, w.path("inputs.gz"), packed); err != nil {
 		return err
 	}
-	own := sha256.Sum256(packed)
-	said, err := w.guest.sh(ctx, "unpack goss on the machine", unpackScript(w.dir, sum, hex.EncodeToString(own[:]), layout, last), "")
+	said, err := w.guest.sh(ctx, "unpack goss on the machine", unpackScript(w.dir, sum, hexSum(packed), layout, last), "")
 	if err != nil {
 		return err
 	}
@@ -112,7 +108,7 @@ func (r *run) find(ctx context.Context) error {
 	if r.w.place != nil && strings.Contains(r.c.DownloadPath, "/") && !path.IsAbs(r.c.DownloadPath) {
 		work = r.w.place.work
 	}
-	said, err := r.guest.sh(ctx, "look for goss on the machine", findScript(work, r.c.onMachine()), "")
+	said, err := r.guest.sh(ctx, "look for goss on the machine", findScript(work, r.c.onMachine(), r.digestIsRead()), "")
 	if err != nil {
 		return err
 	}
@@ -125,6 +121,11 @@ func (r *run) find(ctx context.Context) error {
 	}
 	r.used = goss.GossUsed{Version: version, SHA256: said.one("sum"), Origin: r.prog.goss}
 	return nil
+}
+
+// digestIsRead says whether somebody is told which goss ran, to the byte.
+func (r *run) digestIsRead() bool {
+	return r.build.wantsProof || r.c.Receipt != "" || len(r.c.reports()) > 0
 }
 
 // args are the arguments of goss for a gossfile.
@@ -313,30 +314,42 @@ func (r *run) render(ctx context.Context) error {
 	if r.c.specFile() == "" {
 		return nil
 	}
-	for _, verb := range [][]string{{"render"}, {"render", "--debug"}} {
-		var all bytes.Buffer
+	// All of it is one job, whose parts end with a line that has our mark.
+	var script strings.Builder
+	verbs := [][]string{{"render"}}
+	if r.c.debugSpec() {
+		verbs = append(verbs, []string{"render", "--debug"})
+	}
+	for _, verb := range verbs {
 		for _, name := range r.in.gossfiles {
-			run, err := r.goss(ctx, r.args(name, verb...))
-			if err != nil {
-				return err
-			}
-			if run.ExitCode != 0 {
-				// The verdict on a gossfile that cannot be rendered says more.
-				fmt.Fprintf(&all, "# %s could not be rendered (exit code %d)\n", name, run.ExitCode)
-				continue
-			}
+			fmt.Fprintf(&script, "sh %s %s; echo \"%s $?\"\n", quote(r.w.path("run.sh")), quoteAll(r.args(name, verb...)), r.guest.mark)
+		}
+	}
+	run, err := r.w.run(ctx, "let goss render on the machine", script.String())
+	if err != nil {
+		return err
+	}
+	rest := string(run.Output)
+	for i := range verbs {
+		var all strings.Builder
+		for _, name := range r.in.gossfiles {
+			var text, code string
+			text, rest, _ = strings.Cut(rest, r.guest.mark+" ")
+			code, rest, _ = strings.Cut(rest, "\n")
 			if len(r.in.gossfiles) > 1 {
 				fmt.Fprintf(&all, "---\n# %s\n", name)
 			}
-			all.Write(run.Output)
+			if code != "0" {
+				// The verdict on a gossfile that cannot be rendered says more.
+				fmt.Fprintf(&all, "# %s could not be rendered (exit code %s)\n", name, code)
+				continue
+			}
+			all.WriteString(text)
 		}
-		if len(verb) == 1 {
-			r.spec = all.Bytes()
+		if i == 0 {
+			r.spec = []byte(all.String())
 		} else {
-			r.debug = all.Bytes()
-		}
-		if !r.c.debugSpec() {
-			break
+			r.debug = []byte(all.String())
 		}
 	}
 	return nil

@@ -77,8 +77,9 @@ done
 
 // unpackScript turns the uploads into goss, its inputs and the scripts that
 // run it. What arrived is compared with its digest before anything is made of
-// it: a transfer that was cut short does not always report an error. Without a
-// digest for goss there is none to unpack.
+// it: a transfer that was cut short does not always report an error. The digest
+// is that of the compressed binary, which is a third of it and knows by itself
+// whether it was unpacked whole. Without one there is no goss to unpack.
 func unpackScript(dir, gossSum, inputsSum string, layout int, last string) string {
 	script := `
 umask 077
@@ -86,10 +87,10 @@ cd ` + quote(dir) + ` || exit 1
 sum() { set -- $(sha256sum <"$1"); printf '%s' "$1"; }
 `
 	if gossSum != "" {
-		script += `if ! gzip -dc goss.gz >goss; then
+		script += `if [ "$(sum goss.gz)" != ` + quote(gossSum) + ` ]; then
+	printf 'armfree:bad=the goss binary arrived with the SHA-256 %s\n' "$(sum goss.gz)"
+elif ! gzip -dc goss.gz >goss; then
 	printf 'armfree:bad=the goss binary could not be unpacked\n'
-elif [ "$(sum goss)" != ` + quote(gossSum) + ` ]; then
-	printf 'armfree:bad=the goss binary arrived with the SHA-256 %s\n' "$(sum goss)"
 el`
 	}
 	return script + `if [ "$(sum inputs.gz)" != ` + quote(inputsSum) + ` ]; then

@@ -190,10 +190,7 @@ func (w *workspace) run(ctx context.Context, what, script string) (goss.Run, err
 			return goss.Run{}, err
 		}
 	}
-	whole := func(result []byte) bool {
-		sum := sha256.Sum256(result)
-		return said.one("sum") == hex.EncodeToString(sum[:])
-	}
+	whole := func(result []byte) bool { return said.one("sum") == hexSum(result) }
 	result, err := base64.StdEncoding.DecodeString(said.one("result"))
 	if err != nil || !whole(result) {
 		result, err = w.guest.download(ctx, w.path("result."+name))
@@ -206,4 +203,10 @@ func (w *workspace) run(ctx context.Context, what, script string) (goss.Run, err
 	}
 	run.Output = result
 	return run, nil
+}
+
+// hexSum is the digest of data, as sha256sum prints it.
+func hexSum(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
