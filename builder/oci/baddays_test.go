@@ -203,6 +203,13 @@ func TestBadDays(t *testing.T) {
 			},
 			change: map[string]interface{}{"cleanup_timeout": "2s"}, says: []string{"please do so by hand"}, fails: true, leavesImage: true,
 		},
+		{
+			name: "connections break while something is waited for", faults: []ocisim.Fault{
+				{Kind: ocisim.FaultCutAfterEffect, Op: "GetInstance", Times: 2}, {Kind: ocisim.FaultCutAfterEffect, Op: "ListVnicAttachments", Times: 1},
+				{Kind: ocisim.FaultCutAfterEffect, Op: "GetVnic", Times: 1}, {Kind: ocisim.FaultCutAfterEffect, Op: "GetImage", Times: 2},
+				{Kind: ocisim.FaultStatus, Op: "GetImage", Status: 504, Skip: 2, Times: 1}, {Kind: ocisim.FaultCutAfterEffect, Op: "TerminateInstance", Times: 1},
+			},
+		},
 		{name: "a malformed header on every image request", faults: []ocisim.Fault{{Kind: ocisim.FaultMalformedHeader, Op: image}}},
 		{name: "a malformed header on everything that is read", faults: []ocisim.Fault{{Kind: ocisim.FaultMalformedHeader, Op: "GetImage"}, {Kind: ocisim.FaultMalformedHeader, Op: "GetInstance"}}},
 		{name: "a malformed header on a launch", faults: []ocisim.Fault{{Kind: ocisim.FaultMalformedHeader, Op: launch}}},

@@ -43,6 +43,14 @@ type Bastion struct {
 	// How long it may take until the bastion is made, until a session is open,
 	// and until the jump host lets the build in, each. Defaults to `10m`.
 	Timeout time.Duration `mapstructure:"timeout" required:"false"`
+	// Freeform tags of the bastion that is made, at most nine. One tag more,
+	// `armfree`, says which build made it and until when it is needed.
+	Tags map[string]string `mapstructure:"tags" required:"false"`
+	// Defined tags of the bastion that is made as JSON: `jsonencode({ namespace =
+	// { key = "value" } })`. Sessions have no tags.
+	DefinedTagsJSON string `mapstructure:"defined_tags_json" required:"false"`
+	// JSON templates: the same as a map.
+	DefinedTags map[string]map[string]interface{} `mapstructure:"defined_tags" mapstructure-to-hcl2:",skip" undocumented:"true"`
 }
 
 // What OCI allows.
@@ -63,6 +71,14 @@ func (b *Bastion) prepare(c *Config) (list []error) {
 	}
 	if b.BastionOCID != "" && len(b.ClientCIDRBlocks) > 0 && len(c.AdditionalRegions) == 0 {
 		bad("client_cidr_blocks is for a bastion that is made, and bastion_ocid names one that exists and has a list of its own")
+	}
+	for _, err := range []error{owner.CheckTags("oci_bastion: tags", b.Tags), parseTags("oci_bastion: defined_tags", b.DefinedTagsJSON, &b.DefinedTags)} {
+		if err != nil {
+			list = append(list, err)
+		}
+	}
+	if b.BastionOCID != "" && len(b.Tags)+len(b.DefinedTags) > 0 && len(c.AdditionalRegions) == 0 {
+		bad("tags and defined_tags are for a bastion that is made, and bastion_ocid names one that exists and is left as it is")
 	}
 	if len(b.ClientCIDRBlocks) > maxClientBlocks {
 		bad("client_cidr_blocks: OCI allows %d blocks, there are %d", maxClientBlocks, len(b.ClientCIDRBlocks))
@@ -113,7 +129,7 @@ func (b *Bastion) launch(main bool) *oci.BastionConfig {
 	if b == nil {
 		return nil
 	}
-	c := &oci.BastionConfig{Clients: b.ClientCIDRBlocks, SessionTTL: b.SessionTTL, Timeout: b.Timeout}
+	c := &oci.BastionConfig{Clients: b.ClientCIDRBlocks, SessionTTL: b.SessionTTL, Timeout: b.Timeout, Tags: b.Tags, DefinedTags: b.DefinedTags}
 	if main {
 		c.ID = b.BastionOCID
 	}

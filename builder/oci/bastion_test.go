@@ -392,6 +392,9 @@ func TestBastionOptions(t *testing.T) {
 		"too many":          {map[string]interface{}{"client_cidr_blocks": strings.Split(strings.Repeat("10.0.0.0/8 ", 21)[:21*11-1], " ")}, nil, "OCI allows 20 blocks, there are 21"},
 		"a short session":   {map[string]interface{}{"session_ttl": "1m"}, nil, "session_ttl must be from 30m to 3h, it is 1m0s"},
 		"a long session":    {map[string]interface{}{"session_ttl": "4h"}, nil, "session_ttl must be from 30m to 3h"},
+		"our tag":           {map[string]interface{}{"tags": map[string]string{"armfree": "x"}}, nil, "oci_bastion: tags: the key \"armfree\""},
+		"no JSON":           {map[string]interface{}{"defined_tags_json": "x"}, nil, "oci_bastion: defined_tags_json must be a JSON object"},
+		"tags of theirs":    {map[string]interface{}{"bastion_ocid": "ocid1.bastion.x", "tags": map[string]string{"a": "b"}}, nil, "names one that exists and is left as it is"},
 		"no time":           {map[string]interface{}{"timeout": "-1s"}, nil, "timeout must not be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {

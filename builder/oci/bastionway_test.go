@@ -6,19 +6,30 @@ package oci
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/hcl/v2/hclparse"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/oracle/oci-go-sdk/v65/bastion"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -91,6 +102,153 @@ func TestMachineGoesBeforeBastion(t *testing.T) {
 	if left := s.Left(a.Id()); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
+}
+
+// The bastion that is made has the tags of the template.
+func TestBastionTags(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{Adjust: func(build, _ *ocisim.Tenancy) {
+		build.TagNamespaces = map[string][]string{"Operations": {"CostCenter"}}
+	}})
+	for name, block := range map[string]map[string]interface{}{
+		"JSON": {"defined_tags": map[string]interface{}{"Operations": map[string]interface{}{"CostCenter": "42"}}},
+		"HCL":  {"defined_tags_json": `{"Operations":{"CostCenter":"42"}}`},
+	} {
+		block["tags"] = map[string]string{"team": "infra"}
+		a, said, err := build(t.Context(), t, s, private(s, block, map[string]interface{}{"image_name": name}), func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error {
+			id := s.Cloud.Inventory().Tenancies[0].Regions[0].Bastions[0].ID
+			b, err := bastionClient(t, s).GetBastion(ctx, bastion.GetBastionRequest{BastionId: &id})
+			if err != nil {
+				return err
+			}
+			if b.DefinedTags["Operations"]["CostCenter"] != "42" || b.FreeformTags["team"] != "infra" || b.FreeformTags["armfree"] == "" {
+				t.Errorf("%s: tags %v and %v", name, b.DefinedTags, b.FreeformTags)
+			}
+			return touch(ctx, ui, comm)
+		})
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, said)
+		}
+		if err := a.Destroy(); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := s.Left(); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// Where a password or an agent lets the build in to the machine, the session of
+// the bastion has a key that the build makes for it: a password is no key, and
+// what is in the agent is not ours to hand out.
+func TestBastionWithoutPrivateKey(t *testing.T) {
+	const password = "correct horse"
+	holder, held := newAgent(t)
+	for _, tt := range []struct {
+		name    string
+		more    map[string]interface{}
+		machine machine.Behaviour
+		agent   string
+		fails   bool
+	}{
+		{name: "password", more: map[string]interface{}{"ssh_password": password}, machine: machine.Behaviour{Password: password, RefuseKeys: true}},
+		{name: "wrong password", more: map[string]interface{}{"ssh_password": "guess", "ssh_timeout": "2s", "ssh_handshake_attempts": 1}, machine: machine.Behaviour{Password: password}, fails: true},
+		{name: "agent", more: map[string]interface{}{"ssh_agent_auth": true, "metadata": map[string]string{"ssh_authorized_keys": held}}, agent: holder},
+		{name: "agent without the key", more: map[string]interface{}{"ssh_agent_auth": true, "ssh_timeout": "2s", "ssh_handshake_attempts": 1}, agent: holder, fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("SSH_AUTH_SOCK", tt.agent)
+			tt.machine.OnlyFrom = jumpHost
+			sent := new(sessionKeys)
+			s := stage.ForTest(t, stage.Options{Wrap: sent.wrap, Driver: &machine.Fast{Behave: func(machine.Spec) machine.Behaviour { return tt.machine }}})
+			a, said, err := build(t.Context(), t, s, private(s, nil, tt.more), func(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
+				if err := uname(ctx, comm); err != nil {
+					return err
+				}
+				return touch(ctx, nil, comm)
+			})
+			if (err != nil) != tt.fails {
+				t.Fatalf("%v\n%s", err, said)
+			}
+			image := ""
+			if a != nil {
+				image = a.Id()
+			}
+			if left := s.Left(image); len(left) > 0 {
+				t.Errorf("left behind: %q\n%s", left, said)
+			}
+			if len(sent.keys) != 1 || !strings.HasPrefix(sent.keys[0], "ssh-ed25519 ") || sent.keys[0] == held {
+				t.Errorf("keys of sessions: %q", sent.keys)
+			}
+			if tt.more["ssh_password"] == password && strings.Contains(said, password) {
+				t.Error("the password is said")
+			}
+		})
+	}
+}
+
+// jumpHost is from where the simulated jump host connects to machines.
+const jumpHost = "127.80.0.1"
+
+// newAgent is an SSH agent with one key: its socket, and the key's public half as
+// authorized_keys has it.
+func newAgent(t *testing.T) (socket, line string) {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := agent.NewKeyring()
+	if err := keys.Add(agent.AddedKey{PrivateKey: private}); err != nil {
+		t.Fatal(err)
+	}
+	public, err := ssh.NewPublicKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket = filepath.Join(t.TempDir(), "agent")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				_ = agent.ServeAgent(keys, conn) // ends with the connection
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close() })
+	return socket, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))
+}
+
+// sessionKeys keeps the public keys for which sessions are asked for.
+type sessionKeys struct{ keys []string }
+
+func (k *sessionKeys) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == "/20210331/sessions" {
+			body, err := io.ReadAll(r.Body)
+			var asked struct {
+				KeyDetails struct{ PublicKeyContent string }
+			}
+			if err == nil {
+				err = json.Unmarshal(body, &asked)
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			k.keys = append(k.keys, asked.KeyDetails.PublicKeyContent)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // A build that is cancelled while nothing is requested ends at once, too.

@@ -12,6 +12,7 @@ package oci
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"time"
@@ -79,6 +80,8 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err != nil {
 		return nil, err
 	}
+	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
+	b.Mask.Add(base64.StdEncoding.EncodeToString(c.userData))
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	who, err := oci.SignIn(ctx, c.credentials, oci.Options{
 		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
@@ -99,16 +102,15 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
 		More: func() map[string]interface{} { return c.generated(id, find) },
 	}
-	checked := &proven{ui: ui, cloud: cloud, find: find}
-	provision.Done = checked.tag
-	defer checked.take() // of a build that failed
+	checked := &phase.Validated{UI: ui, Machine: find, Tag: cloud.TagImage}
+	defer checked.Forget()
 	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
 
 	phases := []phase.Phase{find, connect, provision}
 	if c.Bastion != nil {
 		phases = b.throughBastion(ui, cloud, id, find, connect, provision)
 	}
-	checked.connect(connect)
+	checked.Follow(connect, provision)
 	if !c.SkipCreateImage {
 		phases = append(phases, image)
 	}
@@ -119,6 +121,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if c.SkipCreateImage {
 		ui.Say("No image was made: skip_create_image is set")
 		return nil, nil
+	}
+	if ctx.Err() != nil {
+		ui.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
 	}
 	return &Artifact{
 		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,

@@ -6,6 +6,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -137,9 +138,18 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// The build's own key does not stay in the image when the template says so, and
-// a key that somebody else put there does.
+// The build's own key does not stay in the image, whatever the template says
+// about it, and a key that somebody else put there does.
 func TestTemporaryKeyIsForgotten(t *testing.T) {
+	for name, set := range map[string]options{"by default": {}, "asked for": {"ssh_clear_authorized_keys": true}, "named": {"temporary_key_pair_name": "packer-plugin-armfree-mine"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			temporaryKey(t, set)
+		})
+	}
+}
+
+func temporaryKey(t *testing.T, set options) {
 	s := stage.ForTest(t, stage.Options{})
 	const theirs = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJzfSWZvo1iVNk3Y1pUM4LTbmZ2Kxl8rU5rXyoYlN6xv somebody else"
 	const keys = "/home/debian/.ssh/authorized_keys"
@@ -161,7 +171,7 @@ func TestTemporaryKeyIsForgotten(t *testing.T) {
 		}
 		return got.String()
 	}
-	image := read(s.BaseImage, map[string]interface{}{"ssh_clear_authorized_keys": true}, func(comm packersdk.Communicator) error {
+	image := read(s.BaseImage, set, func(comm packersdk.Communicator) error {
 		var now bytes.Buffer
 		if err := comm.Download(keys, &now); err != nil {
 			return err
@@ -285,5 +295,63 @@ func TestCancelAnywhere(t *testing.T) {
 				t.Errorf("went on for %s", d)
 			}
 		})
+	}
+}
+
+// An image that is being made can only be deleted when it is done. The machine
+// does not run until then: whoever cancels may not wait that long.
+func TestCancelDuringASlowImage(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultSlow, Op: "CreateImage", State: "PROVISIONING", Delay: ocisim.Duration(4 * time.Second)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	gone := make(chan bool, 1)
+	go func() {
+		for !strings.Contains(imageStates(s), "PROVISIONING") {
+			time.Sleep(5 * time.Millisecond)
+		}
+		cancel()
+		ended := func() bool {
+			for _, i := range s.Cloud.Inventory().Tenancies[0].Regions[0].Instances {
+				if i.State != "TERMINATED" && i.State != "TERMINATING" {
+					return false
+				}
+			}
+			return true
+		}
+		for !ended() && strings.Contains(imageStates(s), "PROVISIONING") {
+			time.Sleep(5 * time.Millisecond)
+		}
+		gone <- strings.Contains(imageStates(s), "PROVISIONING")
+	}()
+	_, said, err := build(ctx, t, s, nil, nil)
+	if !errors.Is(err, context.Canceled) || !<-gone {
+		t.Errorf("the machine runs until the image is done: %v\n%s", err, said)
+	}
+	if left := s.Left(); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, said)
+	}
+}
+
+// imageStates are those of the build tenancy's own images.
+func imageStates(s *stage.Stage) (states string) {
+	for _, i := range s.Cloud.Inventory().Tenancies[0].Regions[0].Images {
+		states += i.State + " "
+	}
+	return states
+}
+
+// ssh_host is where the machine is reached, whatever its address.
+func TestSSHHost(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	const host = "127.0.0.9" // where nobody is
+	_, said, err := build(t.Context(), t, s, map[string]interface{}{"ssh_host": host, "ssh_timeout": "300ms"}, nil)
+	if err == nil || !strings.Contains(err.Error(), " at "+host+" (the limit is the option \"ssh_timeout\")") || !strings.Contains(said, "to connect: "+host) {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if left := s.Left(); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
 	}
 }

@@ -78,7 +78,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: OCI throttles accounts that ask more often than every few seconds", d))
 	}
 	note(c.Comm.Prepare(&c.ctx)...)
-	note(sshkey.Check(&c.Comm))
+	note(sshkey.Check(&c.Comm, "OCI"))
 	note(c.Bastion.prepare(c)...)
 	if len(errs.Errors) > 0 {
 		return warnings, errs

@@ -75,10 +75,12 @@ func (*FlatBaseImageFilter) HCL2Spec() map[string]hcldec.Spec {
 // FlatBastion is an auto-generated flat version of Bastion.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatBastion struct {
-	BastionOCID      *string  `mapstructure:"bastion_ocid" required:"false" cty:"bastion_ocid" hcl:"bastion_ocid"`
-	ClientCIDRBlocks []string `mapstructure:"client_cidr_blocks" required:"false" cty:"client_cidr_blocks" hcl:"client_cidr_blocks"`
-	SessionTTL       *string  `mapstructure:"session_ttl" required:"false" cty:"session_ttl" hcl:"session_ttl"`
-	Timeout          *string  `mapstructure:"timeout" required:"false" cty:"timeout" hcl:"timeout"`
+	BastionOCID      *string           `mapstructure:"bastion_ocid" required:"false" cty:"bastion_ocid" hcl:"bastion_ocid"`
+	ClientCIDRBlocks []string          `mapstructure:"client_cidr_blocks" required:"false" cty:"client_cidr_blocks" hcl:"client_cidr_blocks"`
+	SessionTTL       *string           `mapstructure:"session_ttl" required:"false" cty:"session_ttl" hcl:"session_ttl"`
+	Timeout          *string           `mapstructure:"timeout" required:"false" cty:"timeout" hcl:"timeout"`
+	Tags             map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
+	DefinedTagsJSON  *string           `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
 }
 
 // FlatMapstructure returns a new FlatBastion.
@@ -97,6 +99,8 @@ func (*FlatBastion) HCL2Spec() map[string]hcldec.Spec {
 		"client_cidr_blocks": &hcldec.AttrSpec{Name: "client_cidr_blocks", Type: cty.List(cty.String), Required: false},
 		"session_ttl":        &hcldec.AttrSpec{Name: "session_ttl", Type: cty.String, Required: false},
 		"timeout":            &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
+		"tags":               &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"defined_tags_json":  &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
-	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
 
 // generatedNames are what provisioners and post-processors find in build.*
@@ -22,7 +21,6 @@ func (c *Config) generated(id owner.Build, m *phase.FindMachine) map[string]inte
 	o := m.Offer
 	return map[string]interface{}{
 		"ID": m.ID, "BuildID": id.ID, "Region": o.Region, "AvailabilityDomain": o.Zone, "FaultDomain": o.FaultDomain,
-		proof.Wanted: "true",
-		"Shape":      o.Shape, "Ocpus": fmt.Sprint(o.OCPUs), "MemoryInGBs": fmt.Sprint(o.MemoryGB),
+		"Shape": o.Shape, "Ocpus": fmt.Sprint(o.OCPUs), "MemoryInGBs": fmt.Sprint(o.MemoryGB),
 	}
 }

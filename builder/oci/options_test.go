@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -185,13 +186,20 @@ func TestSSHKeyAsText(t *testing.T) {
 
 // What never was an option is said to be another one.
 func TestMisnomers(t *testing.T) {
-	for name, want := range map[string]string{
-		"config_file": "access_cfg_file", "config_file_profile": "access_cfg_file_account", "private_key_file": "key_file", "image_ocid": "base_image_ocid",
-		"compartment_id": "compartment_ocid", "freeform_tags": "tags (of the image) or instance_tags", "ocpus": "shape_config {", "subnet_id": "subnet_ocid",
-	} {
+	tests := map[string]string{
+		"config_file": "access_cfg_file", "config_file_profile": "access_cfg_file_account", "private_key_file": "key_file", "private_key_path": "key_file",
+		"image_ocid": "base_image_ocid", "image_id": "base_image_ocid", "base_image": "base_image_ocid", "compartment_id": "compartment_ocid",
+		"tenancy_id": "tenancy_ocid", "user_id": "user_ocid", "subnet_id": "subnet_ocid", "freeform_tags": "tags (of the image) or instance_tags",
+		"ocpus": "shape_config {", "memory_in_gbs": "shape_config {", "boot_volume_size_in_gbs": "disk_size",
+	}
+	for name, kind := range misnomers() {
+		want, ok := tests[name]
+		if !ok {
+			t.Errorf("%s is not tested", name)
+		}
 		in := good(t)
 		in[name] = "x"
-		if name == "freeform_tags" {
+		if kind.Kind() == reflect.Map {
 			in[name] = map[string]string{"a": "b"}
 		}
 		var c Config

@@ -18,7 +18,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
-	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	note "github.com/armfree/packer-plugin-armfree/internal/proof"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
@@ -101,7 +101,7 @@ func TestImageCarriesProof(t *testing.T) {
 			}
 			var out bytes.Buffer
 			a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, provisioners(func(ctx context.Context, comm packersdk.Communicator, data map[string]interface{}) error {
-				if data[proof.Wanted] != "true" {
+				if data[note.Wanted] != "true" {
 					t.Error("the provisioner is not asked for a note")
 				}
 				if err := say(ctx, comm, "echo before >before"); err != nil {
@@ -113,11 +113,11 @@ func TestImageCarriesProof(t *testing.T) {
 				if err := say(ctx, comm, ": "+mark); err != nil {
 					return err
 				}
-				note := proof.Note{Key: proof.Key{Run: "run-1", Instance: data["ID"].(string)}, Mark: mark, Time: time.Now(), Receipt: receipt(t)}
+				left := note.Note{Key: note.Key{Run: "run-1", Instance: data["ID"].(string)}, Mark: mark, Time: time.Now(), Receipt: receipt(t)}
 				if tt.broken {
-					note.Receipt = []byte("{}")
+					left.Receipt = []byte("{}")
 				}
-				if err := proof.Default().Leave(note); err != nil {
+				if err := note.Default().Leave(left); err != nil {
 					return err
 				}
 				if tt.fails {
@@ -134,8 +134,8 @@ func TestImageCarriesProof(t *testing.T) {
 			if !strings.Contains(out.String(), tt.says) {
 				t.Errorf("%q is not said:\n%s", tt.says, out.String())
 			}
-			if left, _ := filepath.Glob(filepath.Join(proof.Default().Dir, "*")); len(left) > 0 {
-				t.Errorf("notes are left: %v", left)
+			if files, _ := filepath.Glob(filepath.Join(note.Default().Dir, "*")); len(files) > 0 {
+				t.Errorf("notes are left: %v", files)
 			}
 			if tt.fails {
 				return
@@ -144,7 +144,7 @@ func TestImageCarriesProof(t *testing.T) {
 				if i.ID != a.Id() {
 					continue
 				}
-				if got := i.FreeformTags[proof.Tag]; !strings.HasPrefix(got, tt.tag) || tt.tag == "" && got != "" || len(got) > 256 {
+				if got := i.FreeformTags[note.Tag]; !strings.HasPrefix(got, tt.tag) || tt.tag == "" && got != "" || len(got) > 256 {
 					t.Errorf("the tag is %q, want %q", got, tt.tag)
 				}
 			}

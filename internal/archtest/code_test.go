@@ -96,6 +96,7 @@ func codeRules() []rule {
 			name:  "context.Background",
 			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
 			exceptions: map[string]string{
+				"builder/aws/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
 				"builder/oci/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
 			},
@@ -148,6 +149,7 @@ func codeRules() []rule {
 				"internal/sim/machine:TestHelperMachine":     "the child process that a test starts",
 				"internal/sim/machine:TestQEMUNeedsItsParts": "needs QEMU and its firmware",
 				"internal/e2e:TestAccDropIn":                 "the peer's binary is not in this repository; what it made is recorded",
+				"internal/e2e:TestAccPeerAmazon":             "the peer's binary is not in this repository",
 				"internal/e2e:TestAccPeerOracle":             "the peer's binary is not in this repository; what it said is replayed",
 				"internal/e2e:TestAccPeerOracleScarcity":     "the peer's binary is not in this repository; what it did is recorded",
 				"internal/goss:realGoss":                     "a test downloads nothing; slow",

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
@@ -77,14 +78,26 @@ func textAsBytes(from, to reflect.Type, data interface{}) (interface{}, error) {
 	return data, nil
 }
 
-// Decode decodes a template into target, with SSH keys as text.
-func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}) error {
+// Decode decodes a template into target, with SSH keys as text. The options named
+// late are decoded as they are written: what they speak of is not known yet.
+func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}, late ...string) error {
 	return config.Decode(target, &config.DecodeOpts{
 		PluginType:         builder,
 		Interpolate:        true,
 		InterpolateContext: ctx,
-		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes)),
+		InterpolateFilter:  &interpolate.RenderFilter{Exclude: late},
+		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(emptyAsUnset)),
 	}, keysAsBytes(raws)...)
+}
+
+// emptyAsUnset takes an empty duration for one that is left to its default, as
+// a variable of a JSON template is that nobody set. Packer's SDK does so for other
+// kinds of values only.
+func emptyAsUnset(from, to reflect.Type, data interface{}) (interface{}, error) {
+	if from.Kind() == reflect.String && to == reflect.TypeFor[time.Duration]() && reflect.ValueOf(data).String() == "" {
+		return time.Duration(0), nil
+	}
+	return data, nil
 }
 
 // KeysFromEnvironment takes the SSH keys of the environment where the template

@@ -123,9 +123,7 @@ func (a *account) next(now time.Time) (Move, time.Time) {
 		i := (a.turn + k) % len(a.zones)
 		m, until := a.visit(a.zones[i], now)
 		if m == (Move{}) {
-			if !until.IsZero() && (paused.IsZero() || until.Before(paused)) {
-				paused = until
-			}
+			paused = sooner(paused, until)
 			continue
 		}
 		at := a.pace.ready(a.zones[i].probing)
@@ -143,10 +141,10 @@ func (a *account) paused(now time.Time) (until time.Time) {
 		for _, f := range z.offers {
 			switch {
 			case f.Closed:
-			case !f.pausedUntil.After(now):
+			case !f.paused(now):
 				return time.Time{}
-			case until.IsZero() || f.pausedUntil.Before(until):
-				until = f.pausedUntil
+			default:
+				until = sooner(until, f.pausedUntil)
 			}
 		}
 	}
@@ -174,13 +172,10 @@ func (a *account) visit(z *zone, now time.Time) (Move, time.Time) {
 	}
 	var until time.Time
 	free := slices.DeleteFunc(slices.Clone(open), func(f *offer) bool {
-		if !f.pausedUntil.After(now) {
-			return false
+		if f.paused(now) {
+			until = sooner(until, f.pausedUntil)
 		}
-		if until.IsZero() || f.pausedUntil.Before(until) {
-			until = f.pausedUntil
-		}
-		return true
+		return f.paused(now)
 	})
 	switch {
 	case a.asks(z, len(open), len(free)):

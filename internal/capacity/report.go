@@ -24,7 +24,7 @@ func (a *account) answered(asked []*offer, at time.Time, r Reply) {
 	for _, f := range asked {
 		switch f.hint {
 		case Free:
-			if !f.Closed && (f.pausedUntil.IsZero() || !f.pausedUntil.After(at) || at.Sub(f.doubtedAt) >= doubtGap) {
+			if !f.Closed && (!f.paused(at) || at.Sub(f.doubtedAt) >= doubtGap) {
 				free = append(free, f)
 			}
 		case Missing:
@@ -64,7 +64,7 @@ func (a *account) answered(asked []*offer, at time.Time, r Reply) {
 // goOn lets a visit that has asked go on with a launch, unless all of the zone is
 // paused.
 func (a *account) goOn(z *zone, at time.Time) {
-	if slices.ContainsFunc(z.offers, func(f *offer) bool { return !f.Closed && !f.pausedUntil.After(at) }) {
+	if slices.ContainsFunc(z.offers, func(f *offer) bool { return !f.Closed && !f.paused(at) }) {
 		z.blind = true
 		return
 	}

@@ -142,6 +142,17 @@ type offer struct {
 	doubtedAt   time.Time
 }
 
+// paused says whether the offer waits for an unexplained limit to pass.
+func (f *offer) paused(now time.Time) bool { return f.pausedUntil.After(now) }
+
+// sooner is the earlier of two times, of which a zero one does not count.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // New starts a search at the time now. The order of the offers is the order of
 // preference: of zones by their first offer, of sizes by the first offer that
 // has it.
@@ -222,9 +233,8 @@ func (s *Search) soonest(now time.Time, of func(*account) bool) (best Move) {
 			continue // nothing is open
 		case m != (Move{}) && !at.After(now):
 			return m
-		case best.Until.IsZero() || at.Before(best.Until):
-			best.Until = at
 		}
+		best.Until = sooner(best.Until, at)
 	}
 	return best
 }
@@ -363,11 +373,9 @@ func (s *Search) doubt(f *offer, at time.Time, r Result) {
 			if called {
 				p.doubtedAt = at
 			}
-			for _, a := range s.accounts {
-				if p != f {
-					a.found = slices.DeleteFunc(a.found, func(x *offer) bool { return x == p })
-					a.second = slices.DeleteFunc(a.second, func(x *offer) bool { return x == p })
-				}
+			if a := s.account(p.Offer.Cloud); p != f {
+				a.found = slices.DeleteFunc(a.found, func(x *offer) bool { return x == p })
+				a.second = slices.DeleteFunc(a.second, func(x *offer) bool { return x == p })
 			}
 		}
 	}

@@ -67,6 +67,9 @@ type Launcher interface {
 	// machine dies or stays stuck on the way, the error says what the cloud
 	// gives as the reason, and Classify understands it.
 	AwaitMachine(ctx context.Context, id string) error
+	// AskTermination asks once for the end of a machine and does not wait for it:
+	// before something else is waited for.
+	AskTermination(ctx context.Context, id string) error
 	// Terminate removes the machine and its disk, and returns when both are
 	// gone. A machine that is gone already is no error.
 	Terminate(ctx context.Context, id string) error

@@ -32,7 +32,7 @@ type Place struct {
 }
 
 // Fleet is one build that may take place in several places. It implements
-// cloud.Cloud, cloud.Reporter and cloud.Bastions.
+// cloud.Cloud, cloud.Reporter, cloud.Bastions and cloud.Sundries.
 type Fleet struct {
 	places []*Place // in the order of preference
 
@@ -177,6 +177,12 @@ func (f *Fleet) Find(ctx context.Context, token string) ([]string, error) {
 func (f *Fleet) AwaitMachine(ctx context.Context, id string) error {
 	p := f.of(id)
 	return p.err(p.Site.AwaitMachine(ctx, id))
+}
+
+// AskTermination implements cloud.Launcher.
+func (f *Fleet) AskTermination(ctx context.Context, id string) error {
+	p := f.of(id)
+	return p.err(p.Site.AskTermination(ctx, id))
 }
 
 // Terminate implements cloud.Launcher.

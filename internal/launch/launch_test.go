@@ -101,6 +101,8 @@ func (w *world) AwaitMachine(ctx context.Context, id string) error {
 	return nil
 }
 
+func (w *world) AskTermination(context.Context, string) error { return nil }
+
 func (w *world) Terminate(_ context.Context, id string) error {
 	delete(w.alive, id)
 	return nil

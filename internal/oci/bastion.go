@@ -25,6 +25,10 @@ type BastionConfig struct {
 	Clients    []string // IPv4 blocks from which the one that is made lets in
 	SessionTTL time.Duration
 	Timeout    time.Duration // until a bastion or a session is ACTIVE
+
+	// Of the one that is made.
+	Tags        map[string]string
+	DefinedTags DefinedTags
 }
 
 // bastionTimeout is the option that raises BastionConfig.Timeout.
@@ -46,7 +50,7 @@ func (b *Build) StartBastion(ctx context.Context, _, token string) (id string, o
 	d := bastion.CreateBastionDetails{
 		BastionType: &kind, CompartmentId: &b.cfg.Compartment, TargetSubnetId: &b.cfg.Subnet,
 		Name:                     &token, // names are said to be unique in the tenancy
-		ClientCidrBlockAllowList: cfg.Clients, MaxSessionTtlInSeconds: &ttl, FreeformTags: tag.With(nil),
+		ClientCidrBlockAllowList: cfg.Clients, MaxSessionTtlInSeconds: &ttl, FreeformTags: tag.With(cfg.Tags), DefinedTags: cfg.DefinedTags,
 	}
 	err = repeatWithToken(ctx, b.bastionPatience(), "create bastion", "in "+b.cfg.Subnet, token, func(ctx context.Context, token string) error {
 		r, err := b.bastion.CreateBastion(shield(ctx), bastion.CreateBastionRequest{CreateBastionDetails: d, OpcRetryToken: &token, RequestMetadata: once()})

@@ -132,7 +132,9 @@ func (m *Importer) FinishImport(ctx context.Context, id, job string) error {
 	if err := m.awaitImage(ctx, "import image", id, job, m.Timeout, "import_timeout", progress); err != nil {
 		return err
 	}
-	return m.completeImage(ctx, id, m.Shapes, finished(m.Owner, owner.RoleImport, m.Tags))
+	return m.completeImage(ctx, id, completion{
+		shapes: m.Shapes, tags: finished(m.Owner, owner.RoleImport, m.Tags), patience: patience{limit: m.Timeout, option: "import_timeout", say: m.Say},
+	})
 }
 
 // Delete implements imagecopy.Destination.

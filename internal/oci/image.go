@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -21,6 +20,9 @@ import (
 // requestGrace is how long a request that creates something may go on after a
 // cancel: cut short, it would leave open whether there is something to remove.
 const requestGrace = 20 * time.Second
+
+// imaging is what messages call it.
+const imaging = "make image"
 
 // StartImage implements cloud.Imager.
 func (b *Build) StartImage(ctx context.Context, machine, token string) (string, error) {
@@ -97,10 +99,14 @@ func (c *Client) imagesOf(ctx context.Context, compartment, token string) ([]str
 // FinishImage implements cloud.Imager.
 func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 	progress := func(d time.Duration) { b.say("Still waiting for image %s (%s%s)", id, d, b.percent(ctx, b.workOf(id))) }
-	if err := b.awaitImage(ctx, "make image", id, b.workOf(id), b.cfg.ImageTimeout, "image_timeout", progress); err != nil {
+	if err := b.awaitImage(ctx, imaging, id, b.workOf(id), b.cfg.ImageTimeout, "image_timeout", progress); err != nil {
 		return id, err
 	}
-	if err := b.completeImage(ctx, id, b.cfg.Image.Shapes, finished(b.owner, owner.RoleImage, b.cfg.Image.Tags)); err != nil {
+	err := b.completeImage(ctx, id, completion{
+		shapes: b.cfg.Image.Shapes, ran: b.shapes(), tags: finished(b.owner, owner.RoleImage, b.cfg.Image.Tags), say: b.say,
+		patience: patience{limit: b.cfg.ImageTimeout, option: "image_timeout", say: b.say},
+	})
+	if err != nil {
 		return id, err
 	}
 	// From here on there is a good image, and nothing may take it away again.
@@ -116,7 +122,7 @@ func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 		extra("its capability schema could not be written (this user needs to manage compute-image-capability-schema in the tenancy)", b.setCapabilities(ctx, id, wanted))
 	}
 	if b.cfg.Image.Replace {
-		extra("an older image of the same name could not be deleted", b.replaceImages(ctx, id))
+		extra("an older image of the same name could not be deleted", b.replaceImages(ctx))
 	}
 	return id, nil
 }
@@ -150,8 +156,9 @@ func (b *Build) removeOtherShapes(ctx context.Context, id string) error {
 	return errors.Join(errs...)
 }
 
-// namesakes lists the images of the build's image name in its compartment.
-func (b *Build) namesakes(ctx context.Context) (ids []string, err error) {
+// namesakes lists the images of the build's image name in its compartment; whole
+// are those that are finished.
+func (b *Build) namesakes(ctx context.Context) (ids, whole []string, err error) {
 	err = pages(func(page *string) (*string, error) {
 		var r core.ListImagesResponse
 		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
@@ -164,21 +171,21 @@ func (b *Build) namesakes(ctx context.Context) (ids []string, err error) {
 			// A platform image is everybody's.
 			if i.Id != nil && i.CompartmentId != nil && i.LifecycleState != core.ImageLifecycleStateDeleted && text(i.DisplayName) == b.cfg.Image.Name {
 				ids = append(ids, *i.Id)
+				if i.LifecycleState == core.ImageLifecycleStateAvailable {
+					whole = append(whole, *i.Id)
+				}
 			}
 		}
 		return r.OpcNextPage, err
 	})
-	return ids, err
+	return ids, whole, err
 }
 
-// replaceImages deletes the other images of the same name.
-func (b *Build) replaceImages(ctx context.Context, keep string) error {
-	ids, err := b.namesakes(ctx)
-	errs := []error{err}
-	for _, id := range ids {
-		if id == keep {
-			continue
-		}
+// replaceImages deletes the images of the same name that were there, finished,
+// before the build began: what other builds make meanwhile is theirs.
+func (b *Build) replaceImages(ctx context.Context) error {
+	var errs []error
+	for _, id := range b.older {
 		b.say("Deleting the image %s, which has the same name (-force)", id)
 		errs = append(errs, b.DeleteImage(ctx, id))
 	}
@@ -197,7 +204,11 @@ func (c *Client) awaitImage(ctx context.Context, op, id, work string, limit time
 		}
 		switch r.LifecycleState {
 		case core.ImageLifecycleStateAvailable:
-			return c.workDone(ctx, op, id, work)
+			done, err := c.workDone(ctx, op, id, work)
+			if op == imaging && passing(err) { // it is there, whoever cannot be asked about the work
+				return true, nil
+			}
+			return done, err
 		case core.ImageLifecycleStateDeleted, core.ImageLifecycleStateDisabled:
 			e := &Error{Op: op, Subject: id, Message: fmt.Sprintf("it failed: the image is %s", r.LifecycleState)}
 			if code, msg, _ := c.workError(ctx, work); msg != "" {
@@ -220,79 +231,6 @@ func (c *Client) percent(ctx context.Context, id string) string {
 		return ""
 	}
 	return fmt.Sprintf(", %.0f %%", *r.PercentComplete)
-}
-
-// completeImage makes an available image fit for ARM64 machines and proves it:
-// it must start by UEFI, and it must be allowed on every one of shapes. Only
-// then is it marked as finished.
-func (c *Client) completeImage(ctx context.Context, id string, shapes []string, tags map[string]string) error {
-	img, err := c.image(ctx, id)
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(shapes, armShape) {
-		if f := img.firmware; f != string(core.LaunchOptionsFirmwareUefi64) {
-			return fmt.Errorf("image %s has the firmware %s; ARM64 machines start only with %s, it would never boot", id, orNone(f), core.LaunchOptionsFirmwareUefi64)
-		}
-	}
-	for _, shape := range shapes {
-		err := repeat(ctx, "add shape "+shape+" to image", id, func(ctx context.Context) error {
-			_, err := c.compute.AddImageShapeCompatibilityEntry(shield(ctx), core.AddImageShapeCompatibilityEntryRequest{
-				ImageId: &id, ShapeName: &shape, RequestMetadata: once(),
-			})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	has, err := c.imageShapes(ctx, id)
-	if err != nil {
-		return err
-	}
-	for _, shape := range shapes {
-		if !slices.Contains(has, shape) {
-			return fmt.Errorf("image %s still cannot start on %s although that was added; it can start on: %s", id, shape, orNone(strings.Join(has, ", ")))
-		}
-	}
-	return repeat(ctx, "update image", id, func(ctx context.Context) error {
-		_, err := c.compute.UpdateImage(shield(ctx), core.UpdateImageRequest{
-			ImageId: &id, UpdateImageDetails: core.UpdateImageDetails{FreeformTags: tags}, RequestMetadata: once(),
-		})
-		return err
-	})
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
-
-// armShape recognises the Ampere shapes: VM.Standard.A1.Flex, BM.Standard.A4.48.
-func armShape(s string) bool {
-	_, rest, ok := strings.Cut(s, ".Standard.A")
-	return ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'
-}
-
-// imageShapes lists the shapes on which an image may start.
-func (c *Client) imageShapes(ctx context.Context, id string) ([]string, error) {
-	var shapes []string
-	err := pages(func(page *string) (*string, error) {
-		var r core.ListImageShapeCompatibilityEntriesResponse
-		err := repeat(ctx, "list shapes of image", id, func(ctx context.Context) (err error) {
-			r, err = c.compute.ListImageShapeCompatibilityEntries(shield(ctx), core.ListImageShapeCompatibilityEntriesRequest{ImageId: &id, Page: page, RequestMetadata: once()})
-			return err
-		})
-		for _, s := range r.Items {
-			if s.Shape != nil {
-				shapes = append(shapes, *s.Shape)
-			}
-		}
-		return r.OpcNextPage, err
-	})
-	return shapes, err
 }
 
 // DeleteImage implements cloud.Imager.

@@ -48,7 +48,7 @@ func TestCompleteImage(t *testing.T) {
 			fails: "it can start on: none",
 		},
 		{
-			name: "only one of two stays", shapes: []string{a1, "VM.Standard.A2.Flex"}, adds: 2,
+			name: "only one of two stays", shapes: []string{a1, "VM.Standard.A2.Flex"}, adds: 1,
 			sim:   simOptions{base: bare, wrap: rewrite("/shapes", func(string) string { return `[{"imageId":"i","shape":"` + a1 + `"}]` })},
 			fails: "still cannot start on VM.Standard.A2.Flex",
 		},
@@ -68,7 +68,9 @@ func TestCompleteImage(t *testing.T) {
 				s := newSim(t, tt.sim)
 				c := s.client(t, s.build)
 				o := owner.NewBuild(time.Now(), time.Hour)
-				err := c.completeImage(t.Context(), s.mine, tt.shapes, finished(o, owner.RoleImage, map[string]string{"team": "infra"}))
+				err := c.completeImage(t.Context(), s.mine, completion{
+					shapes: tt.shapes, tags: finished(o, owner.RoleImage, map[string]string{"team": "infra"}), patience: patience{limit: repeatFor},
+				})
 				if n := s.CountRequests("AddImageShapeCompatibilityEntry"); n != tt.adds {
 					t.Errorf("%d entries added, want %d", n, tt.adds)
 				}

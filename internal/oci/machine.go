@@ -129,7 +129,8 @@ type Build struct {
 	maxTTL time.Duration     // of sessions of the bastion; 0 as long as that is not known
 
 	// As the plan found them.
-	found string // the base image, where a filter found it
+	older []string // finished images of the same name, which this one is to replace
+	found string   // the base image, where a filter found it
 	has   limitValues
 	roomy map[string]bool // families of shapes for which the region's counters had room
 }
@@ -226,10 +227,11 @@ func (b *Build) AwaitMachine(ctx context.Context, id string) error {
 		switch r.LifecycleState {
 		case core.InstanceLifecycleStateRunning:
 			return true, nil
-		case core.InstanceLifecycleStateProvisioning, core.InstanceLifecycleStateStarting:
-			return false, nil
+		case core.InstanceLifecycleStateStopping, core.InstanceLifecycleStateStopped,
+			core.InstanceLifecycleStateTerminating, core.InstanceLifecycleStateTerminated:
+			return false, b.whyDead(ctx, id, r.LifecycleState)
 		}
-		return false, b.whyDead(ctx, id, r.LifecycleState)
+		return false, nil // on its way, or moved by OCI to another host
 	})
 	var late *wait.TimeoutError
 	if errors.As(err, &late) {
@@ -268,19 +270,22 @@ func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r core.ListBootVolumeAttachmentsResponse
-	err = repeat(ctx, "list boot volume attachments", id, func(ctx context.Context) (err error) {
-		r, err = b.compute.ListBootVolumeAttachments(shield(ctx), core.ListBootVolumeAttachmentsRequest{
-			AvailabilityDomain: i.AvailabilityDomain, CompartmentId: &b.cfg.Compartment, InstanceId: &id, RequestMetadata: once(),
-		})
-		return err
-	})
 	var ids []string
-	for _, a := range r.Items {
-		if a.BootVolumeId != nil {
-			ids = append(ids, *a.BootVolumeId)
+	err = pages(func(page *string) (*string, error) {
+		var r core.ListBootVolumeAttachmentsResponse
+		err := repeat(ctx, "list boot volume attachments", id, func(ctx context.Context) (err error) {
+			r, err = b.compute.ListBootVolumeAttachments(shield(ctx), core.ListBootVolumeAttachmentsRequest{
+				AvailabilityDomain: i.AvailabilityDomain, CompartmentId: &b.cfg.Compartment, InstanceId: &id, Page: page, RequestMetadata: once(),
+			})
+			return err
+		})
+		for _, a := range r.Items {
+			if a.BootVolumeId != nil {
+				ids = append(ids, *a.BootVolumeId)
+			}
 		}
-	}
+		return r.OpcNextPage, err
+	})
 	return ids, err
 }
 
@@ -299,11 +304,16 @@ func (b *Build) Address(ctx context.Context, id string) (string, error) {
 	err := wait.Loop{
 		What: "a network address of " + id, Timeout: b.cfg.InstanceTimeout, Option: "instance_timeout", Pace: wait.Quick, Tolerate: passing,
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
-		l, err := b.compute.ListVnicAttachments(shield(ctx), core.ListVnicAttachmentsRequest{CompartmentId: &b.cfg.Compartment, InstanceId: &id, RequestMetadata: once()})
+		var attached []core.VnicAttachment
+		err := pages(func(page *string) (*string, error) {
+			l, err := b.compute.ListVnicAttachments(shield(ctx), core.ListVnicAttachmentsRequest{CompartmentId: &b.cfg.Compartment, InstanceId: &id, Page: page, RequestMetadata: once()})
+			attached = append(attached, l.Items...)
+			return l.OpcNextPage, wrap("list VNIC attachments", id, err)
+		})
 		if err != nil {
-			return false, wrap("list VNIC attachments", id, err)
+			return false, err
 		}
-		for _, a := range l.Items {
+		for _, a := range attached {
 			if a.LifecycleState != core.VnicAttachmentLifecycleStateAttached || a.VnicId == nil {
 				continue
 			}
@@ -326,6 +336,13 @@ func (b *Build) Address(ctx context.Context, id string) (string, error) {
 		return addr != "", nil
 	})
 	return addr, err
+}
+
+// AskTermination implements cloud.Launcher.
+func (b *Build) AskTermination(ctx context.Context, id string) error {
+	drop := false
+	_, err := b.compute.TerminateInstance(shield(ctx), core.TerminateInstanceRequest{InstanceId: &id, PreserveBootVolume: &drop, RequestMetadata: once()})
+	return wrap("terminate instance", id, err)
 }
 
 // Terminate implements cloud.Launcher: the instance and its boot volume are

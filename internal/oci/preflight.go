@@ -84,13 +84,23 @@ func (s *survey) checkSubnet(ctx context.Context) {
 // of 0 since 2026: without this check the build would fail at its very end.
 func (s *survey) checkImageLimit(ctx context.Context) {
 	b := s.b
-	if b.cfg.Image.NameMustBeFree {
-		switch ids, err := b.namesakes(ctx); {
-		case err != nil:
-			s.problem(fmt.Errorf("image_name: %w", err))
-		case len(ids) > 0:
-			s.problem(fmt.Errorf("image_name: there is an image %q already (%s), and image_name_conflict is \"fail\"; choose another name, or run packer build -force to replace it", b.cfg.Image.Name, strings.Join(ids, ", ")))
+	// Also where the name does not matter: who cannot list the images of the
+	// compartment would hardly make one there, or it does not exist.
+	ids, whole, err := b.namesakes(ctx)
+	switch {
+	case missing(err):
+		option := "image_compartment_ocid"
+		if b.cfg.Image.Compartment == b.cfg.Compartment {
+			option = "compartment_ocid"
 		}
+		s.problem(fmt.Errorf("%s: compartment %s, in which the image is to be made, does not exist, or this user may not list images in it: %w", option, b.cfg.Image.Compartment, err))
+	case err != nil:
+		s.problem(fmt.Errorf("image_name: %w", err))
+	case len(ids) > 0 && b.cfg.Image.NameMustBeFree:
+		s.problem(fmt.Errorf("image_name: there is an image %q already (%s), and image_name_conflict is \"fail\"; choose another name, or run packer build -force to replace it", b.cfg.Image.Name, strings.Join(ids, ", ")))
+	}
+	if b.cfg.Image.Replace {
+		b.older = whole
 	}
 	left, known := b.imagesLeft(ctx)
 	if known && left <= 0 {

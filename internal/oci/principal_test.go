@@ -204,7 +204,7 @@ func TestEveryKindSignsIn(t *testing.T) {
 				t.Error("limits are not known")
 			}
 			b := buildOver(c, func(cfg *BuildConfig) {
-				cfg.Compartment, cfg.Subnet, cfg.BaseImage = w.build.CompartmentID, w.build.SubnetID(simRegion), w.mine
+				cfg.Compartment, cfg.Subnet, cfg.BaseImage, cfg.Image.Compartment = w.build.CompartmentID, w.build.SubnetID(simRegion), w.mine, w.build.CompartmentID
 			})
 			if plan, err := b.Plan(t.Context()); err != nil || len(plan.Offers) == 0 {
 				t.Errorf("plan: %v", err)
@@ -251,7 +251,7 @@ func TestLongSearchRenewsTokens(t *testing.T) {
 				}
 				b := buildOver(c, func(cfg *BuildConfig) {
 					cfg.Region = simRegion
-					cfg.Compartment, cfg.Subnet, cfg.BaseImage = w.build.CompartmentID, w.build.SubnetID(simRegion), w.mine
+					cfg.Compartment, cfg.Subnet, cfg.BaseImage, cfg.Image.Compartment = w.build.CompartmentID, w.build.SubnetID(simRegion), w.mine, w.build.CompartmentID
 				})
 				plan, err := b.Plan(t.Context())
 				if err != nil {
@@ -323,7 +323,7 @@ func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 		// A launch, which is never repeated otherwise.
 		w.RevokeTokens()
 		b := buildOver(c, func(cfg *BuildConfig) {
-			cfg.Compartment, cfg.Subnet, cfg.BaseImage = w.build.CompartmentID, w.build.SubnetID(simRegion), w.mine
+			cfg.Compartment, cfg.Subnet, cfg.BaseImage, cfg.Image.Compartment = w.build.CompartmentID, w.build.SubnetID(simRegion), w.mine, w.build.CompartmentID
 		})
 		id, err := b.Launch(t.Context(), capacity.Offer{Zone: w.ad("AD-1"), Shape: a1, OCPUs: 1, MemoryGB: 6}, "token-1")
 		if err != nil {

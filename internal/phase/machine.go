@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,6 +179,29 @@ func (p *FindMachine) Undo(ctx context.Context, _ error) error {
 	return errors.Join(errs...)
 }
 
+// Made implements Maker.
+func (p *FindMachine) Made() (list []string) {
+	for _, id := range p.made {
+		list = append(list, "machine "+id)
+	}
+	for _, token := range p.open {
+		list = append(list, fmt.Sprintf("the machine of a launch that was not confirmed, if there is one (its tag \"armfree\" has attempt=%s),", token))
+	}
+	return list
+}
+
+// End asks for the end of what costs money, before something is undone that may
+// take long. Undo makes sure of it.
+func (p *FindMachine) End(ctx context.Context) {
+	for _, id := range p.made {
+		if err := p.Cloud.AskTermination(ctx, id); err != nil {
+			log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)
+			continue
+		}
+		p.UI.Sayf("Machine %s is being terminated", id)
+	}
+}
+
 // MakeImage turns the provisioned machine into an image.
 type MakeImage struct {
 	UI      packersdk.Ui
@@ -257,11 +281,24 @@ func lookUp(ctx context.Context, ui packersdk.Ui, what, it string, cause error, 
 	return ids[0], ctx.Err()
 }
 
+// Made implements Maker.
+func (p *MakeImage) Made() []string {
+	if p.ID == "" {
+		return nil
+	}
+	return []string{"the unfinished image " + p.ID}
+}
+
 // Undo implements Phase: a failed build leaves no image, a half-made one is
 // never an artifact.
 func (p *MakeImage) Undo(ctx context.Context, failed error) error {
 	if failed == nil || p.ID == "" {
 		return nil
+	}
+	if !errors.Is(failed, errAgain) {
+		// An image that is still being made can only be deleted when it is done.
+		// That may take longer than whoever cancels will wait.
+		p.Machine.End(ctx)
 	}
 	p.UI.Sayf("Deleting the unfinished image %s", p.ID)
 	if err := p.Cloud.DeleteImage(ctx, p.ID); err != nil {

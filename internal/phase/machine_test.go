@@ -49,6 +49,8 @@ func (s *site) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) clo
 func (s *site) Address(context.Context, string) (string, error)          { return "10.0.0.1", s.address }
 func (s *site) FinishImage(_ context.Context, id string) (string, error) { return id, s.finish }
 func (s *site) Lost(err error) bool                                      { return errors.Is(err, errLost) }
+func (s *site) AskTermination(context.Context, string) error             { return nil }
+
 func (s *site) Terminate(ctx context.Context, id string) error {
 	if s.remove == nil {
 		delete(s.machines, id)

@@ -154,7 +154,7 @@ func TestTemporaryKeyTypes(t *testing.T) {
 	for kind, want := range map[string]string{"": "ssh-ed25519", "ed25519": "ssh-ed25519", "rsa": "ssh-rsa", "ecdsa": "ecdsa-sha2-"} {
 		c := &communicator.Config{Type: "ssh"}
 		c.SSHTemporaryKeyPairType = kind
-		if err := Check(c); err != nil {
+		if err := Check(c, "OCI"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Prepare(c); err != nil {
@@ -168,7 +168,7 @@ func TestTemporaryKeyTypes(t *testing.T) {
 	for _, bad := range []string{"dsa", "ed448"} {
 		c := &communicator.Config{Type: "ssh"}
 		c.SSHTemporaryKeyPairType = bad
-		if err := Check(c); err == nil || !strings.Contains(err.Error(), "temporary_key_pair_type") {
+		if err := Check(c, "OCI"); err == nil || !strings.Contains(err.Error(), "temporary_key_pair_type") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -178,7 +178,7 @@ func TestTemporaryKeyTypes(t *testing.T) {
 		t.Errorf("the key is not called as the template says: %s, %v", c.SSHPublicKey, err)
 	}
 	c.SSHTemporaryKeyPairName = "a'; rm -rf /"
-	if err := Check(c); err == nil {
+	if err := Check(c, "OCI"); err == nil {
 		t.Error("a name that would change the clean-up's meaning is accepted")
 	}
 }

@@ -18,13 +18,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-
-	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Way is how the jump host is entered.
@@ -68,34 +65,8 @@ type Tunnel struct {
 	hostKey map[string]ssh.PublicKey // of each jump host, as it was seen first
 }
 
-// The timing of a way.
-const (
-	dialLimit    = 15 * time.Second // to reach a jump host once, and as much again to be let in
-	lateLimit    = time.Minute      // a jump host may refuse a new way for so long: it has not heard of it
-	againLimit   = 5 * time.Second  // to enter it again after a break, before a new way is opened
-	aliveEvery   = 15 * time.Second // how often it is asked whether it is still there
-	aliveLimit   = 30 * time.Second // how long it may take to say so
-	margin       = time.Minute      // a way that ends sooner is not entered again
-	wornFraction = 4                // a way is worn when one of so many parts of its time is over
-)
-
-// link is a connection to a jump host.
-type link struct {
-	way    Way
-	client *ssh.Client
-	ended  chan struct{} // closed when the connection is
-	users  sync.WaitGroup
-	count  int // of users
-}
-
-func (l *link) alive() bool {
-	select {
-	case <-l.ended:
-		return false
-	default:
-		return true
-	}
-}
+// wornFraction: a way is worn when one of so many parts of its time is over.
+const wornFraction = 4
 
 // Start opens the first way and the local port. When ctx ends no further way is
 // opened; the tunnel lasts until Close.
@@ -231,204 +202,5 @@ func (t *Tunnel) sayOnce(format string, args ...any) {
 	t.mu.Unlock()
 	if !again {
 		t.Say("%s", text)
-	}
-}
-
-func (t *Tunnel) release(l *link) {
-	t.mu.Lock()
-	l.count--
-	t.mu.Unlock()
-	l.users.Done()
-}
-
-// use is the link that is open, to be released, or nil.
-func (t *Tunnel) use() *link {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if l := t.now; l != nil && l.alive() {
-		l.count++
-		l.users.Add(1)
-		return l
-	}
-	return nil
-}
-
-// link returns the open link, to be released unless it is asked for to replace
-// another, and opens one if there is none.
-func (t *Tunnel) link(ctx context.Context, replace bool) (*link, error) {
-	select {
-	case t.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-t.turn }()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if l := t.use(); l != nil && !replace {
-		return l, nil
-	} else if l != nil {
-		t.release(l)
-	}
-	t.mu.Lock()
-	old := t.now
-	t.mu.Unlock()
-
-	client, way, err := t.again(ctx, old, replace)
-	if client == nil && err == nil {
-		if way, err = t.Open(ctx); err == nil {
-			client, err = t.enter(ctx, way, t.Timeout, lateLimit)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	l := &link{way: way, client: client, ended: make(chan struct{}), count: 1}
-	l.users.Add(1)
-	t.mu.Lock()
-	t.now = l
-	t.mu.Unlock()
-	t.users.Go(func() { t.watch(ctx, l) })
-	if old != nil {
-		old.client.Close()
-		old.users.Wait() // so that whoever was led along it notices before they go on
-		if old.way.ID != way.ID && t.Left != nil {
-			t.Left(ctx, old.way)
-		}
-	}
-	if replace {
-		t.release(l)
-	}
-	return l, nil
-}
-
-// again enters the jump host along a way that broke and has time left: it may
-// have been the network only. Nothing is returned where a new way is needed.
-func (t *Tunnel) again(ctx context.Context, old *link, replace bool) (*ssh.Client, Way, error) {
-	if old == nil || replace || time.Until(old.way.Ends) < margin {
-		return nil, Way{}, nil
-	}
-	client, err := t.enter(ctx, old.way, againLimit, 0)
-	switch {
-	case err == nil:
-		return client, old.way, nil
-	case ctx.Err() != nil:
-		return nil, Way{}, ctx.Err()
-	}
-	return nil, Way{}, nil
-}
-
-// watch notices the end of a link, and brings it about when the other side does
-// not answer any more.
-func (t *Tunnel) watch(ctx context.Context, l *link) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	go func() {
-		_ = l.client.Wait()
-		close(l.ended)
-		cancel()
-	}()
-	for wait.Sleep(ctx, aliveEvery) == nil {
-		limited, done := context.WithTimeout(ctx, aliveLimit)
-		stop := context.AfterFunc(limited, func() { l.client.Close() })
-		_, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil)
-		stop()
-		done()
-		if err != nil {
-			l.client.Close()
-		}
-	}
-	<-l.ended
-	t.mu.Lock()
-	broken := t.now == l
-	if broken {
-		t.breaks++
-	}
-	t.mu.Unlock()
-	if broken && t.life.Err() == nil {
-		t.Say("The way to the machine has ended; it is opened again for the next connection")
-	}
-}
-
-// refusedError says that the jump host knows us and does not let us in.
-type refusedError struct{ error }
-
-func (e refusedError) Unwrap() error { return e.error }
-
-// errHostKey says that the jump host is another than before.
-var errHostKey = errors.New("the jump host has another key than it should have, so somebody else may be in between")
-
-// enter logs in at the jump host within limit. One that has not heard of the way
-// yet refuses, which is put up with for the time late.
-func (t *Tunnel) enter(ctx context.Context, w Way, limit, late time.Duration) (*ssh.Client, error) {
-	var client *ssh.Client
-	start := time.Now()
-	err := wait.Loop{
-		What: "the jump host " + w.Host + " to let this build in", Timeout: limit, Option: t.Option, Pace: wait.Quick,
-		Tolerate: func(err error) bool {
-			var refused refusedError
-			return !errors.Is(err, errHostKey) && (!errors.As(err, &refused) || time.Since(start) < late)
-		},
-		Progress: func(d time.Duration) { t.Say("Still waiting for the jump host %s (%s)", w.Host, d) },
-	}.Until(ctx, func(ctx context.Context) (_ bool, err error) {
-		client, err = t.login(ctx, w)
-		return err == nil, err
-	})
-	var refused refusedError
-	if errors.As(err, &refused) && ctx.Err() == nil {
-		err = fmt.Errorf("%w; it lets in only whoever comes from a block in client_cidr_blocks (of an existing bastion: its CIDR block allowlist)", err)
-	}
-	return client, err
-}
-
-// login logs in once.
-func (t *Tunnel) login(ctx context.Context, w Way) (*ssh.Client, error) {
-	limited, cancel := context.WithTimeout(ctx, dialLimit)
-	defer cancel()
-	conn, err := t.Dial(limited, "tcp", w.Host)
-	if err != nil {
-		return nil, fmt.Errorf("reach %s: %w", w.Host, err)
-	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	if err := conn.SetDeadline(time.Now().Add(dialLimit)); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	c, channels, requests, err := ssh.NewClientConn(conn, w.Host, &ssh.ClientConfig{
-		User: w.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(t.Key)}, HostKeyCallback: t.checkHost(w),
-	})
-	switch {
-	case err != nil:
-		conn.Close()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if strings.Contains(err.Error(), "unable to authenticate") { // the package has no other sign of it
-			return nil, refusedError{err}
-		}
-		return nil, err
-	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return ssh.NewClient(c, channels, requests), nil
-}
-
-// checkHost takes the key that the cloud says the jump host has, or else whatever
-// key it has at first, and no other afterwards.
-func (t *Tunnel) checkHost(w Way) ssh.HostKeyCallback {
-	return func(_ string, _ net.Addr, key ssh.PublicKey) error {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		want := t.hostKey[w.Host]
-		if told, _, _, _, err := ssh.ParseAuthorizedKey([]byte(w.HostKey)); err == nil {
-			want = told
-		}
-		if want != nil && ssh.FingerprintSHA256(want) != ssh.FingerprintSHA256(key) {
-			return fmt.Errorf("%w: %s has %s and should have %s", errHostKey, w.Host, ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(want))
-		}
-		t.hostKey[w.Host] = key
-		return nil
 	}
 }

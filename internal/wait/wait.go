@@ -10,6 +10,7 @@
 package wait
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,11 +43,12 @@ type Pace struct {
 }
 
 // The paces of the product. A quick state (VNIC attached, instance running) is
-// a matter of seconds to a minute, and is noticed within two seconds; a slow one (image made, exported, imported)
-// of minutes, where a late look costs less than it would in a short wait.
+// a matter of seconds to a minute, and is noticed within two seconds; a slow one
+// (image made, exported, imported) of minutes, where a late look costs less than
+// it would in a short wait.
 var (
 	Quick = Pace{First: 250 * time.Millisecond, Max: 1800 * time.Millisecond, Factor: 1.4}
-	Slow  = Pace{First: 500 * time.Millisecond, Max: 10 * time.Second, Factor: 1.3}
+	Slow  = Pace{First: 500 * time.Millisecond, Max: 5 * time.Second, Factor: 1.3}
 	// Backoff is for calls that the service refused for the moment.
 	Backoff = Pace{First: 500 * time.Millisecond, Max: 20 * time.Second, Factor: 2}
 )
@@ -116,6 +118,10 @@ func (e *interrupted) Unwrap() []error {
 	return []error{e.ctx, e.last}
 }
 
+// lateLook is how long a look may go on after the limit: one that has begun often
+// has the answer.
+const lateLook = 10 * time.Second
+
 // Until looks until look says that it is done. It returns look's first error
 // that is not tolerated, ctx's error, or a *TimeoutError.
 func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, err error)) error {
@@ -126,13 +132,25 @@ func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, 
 	}
 	told := start
 	pause := l.Pace.First
+	limited := ctx // a look may wait itself, and must not outlast the limit
+	if l.Timeout > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithDeadline(ctx, start.Add(l.Timeout+lateLook))
+		defer cancel()
+	}
 	var last error
 	for {
-		done, err := look(ctx)
+		done, err := look(limited)
 		if ctx.Err() != nil && !done {
 			return &interrupted{ctx.Err(), err}
 		}
 		switch {
+		case limited.Err() != nil && !done:
+			var i *interrupted
+			if errors.As(err, &i) {
+				err = i.last
+			}
+			return &TimeoutError{What: l.What, After: l.Timeout, Option: l.Option, Last: cmp.Or(err, last)}
 		case err == nil && done:
 			return nil
 		case err == nil:

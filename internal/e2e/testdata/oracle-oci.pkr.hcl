@@ -1,8 +1,9 @@
 # Copyright (c) The packer-plugin-armfree Authors
 # SPDX-License-Identifier: MPL-2.0
 
-# A whole oracle-oci build, for the builder that is not ours. How it reaches the
-# simulated cloud is in its environment.
+# A whole oracle-oci build, for the builder that is not ours; with the entry in
+# required_plugins changed, for ours too. How it reaches the simulated cloud is in
+# its environment.
 
 packer {
   required_plugins {
@@ -15,6 +16,10 @@ packer {
 
 variable "ssh_port" {
   type = number
+}
+
+variable "image_name" {
+  default = "by-oracle-oci"
 }
 
 variable "oci_tenancy_ocid" {
@@ -63,7 +68,7 @@ source "oracle-oci" "peer" {
   availability_domain = var.oci_availability_domain
   subnet_ocid         = var.oci_subnet_ocid
   base_image_ocid     = var.oci_base_image_ocid
-  image_name          = "by-oracle-oci"
+  image_name          = var.image_name
   shape               = "VM.Standard.A1.Flex"
   shape_config {
     ocpus         = 2

@@ -35,7 +35,30 @@ type Fast struct {
 	// NoExec are folders from which nothing can be executed, as if they were
 	// mounted noexec.
 	NoExec []string
+	// Watch, when set, is told what comes to pass. It is called from many
+	// goroutines.
+	Watch func(Event)
 }
+
+// Event is something that came to pass in a machine.
+type Event struct {
+	Time    time.Time
+	Machine string // Spec.ID
+	What    EventKind
+	From    net.Addr // of whoever logs in or is turned away; nil with EventListens
+}
+
+// EventKind says what came to pass.
+type EventKind string
+
+// What can come to pass.
+const (
+	EventListens EventKind = "listens" // sshd is there
+	EventLogin   EventKind = "login"   // somebody has logged in
+	EventBegin   EventKind = "begin"   // a program begins in a session
+	EventEnd     EventKind = "end"     // it has ended
+	EventRefused EventKind = "refused" // a connection came from elsewhere than Behaviour.OnlyFrom
+)
 
 // Behaviour is what is wrong with one machine. The zero value: nothing.
 type Behaviour struct {
@@ -45,6 +68,8 @@ type Behaviour struct {
 	RefuseKeys        bool          // refuses each key
 	OtherHostKey      bool          // shows a host key that is not its own, as somebody in between would
 	IgnorePowerButton bool          // Shutdown has no effect
+	OnlyFrom          string        // the one IP address from which connections are accepted; others are closed at once
+	Password          string        // lets in whoever has it, beside the keys; empty: nobody
 }
 
 type fastMachine struct {
@@ -159,6 +184,7 @@ func (m *fastMachine) boot() {
 		return
 	}
 	m.logf("sshd: server listening on 0.0.0.0 port 22")
+	m.tell(EventListens, nil)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -211,6 +237,13 @@ func (m *fastMachine) logf(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fmt.Fprintf(&m.console, format+"\n", args...)
+}
+
+// tell tells the driver's watcher.
+func (m *fastMachine) tell(what EventKind, from net.Addr) {
+	if m.driver.Watch != nil {
+		m.driver.Watch(Event{Time: time.Now(), Machine: m.spec.ID, What: what, From: from})
+	}
 }
 
 func (m *fastMachine) hostname() string {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,26 @@ func TestLogin(t *testing.T) {
 	m.Kill()
 	<-read
 
+	addr, m = start(Behaviour{Password: "secret"})
+	for password, want := range map[string]bool{"secret": true, "": false, "guess": false} {
+		config := clientConfig("debian", other)
+		config.Auth = []ssh.AuthMethod{ssh.Password(password)}
+		c, _, _, err := ssh.NewClientConn(dial(t, addr), addr, config)
+		if (err == nil) != want {
+			t.Errorf("password %q: %v", password, err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+	m.Kill()
+
+	addr, m = start(Behaviour{OnlyFrom: "127.80.0.1"})
+	if err := try(addr, "debian", signer); err == nil {
+		t.Error("a connection from elsewhere was accepted")
+	}
+	m.Kill()
+
 	for name, spec := range map[string]Spec{
 		"BIOS": {ID: "i", Disk: disk, Firmware: BIOS, SSH: freeAddr(t)},
 		"dead": {ID: "dead", Disk: disk, SSH: freeAddr(t)},
@@ -191,6 +212,29 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s: it listens", name)
 		}
 		m.Kill()
+	}
+}
+
+// Whoever watches a machine learns what comes to pass in it, in order.
+func TestWatch(t *testing.T) {
+	signer, line := key(t)
+	events := make(chan Event, 100)
+	d := &Fast{Watch: func(e Event) { events <- e }}
+	spec := Spec{ID: "i", Disk: base(t, nil), Metadata: metadata("i", line, ""), SSH: freeAddr(t)}
+	m := power(t, d, spec)
+	run(t, login(t, spec.SSH, "debian", signer), "true", "")
+	m.Kill()
+	close(events)
+	var got []EventKind
+	last := time.Time{}
+	for e := range events {
+		if e.Machine != "i" || e.Time.Before(last) || (e.From == nil) != (e.What == EventListens) {
+			t.Errorf("%+v", e)
+		}
+		got, last = append(got, e.What), e.Time
+	}
+	if want := []EventKind{EventListens, EventLogin, EventBegin, EventEnd}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

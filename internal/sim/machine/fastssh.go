@@ -15,8 +15,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshServer is the machine's sshd: public keys only, one shell process per
-// session.
+// sshServer is the machine's sshd: public keys, and a password where the machine
+// has one; one shell process per session.
 type sshServer struct {
 	m      *fastMachine
 	config *ssh.ServerConfig
@@ -45,6 +45,14 @@ func newSSHServer(m *fastMachine, keys []ssh.PublicKey, identity []ssh.Signer) (
 			}
 			return nil, errors.New("permission denied")
 		},
+	}
+	if want := m.behaviour.Password; want != "" {
+		config.PasswordCallback = func(c ssh.ConnMetadata, got []byte) (*ssh.Permissions, error) {
+			if a, ok := accountByName(c.User()); !ok || a.uid == 0 || string(got) != want {
+				return nil, errors.New("permission denied")
+			}
+			return &ssh.Permissions{}, nil
+		}
 	}
 	for _, signer := range identity {
 		config.AddHostKey(signer)
@@ -91,6 +99,13 @@ func (s *sshServer) close() {
 }
 
 func (s *sshServer) handle(ctx context.Context, conn net.Conn) {
+	from := conn.RemoteAddr()
+	if only := s.m.behaviour.OnlyFrom; only != "" {
+		if host, _, err := net.SplitHostPort(from.String()); err != nil || host != only {
+			s.m.tell(EventRefused, from)
+			return
+		}
+	}
 	if s.m.behaviour.Hang {
 		io.Copy(io.Discard, conn)
 		return
@@ -107,7 +122,8 @@ func (s *sshServer) handle(ctx context.Context, conn net.Conn) {
 	defer wg.Wait()
 	defer cancel()
 	a, _ := accountByName(sc.User())
-	s.m.logf("sshd: accepted publickey for %s", a.name)
+	s.m.logf("sshd: accepted %s", a.name)
+	s.m.tell(EventLogin, from)
 	wg.Go(func() { ssh.DiscardRequests(requests) })
 	for nc := range channels {
 		if nc.ChannelType() != "session" {
@@ -118,13 +134,13 @@ func (s *sshServer) handle(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			continue
 		}
-		wg.Go(func() { s.session(ctx, a, ch, reqs) })
+		wg.Go(func() { s.session(ctx, a, from, ch, reqs) })
 	}
 }
 
 // session runs what one channel asks for. Its end, or the client's, cancels
 // the program.
-func (s *sshServer) session(ctx context.Context, a account, ch ssh.Channel, reqs <-chan *ssh.Request) {
+func (s *sshServer) session(ctx context.Context, a account, from net.Addr, ch ssh.Channel, reqs <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p := &Process{Env: baseEnv(a), Dir: a.home, UID: a.uid, Stdin: ch, Stdout: ch, Stderr: ch.Stderr(), m: s.m, umask: 0o022}
@@ -182,8 +198,10 @@ func (s *sshServer) session(ctx context.Context, a account, ch ssh.Channel, reqs
 		// Only now: a short program must not close the channel before the
 		// client knows that it was started.
 		started = true
+		s.m.tell(EventBegin, from)
 		running.Go(func() {
 			status := program()
+			s.m.tell(EventEnd, from)
 			if ctx.Err() == nil {
 				ch.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, uint32(status)))
 			}

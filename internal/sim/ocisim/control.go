@@ -15,6 +15,7 @@ import (
 //
 //	GET  /             the inventory
 //	GET  /requests     the log of requests
+//	GET  /changes      the log of what became of instances and images
 //	GET  /faults       the faults that are set, and how often each has matched
 //	POST /faults       adds faults: a JSON object, or an array of them; see [Fault]
 //	POST /reset-faults removes all faults
@@ -24,6 +25,7 @@ func (c *Cloud) Control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Inventory()) })
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Requests()) })
+	mux.HandleFunc("GET /changes", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Changes()) })
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Faults()) })
 	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))

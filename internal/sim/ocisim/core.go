@@ -185,6 +185,7 @@ type Cloud struct {
 	picked       map[string]int // fault domains picked so far, by availability domain
 	faults       faultList
 	log          []Request
+	changes      []Change
 
 	objects *objectStore // has its own lock
 }
@@ -294,18 +295,6 @@ func (c *Cloud) background(work func(ctx context.Context)) {
 	defer c.workMu.Unlock()
 	if !c.workEnd {
 		c.work.Go(func() { work(c.base) })
-	}
-}
-
-// pause lets time pass; it returns early with the context's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

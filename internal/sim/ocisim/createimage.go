@@ -98,12 +98,13 @@ func (d createImageDetails) checkLaunch() error {
 func (c *Cloud) newImage(q *call, d createImageDetails, state string) *image {
 	img := &image{place: q.here(), body: imageBody{
 		tags: d.tags.normal(), ID: newOCID("image", q.region().ocid), CompartmentID: &d.CompartmentID,
-		CreateImageAllowed: true, DisplayName: nameOr(d.DisplayName, "image"), LifecycleState: state,
+		CreateImageAllowed: true, DisplayName: nameOr(d.DisplayName, "image"),
 		LaunchMode: orElse(d.LaunchMode, "PARAVIRTUALIZED"), TimeCreated: wireNow(),
 	}}
 	img.path = filepath.Join(c.cfg.WorkDir, "images", img.body.ID+".qcow2")
 	img.touch()
 	c.images.put(img.body.ID, img)
+	c.imageBecomes(img, state)
 	return img
 }
 
@@ -158,9 +159,9 @@ func (c *Cloud) capture(q *call, d createImageDetails) (*reply, error) {
 	work := c.newWork(img.place, "CreateImage", d.CompartmentID, "image", img.body.ID, "CREATED")
 	wasRunning := i.is("RUNNING")
 	if wasRunning {
-		i.body.LifecycleState = "STOPPING"
+		c.instanceBecomes(i, "STOPPING")
 	} else {
-		i.body.LifecycleState = "CREATING_IMAGE"
+		c.instanceBecomes(i, "CREATING_IMAGE")
 	}
 	i.touch()
 	var capture *operation
@@ -206,7 +207,7 @@ func (c *Cloud) finishImage(img *image, work *workRequest, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		img.body.LifecycleState = "AVAILABLE"
+		c.imageBecomes(img, "AVAILABLE")
 		img.touch()
 		work.end("SUCCEEDED")
 		return

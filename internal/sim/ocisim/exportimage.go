@@ -96,7 +96,7 @@ func (c *Cloud) exportImage(q *call) (*reply, error) {
 		return nil, errState("Image %s is %s", img.body.ID, img.body.LifecycleState)
 	}
 	lost := c.faults.hit(q.target(), FaultExportLost)
-	img.body.LifecycleState = "EXPORTING"
+	c.imageBecomes(img, "EXPORTING")
 	img.touch()
 	meta := img.metadata()
 	work := c.newWork(img.place, "ExportImage", *img.body.CompartmentID, "image", img.body.ID, "UPDATED")
@@ -116,7 +116,7 @@ func (c *Cloud) exportImage(q *call) (*reply, error) {
 func (c *Cloud) finishExport(img *image, work *workRequest, lost *Fault, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	img.body.LifecycleState = "AVAILABLE"
+	c.imageBecomes(img, "AVAILABLE")
 	img.touch()
 	var api *apiError
 	switch {

@@ -284,7 +284,7 @@ func (c *Cloud) deleteImage(q *call) (*reply, error) {
 // dropImage ends an image, its bytes and its capability schema. The cloud's
 // lock is held.
 func (c *Cloud) dropImage(img *image) {
-	img.body.LifecycleState = "DELETED"
+	c.imageBecomes(img, "DELETED")
 	img.touch()
 	if !img.seeded && img.path != "" {
 		_ = os.Remove(img.path) // an image that never got bytes has no file

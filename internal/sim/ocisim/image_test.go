@@ -254,6 +254,7 @@ func TestTerminateWhileImaging(t *testing.T) {
 	ctx := context.Background()
 	c := k.compute(k.build, homeRegion)
 	i := k.launched()
+	k.faults(ocisim.Fault{Kind: ocisim.FaultSlow, Op: "CreateImage", State: "PROVISIONING", Delay: ocisim.Duration(time.Second)})
 	img, err := c.CreateImage(ctx, core.CreateImageRequest{RequestMetadata: once(),
 		CreateImageDetails: core.CreateImageDetails{CompartmentId: &k.build.CompartmentID, InstanceId: i.Id}})
 	if err != nil {

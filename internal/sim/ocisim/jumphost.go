@@ -186,7 +186,9 @@ func (c *Cloud) forward(ctx context.Context, s *jumpSession, channel ssh.NewChan
 		_ = channel.Reject(reason, message)
 		return
 	}
-	var dialer net.Dialer
+	// It connects from an address of its own, so that a machine can tell who comes
+	// through it.
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(routerIP)}}
 	target, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		_ = channel.Reject(ssh.ConnectionFailed, "Connection refused")

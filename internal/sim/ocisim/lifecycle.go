@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // place makes the instance of a checked launch and lets it come up in the
@@ -25,6 +27,7 @@ func (c *Cloud) place(q *call, p *launchPlan) (*reply, error) {
 	i.vnic = newVnic(q, p, i.body.ID, address)
 	i.volume = newBootVolume(q, p, i)
 	c.instances.put(i.body.ID, i)
+	c.instanceBecomes(i, "PROVISIONING")
 	c.vnics.put(i.vnic.body.ID, i.vnic)
 	c.volumes.put(i.volume.body.ID, i.volume)
 	work := c.newWork(i.place, "LaunchInstance", i.body.CompartmentID, "instance", i.body.ID, "CREATED")
@@ -105,7 +108,7 @@ func (c *Cloud) spend(ctx context.Context, at place, op, state string, d time.Du
 		d += time.Duration(slow.Delay)
 	}
 	c.mu.Unlock()
-	return pause(ctx, d)
+	return schedule.Pause(ctx, d)
 }
 
 // provision brings an instance up: disk, machine, network.
@@ -210,7 +213,7 @@ func (c *Cloud) terminateInstance(q *call) (*reply, error) {
 	if i.is("TERMINATING") {
 		return noContent(), nil
 	}
-	i.body.LifecycleState = "TERMINATING"
+	c.instanceBecomes(i, "TERMINATING")
 	i.touch()
 	work := c.newWork(i.place, "TerminateInstance", i.body.CompartmentID, "instance", i.body.ID, "DELETED")
 	if i.current != nil && !i.current.finishes {
@@ -235,7 +238,7 @@ func (c *Cloud) terminateInstance(q *call) (*reply, error) {
 func (c *Cloud) dismantle(i *instance, preserve bool) {
 	c.powerOff(c.base, i, false)
 	c.mu.Lock()
-	i.body.LifecycleState = "TERMINATED"
+	c.instanceBecomes(i, "TERMINATED")
 	i.vnic.body.LifecycleState = "TERMINATED"
 	i.vnic.attachment.LifecycleState = "DETACHED"
 	if i.volume.attachment.LifecycleState != "" {

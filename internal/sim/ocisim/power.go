@@ -30,7 +30,7 @@ func (c *Cloud) powerOn(ctx context.Context, i *instance) error {
 	ended := c.closed || ctx.Err() != nil || !i.is("PROVISIONING", "STARTING")
 	if !ended {
 		i.machine = m
-		i.body.LifecycleState = "RUNNING"
+		c.instanceBecomes(i, "RUNNING")
 	}
 	c.mu.Unlock()
 	if ended { // the cloud or the instance, while the machine started
@@ -53,7 +53,7 @@ func (c *Cloud) watchPower(ctx context.Context, i *instance, m machine.Machine) 
 	defer c.mu.Unlock()
 	if i.machine == m && i.is("RUNNING") {
 		i.machine = nil
-		i.body.LifecycleState = "STOPPED"
+		c.instanceBecomes(i, "STOPPED")
 	}
 }
 
@@ -110,7 +110,7 @@ func (c *Cloud) instanceAction(q *call) (*reply, error) {
 	if !i.is(from) {
 		return nil, errState("Instance %s is %s", i.body.ID, i.body.LifecycleState)
 	}
-	i.body.LifecycleState = during
+	c.instanceBecomes(i, during)
 	i.touch()
 	c.operate(i, false, func(ctx context.Context) {
 		if during == "STOPPING" {
@@ -138,7 +138,7 @@ func (c *Cloud) setState(i *instance, from, to string) bool {
 	if !i.is(from) {
 		return false
 	}
-	i.body.LifecycleState = to
+	c.instanceBecomes(i, to)
 	return true
 }
 

@@ -8,8 +8,9 @@ import "time"
 // Request is one line of the log of what clients did. It holds no secrets: no
 // headers, no query and no body.
 type Request struct {
-	Time      time.Time `json:"time"`
-	Op        string    `json:"op"` // Oracle's name of the operation, such as LaunchInstance
+	Time      time.Time `json:"time"`     // of its arrival
+	Answered  time.Time `json:"answered"` // when the answer was made: what it shows, it shows as of then
+	Op        string    `json:"op"`       // Oracle's name of the operation, such as LaunchInstance
 	Method    string    `json:"method"`
 	Host      string    `json:"host"`
 	Path      string    `json:"path"`

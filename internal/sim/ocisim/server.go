@@ -82,6 +82,9 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	entry := Request{Time: time.Now(), Method: r.Method, Host: r.Host, Path: withoutPARToken(r.URL.EscapedPath()), RequestID: requestID}
 	q := &call{Request: r}
 	result, err := c.answer(q, &entry)
+	if entry.Answered.IsZero() {
+		entry.Answered = time.Now()
+	}
 	out := render(result, err, r.Method)
 	entry.Status = out.status
 	c.mu.Lock()
@@ -161,6 +164,7 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 	}
 	defer c.mu.Unlock()
 	result, err := c.withRetryToken(q, route.handle)
+	entry.Answered = time.Now() // with the lock held, so that it is before whatever changes next
 	if err == nil {
 		result.freeze()
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -214,6 +215,7 @@ func TestInstanceDetails(t *testing.T) {
 	_, err = c.UpdateInstance(ctx, core.UpdateInstanceRequest{InstanceId: i.Id, UpdateInstanceDetails: core.UpdateInstanceDetails{
 		Metadata: map[string]string{"ssh_authorized_keys": "ssh-ed25519 BBBB"}}})
 	wantServiceError(t, err, 400, "InvalidParameter", "ssh_authorized_keys")
+	k.faults(ocisim.Fault{Kind: ocisim.FaultSlow, State: "GETTING-HISTORY", Delay: ocisim.Duration(time.Second)})
 	history, err := c.CaptureConsoleHistory(ctx, core.CaptureConsoleHistoryRequest{
 		CaptureConsoleHistoryDetails: core.CaptureConsoleHistoryDetails{InstanceId: i.Id}})
 	if err != nil {

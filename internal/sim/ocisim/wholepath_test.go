@@ -65,7 +65,6 @@ func TestWholePath(t *testing.T) {
 	if created.LifecycleState != core.ImageLifecycleStateProvisioning || created.OpcWorkRequestId == nil {
 		t.Errorf("CreateImage answered %+v", created)
 	}
-	k.reaches(build, *instance.Id, core.InstanceLifecycleStateCreatingImage)
 	img := k.imageReaches(build, *created.Id, core.ImageLifecycleStateAvailable)
 	if *img.BaseImageId != k.base || *img.OperatingSystem != "Debian" || img.LaunchOptions.Firmware != core.LaunchOptionsFirmwareUefi64 {
 		t.Errorf("the image is %+v", img)
@@ -145,6 +144,31 @@ func TestWholePath(t *testing.T) {
 	}
 	if *copyInstance.ShapeConfig.MemoryInGBs != 6 {
 		t.Errorf("memory defaults to %v GB for one OCPU, want 6", *copyInstance.ShapeConfig.MemoryInGBs)
+	}
+
+	// The log tells it all once more, in the order in which it was.
+	became := map[string][]string{}
+	changes := k.cloud.Changes()
+	for n, change := range changes {
+		became[change.ID] = append(became[change.ID], change.State)
+		if n > 0 && change.Time.Before(changes[n-1].Time) {
+			t.Errorf("change %d is before the one before it", n)
+		}
+	}
+	for id, want := range map[string]string{
+		*instance.Id:     "PROVISIONING RUNNING STOPPING CREATING_IMAGE STOPPED STARTING RUNNING TERMINATING TERMINATED",
+		*img.Id:          "PROVISIONING AVAILABLE EXPORTING AVAILABLE",
+		*twin.Id:         "IMPORTING AVAILABLE",
+		*copyInstance.Id: "PROVISIONING RUNNING",
+	} {
+		if got := strings.Join(became[id], " "); got != want {
+			t.Errorf("%s became %s, want %s", id, got, want)
+		}
+	}
+	for _, r := range k.cloud.Requests() {
+		if r.Time.IsZero() || r.Answered.Before(r.Time) {
+			t.Errorf("%s arrived at %s and was answered at %s", r.Op, r.Time, r.Answered)
+		}
 	}
 
 	// Everything else is gone from the build tenancy but what was not deleted.
