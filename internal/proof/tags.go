@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
@@ -38,7 +37,7 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 		}
 		all.Tests += p.Tests
 		all.Digest = p.Digest
-		io.WriteString(digests, p.Digest+"\n") // never fails
+		fmt.Fprintln(digests, p.Digest) // never fails
 	}
 	if len(notes) > 1 {
 		all.Digest = hex.EncodeToString(digests.Sum(nil))

@@ -86,7 +86,7 @@ func (r *run) save(option, name string, data []byte, mode fs.FileMode) error {
 }
 
 func replace(name string, data []byte, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { // #nosec G301 -- a folder of the user's, for the user's tools
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { // #nosec G301 G703 -- a folder of the user's, for the user's tools
 		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
@@ -96,10 +96,10 @@ func replace(name string, data []byte, mode fs.FileMode) error {
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Chmod(mode), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), name)
+		err = os.Rename(f.Name(), name) // #nosec G703 -- the user names it
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		os.Remove(f.Name()) // #nosec G703 -- made above
 	}
 	return err
 }
@@ -143,7 +143,7 @@ func (c *Config) onGitHub() bool {
 
 // appendTo adds to a file in one write, as parallel builds do to the same one.
 func appendTo(name string, data []byte) error {
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) // #nosec G304 -- the runner names it
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) // #nosec G304 G703 -- the runner names it
 	if err != nil {
 		return err
 	}
