@@ -81,6 +81,25 @@ func TestAccGossDropIn(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a JSON template", func(t *testing.T) {
+		p := packer(t, os.Getenv("ACC_PLUGIN"), "github.com/armfree/goss")
+		host, dir, remote := newSSHHost(t), gossTemplate(t, nil), t.TempDir()
+		text := fmt.Sprintf(`{"builders": [{"type": "null", "communicator": "ssh", "ssh_host": "127.0.0.1", "ssh_port": %s, "ssh_username": "me",
+			"ssh_private_key_file": %q, "ssh_file_transfer_method": "sftp"}],
+			"provisioners": [{"type": "goss", "tests": ["goss"], "goss_file": "goss/all.yaml", "skip_install": "true", "download_path": %q,
+			"remote_folder": %q, "use_sudo": "false", "retry_timeout": "0s", "inspect": "false", "format": "", "vars_file": ""}]}`,
+			host.port, host.key, gossBinary, remote)
+		if err := os.WriteFile(filepath.Join(dir, "x.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out output
+		if err := p.Run(t.Context(), dir, nil, &out, "build", "x.json"); err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
+		}
+		if !strings.Contains(out.String(), "3 tests: 3 passed") {
+			t.Error(out.String())
+		}
+	})
 	t.Run("the time for 50 tests", func(t *testing.T) { gossTime(t, sides, gossBinary) })
 }
 
