@@ -19,6 +19,7 @@ require (
 	github.com/oracle/oci-go-sdk/v65 v65.129.0
 	github.com/pkg/sftp v1.13.10
 	github.com/zclconf/go-cty v1.20.0
+	go.yaml.in/yaml/v3 v3.0.4
 	golang.org/x/crypto v0.58.0
 	mvdan.cc/sh/v3 v3.14.1
 )

@@ -102,12 +102,15 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
 		More: func() map[string]interface{} { return c.generated(id, find) },
 	}
+	checked := &phase.Validated{UI: ui, Machine: find, Tag: cloud.TagImage}
+	defer checked.Forget()
 	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
 
 	phases := []phase.Phase{find, connect, provision}
 	if c.Bastion != nil {
 		phases = b.throughBastion(ui, cloud, id, find, connect, provision)
 	}
+	checked.Follow(connect, provision)
 	if !c.SkipCreateImage {
 		phases = append(phases, image)
 	}

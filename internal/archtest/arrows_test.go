@@ -55,14 +55,14 @@ func arrows() map[string][]string {
 			"internal/owner", "internal/phase", "internal/sshkey", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
-		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/wait"}, component...),
+		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
 			"internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/tmpl",
 			"internal/wait", "version",
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/cloud", "internal/capacity", "internal/tunnel", "internal/wait",
+			"internal/launch", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -71,7 +71,8 @@ func arrows() map[string][]string {
 		"internal/fleet":              {"internal/cloud", "internal/capacity"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
-		"internal/goss":               {},
+		"internal/goss":               {"go.yaml.in/yaml/v3"},
+		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},

@@ -89,6 +89,8 @@ type Provision struct {
 
 	// More is what the builder adds to Data.
 	More func() map[string]interface{}
+	// Done, if set, is called once all provisioners have succeeded.
+	Done func()
 
 	// Data is what provisioners and post-processors see as build.*.
 	Data map[string]interface{}
@@ -127,6 +129,9 @@ func (p *Provision) Run(ctx context.Context) error {
 	}
 	err := p.hook(ctx, packersdk.HookProvision)
 	p.failed = err != nil
+	if err == nil && p.Done != nil {
+		p.Done()
+	}
 	if err == nil {
 		p.forgetKey(ctx)
 	}
