@@ -212,7 +212,7 @@ func TestAnotherRegion(t *testing.T) {
 		t.Errorf("%v; left behind by Destroy: %q", err, s.Left())
 	}
 
-	_, _, err = build(t.Context(), t, s, map[string]interface{}{"additional_region": more, "free_tier": "require", "capacity_timeout": "300ms"}, nil)
+	_, _, err = build(t.Context(), t, s, map[string]interface{}{"additional_region": more, "free_tier": "require", "capacity_timeout": "1s"}, nil)
 	if err == nil || !strings.Contains(err.Error(), "in uk-london-1: this build cannot work") || !strings.Contains(err.Error(), "free_tier = \"require\" forbids") {
 		t.Errorf("a region that is never free is not refused: %v", err)
 	}

@@ -207,6 +207,7 @@ func (o onWire) differs(list []sent) (wrong []string) {
 // wire. A build without the option must not send the same, or a row would prove
 // nothing.
 func TestOptionsOnTheWire(t *testing.T) {
+	t.Setenv("SSH_AUTH_SOCK", "/nowhere") // nobody connects to it
 	var plain plainBuilds
 	for i, r := range newWireSet(t).rows(t) {
 		t.Run(strings.Join(r.options, ", "), func(t *testing.T) {

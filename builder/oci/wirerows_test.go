@@ -46,6 +46,11 @@ func (s *wireSet) machineRows(t *testing.T) []onWire {
 		{options: []string{"user_data"}, set: options{"user_data": encoded("#!/bin/sh\n")}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n"))},
 		// A word that happens to be base64 is no encoded user data.
 		{options: []string{"user_data"}, set: options{"user_data": "abcdefgh"}, op: launch, want: wants("metadata/user_data", encoded("abcdefgh"))},
+		{options: []string{"user_data"}, set: options{"user_data": encoded(`{"ignition":{}}`)}, op: launch, want: wants("metadata/user_data", encoded(`{"ignition":{}}`))},
+		{
+			options: []string{"metadata", "ssh_pin_host_key"}, with: options{"communicator": "ssh"}, op: launch, until: launch,
+			set: options{"ssh_pin_host_key": true, "metadata": map[string]string{"user_data": encoded("#!/bin/sh\ntheirs\n")}}, want: wants("metadata/user_data", holds("theirs")),
+		},
 		{options: []string{"user_data_file"}, set: options{"user_data_file": file}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n:\n"))},
 		{
 			options: []string{"ssh_pin_host_key"}, with: options{"communicator": "ssh"}, set: options{"ssh_pin_host_key": true}, op: launch, until: launch,
@@ -98,6 +103,12 @@ func (s *wireSet) sshRows(t *testing.T) []onWire {
 
 func (s *wireSet) filterRows() []onWire {
 	const list = "GET /images"
+	alone := func(option string, value any, query string) onWire {
+		return onWire{
+			options: []string{"base_image_filter." + option}, set: options{"base_image_ocid": "", "base_image_filter": options{option: value}},
+			op: list, want: map[string]any{"?" + query: value, "?sortBy": "TIMECREATED"},
+		}
+	}
 	block := func(more options) options {
 		f := options{"operating_system": "Canonical Ubuntu"}
 		maps.Copy(f, more)
@@ -111,6 +122,8 @@ func (s *wireSet) filterRows() []onWire {
 	}
 	return []onWire{
 		row("compartment_id", s.build.ChildCompartmentID, "compartmentId"),
+		alone("compartment_id", s.build.CompartmentID, "compartmentId"),
+		alone("shape", defaultShape, "shape"),
 		row("display_name", "Canonical-Ubuntu-24.04-aarch64-2025.12.31-0", "displayName"),
 		row("operating_system_version", "24.04", "operatingSystemVersion"),
 		// The image is for the shape, not the machine; so one that has both.
@@ -239,6 +252,10 @@ func (s *wireSet) imageRows() []onWire {
 		{
 			options: []string{"nic_attachment_type"}, with: with, set: options{"nic_attachment_type": "VFIO"},
 			op: schemas, want: map[string]any{"schemaData/Network.AttachmentType/defaultValue": "VFIO"},
+		},
+		{
+			options: []string{"image_firmware"}, with: with, set: options{"image_firmware": "UEFI_64"},
+			op: schemas, want: map[string]any{"schemaData/Compute.Firmware/defaultValue": "UEFI_64"},
 		},
 		{options: []string{"image_shapes"}, with: arm, set: options{"image_shapes": defaultShape + "," + otherShape}, op: addShape},
 		{options: []string{"image_remove_other_shapes"}, with: with, set: options{"image_remove_other_shapes": "false"}, op: "DELETE /images/*/shapes/VM.Standard2.1", gone: true},
