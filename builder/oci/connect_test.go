@@ -9,11 +9,13 @@ import (
 	"maps"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -83,26 +85,45 @@ func TestWhyThereIsNoConnection(t *testing.T) {
 	}
 }
 
+// heard is output that tells when a line was begun for which somebody waits.
+type heard struct {
+	output
+	line string
+	tell func()
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), h.line) {
+		h.tell()
+	}
+	return h.output.Write(p)
+}
+
 // A machine that listens late is noticed soon, and not when Packer's SDK looks
-// again, five seconds after it looked first.
+// again, five seconds after it looked first: that begins when it listens.
 func TestConnectionIsNoticedSoon(t *testing.T) {
-	const boot = 2 * time.Second
-	watch := make(chan time.Time, 2)
+	var listens, early atomic.Bool
 	s := stage.ForTest(t, stage.Options{Driver: &machine.Fast{
-		Behave: func(machine.Spec) machine.Behaviour { return machine.Behaviour{BootDelay: boot} },
+		Behave: func(machine.Spec) machine.Behaviour { return machine.Behaviour{BootDelay: time.Second} },
 		Watch: func(e machine.Event) {
 			if e.What == machine.EventListens {
-				watch <- e.Time
+				listens.Store(true)
 			}
 		},
 	}})
-	var late time.Duration
-	_, said, err := build(t.Context(), t, s, map[string]interface{}{"skip_create_image": true}, func(context.Context, packersdk.Ui, packersdk.Communicator) error {
-		late = time.Since(<-watch)
-		return nil
-	})
-	if err != nil || late > 4*time.Second {
-		t.Errorf("%s after it listened; %v\n%s", late, err, said)
+	in := settings(s)
+	in["skip_create_image"] = true
+	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client()}
+	if _, _, err := b.Prepare(in); err != nil {
+		t.Fatal(err)
+	}
+	out := &heard{line: "Using SSH communicator", tell: func() { early.Store(!listens.Load()) }}
+	_, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: out, ErrorWriter: out}, hook(nothing))
+	if err != nil || early.Load() || !listens.Load() {
+		t.Errorf("early: %t, %v\n%s", early.Load(), err, out.String())
+	}
+	if got := b.config.Comm.SSHTimeout; got != 30*time.Second {
+		t.Errorf("ssh_timeout is %s afterwards", got)
 	}
 }
 

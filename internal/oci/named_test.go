@@ -4,6 +4,7 @@
 package oci
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -171,6 +172,25 @@ func TestLaunchThatFindsNothing(t *testing.T) {
 		_, err := s.newBuild(t, nil).Launch(t.Context(), capacity.Offer{Zone: s.ad("AD-1"), Shape: "VM.Standard.A9.Flex", OCPUs: 1, MemoryGB: 6}, "t")
 		if v := s.newBuild(t, nil).Classify(err); v.Outcome != capacity.Unavailable || strings.Contains(v.Reason, "subnet_ocid") {
 			t.Errorf("a shape: %+v", v)
+		}
+	})
+}
+
+// A build that gets no answer says so before it gives up.
+func TestNoAnswerIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 503, Code: "ServiceUnavailable", Message: "no"}}})
+		b := s.newBuild(t, nil)
+		var said []string
+		start := time.Now()
+		b.say = func(f string, a ...any) {
+			said = append(said, time.Since(start).Round(time.Second).String()+" "+fmt.Sprintf(f, a...))
+		}
+		if _, err := b.Plan(t.Context()); err == nil {
+			t.Fatal("planned")
+		}
+		if len(said) != 3 || !strings.HasPrefix(said[0], "20s OCI in "+simRegion+" has not answered yet (20s), it is asked again; the last attempt: list availability domains: no (503") || !strings.HasPrefix(said[1], "1m20s ") {
+			t.Errorf("%q", said)
 		}
 	})
 }

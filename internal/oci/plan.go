@@ -78,7 +78,7 @@ func refusal(problems []error) error {
 // credentials, or ctx's.
 func (b *Build) survey(ctx context.Context) (*survey, error) {
 	s := &survey{b: b, billing: map[string]string{}, whole: true}
-	all, err := b.signIn(ctx)
+	all, err := b.firstCall(ctx, b.say)
 	switch {
 	case missing(err) && b.cfg.AvailabilityDomain != "":
 		all, s.whole = []string{b.cfg.AvailabilityDomain}, false // it is pinned: no need to see the others
