@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
+	"github.com/armfree/packer-plugin-armfree/builder/aws"
 	"github.com/armfree/packer-plugin-armfree/builder/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	ocicrosstenancycopy "github.com/armfree/packer-plugin-armfree/post-processor/oci-cross-tenancy-copy"
@@ -27,6 +28,8 @@ func main() {
 
 	set := plugin.NewSet()
 	set.RegisterBuilder("oci", &oci.Builder{Mask: secrets})
+	set.RegisterBuilder("aws", &aws.Builder{Mask: secrets})
+	set.RegisterBuilder("ebs", &aws.Builder{Mask: secrets}) // for templates of amazon-ebs
 	set.RegisterProvisioner("goss", new(goss.Provisioner))
 	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{Mask: secrets})
 	set.SetVersion(version.Plugin())

@@ -120,6 +120,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		ui.Say("No image was made: skip_create_image is set")
 		return nil, nil
 	}
+	if ctx.Err() != nil {
+		ui.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
+	}
 	return &Artifact{
 		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,
 		data: provision.Data, source: source(),

@@ -96,7 +96,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: OCI throttles accounts that ask more often than every few seconds", d))
 	}
 	note(c.Comm.Prepare(&c.ctx)...)
-	note(sshkey.Check(&c.Comm)...)
+	note(sshkey.Check(&c.Comm, "OCI")...)
 	note(buildcfg.CheckConnection(&c.Comm)...)
 	if c.PinHostKey && c.Comm.Type == "winrm" {
 		note(errors.New("ssh_pin_host_key is for SSH, and communicator is \"winrm\""))

@@ -289,7 +289,8 @@ func (o onWire) prove(t *testing.T, s *wireSet, builds *plainBuilds) {
 const (
 	otherRegion           = "uk-london-1"
 	launch, making        = "POST /instances", "POST /images"
-	addShape, otherShape  = "PUT /images/*/shapes/VM.Standard.A2.Flex", "VM.Standard.A2.Flex"
+	addShape, bareShape   = "PUT /images/*/shapes/BM.Standard.A1.160", "BM.Standard.A1.160"
+	otherShape            = "VM.Standard.A2.Flex"
 	schemas, newBastion   = "POST /computeImageCapabilitySchemas", "POST /bastions"
 	newSession, theirKeys = "POST /sessions", "metadata/ssh_authorized_keys"
 )

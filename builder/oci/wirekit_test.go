@@ -5,6 +5,8 @@ package oci
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"net/http"
 	"path/filepath"
 	"sync"
@@ -39,8 +41,15 @@ func (m *idleMachine) Kill() error                    { m.once.Do(func() { close
 func (m *idleMachine) Done() <-chan struct{}          { return m.done }
 func (m *idleMachine) Console() []byte                { return nil }
 
-// wireTenancy is made once, since RSA keys take long.
-var wireTenancy = sync.OnceValues(func() (*ocisim.Tenancy, error) { return ocisim.NewTenancy("build", near, otherRegion) })
+// wireTenancy is made once, since RSA keys take long. Its key is a short one: half
+// the time of these tests would go into signatures.
+var wireTenancy = sync.OnceValues(func() (*ocisim.Tenancy, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		return nil, err
+	}
+	return ocisim.NewTenancyWithKey(key, "build", near, otherRegion)
+})
 
 // wireSet is a whole simulated cloud behind memory, so that a build against it
 // takes no time inside a bubble of testing/synctest; and things of the user's

@@ -239,7 +239,6 @@ func (s *wireSet) imageRows() []onWire {
 		return onWire{options: []string{option}, with: with, set: options{option: value}, op: making, want: map[string]any{path: want}}
 	}
 	noName := options{"skip_create_image": false, "image_name": ""}
-	arm := options{"skip_create_image": false, "base_image_ocid": s.ubuntu}
 	return []onWire{
 		{options: []string{"skip_create_image"}, with: with, set: options{"skip_create_image": "true"}, op: making, gone: true},
 		row("image_compartment_ocid", s.build.ChildCompartmentID, "compartmentId", s.build.ChildCompartmentID),
@@ -257,7 +256,7 @@ func (s *wireSet) imageRows() []onWire {
 			options: []string{"image_firmware"}, with: with, set: options{"image_firmware": "UEFI_64"},
 			op: schemas, want: map[string]any{"schemaData/Compute.Firmware/defaultValue": "UEFI_64"},
 		},
-		{options: []string{"image_shapes"}, with: arm, set: options{"image_shapes": defaultShape + "," + otherShape}, op: addShape},
+		{options: []string{"image_shapes"}, with: with, set: options{"image_shapes": defaultShape + "," + bareShape}, op: addShape},
 		{options: []string{"image_remove_other_shapes"}, with: with, set: options{"image_remove_other_shapes": "false"}, op: "DELETE /images/*/shapes/VM.Standard2.1", gone: true},
 		{options: []string{"packer_force"}, with: options{"skip_create_image": false, "image_name": baseName}, set: options{"packer_force": true}, op: "DELETE /images/*"},
 		{options: []string{"image_name_conflict"}, with: options{"skip_create_image": false, "image_name": baseName}, set: options{"image_name_conflict": "fail"}, fails: "there is an image \"" + baseName + "\" already"},
@@ -281,5 +280,8 @@ func (s *wireSet) bastionRows() []onWire {
 		row("bastion_ocid", s.bastion, newSession, "bastionId", s.bastion),
 		row("client_cidr_blocks", "127.0.0.0/8", newBastion, "clientCidrBlockAllowList", []any{"127.0.0.0/8"}),
 		row("session_ttl", "45m", newSession, "sessionTtlInSeconds", 2700.0),
+		row("tags", map[string]string{"team": ""}, newBastion, "freeformTags/team", ""),
+		row("defined_tags_json", `{"ns":{"k":"v"}}`, newBastion, "definedTags/ns/k", "v"),
+		row("defined_tags", options{"ns": options{"k": "v"}}, newBastion, "definedTags/ns/k", "v"),
 	}
 }

@@ -34,13 +34,13 @@ var component = []string{
 //
 //	main
 //	components: builder, provisioner, post-processor, datasource
-//	the work:   phase, launch, imagecopy, goss, ocicfg, sshkey, mask, tmpl, tunnel
+//	the work:   phase, launch, imagecopy, goss, ocicfg, awscfg, awsbuild, sshkey, mask, tmpl, tunnel
 //	adapters:   oci, ec2
 //	the base:   cloud, capacity, owner, wait, version
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
+			"builder/aws", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -48,6 +48,11 @@ func arrows() map[string][]string {
 			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
 			"internal/phase", "internal/sshkey",
 			"internal/tmpl", "internal/wait", "version",
+			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
+		}, component...),
+		"builder/aws": append([]string{
+			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/owner", "internal/phase", "internal/sshkey", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/wait"}, component...),
@@ -70,6 +75,10 @@ func arrows() map[string][]string {
 		"internal/goss":               {},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
+		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
+		"internal/awsbuild": append([]string{
+			"internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/owner", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
+		}, component[2:]...),
 		"internal/buildcfg": append([]string{
 			"internal/capacity", "internal/sshkey", "github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component[1:]...),
@@ -79,6 +88,8 @@ func arrows() map[string][]string {
 		"internal/tunnel": {"internal/wait", "golang.org/x/crypto/ssh"},
 
 		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
+
+		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
 
 		"internal/cloud":    {"internal/capacity"},
 		"internal/capacity": {},

@@ -96,6 +96,7 @@ func codeRules() []rule {
 			name:  "context.Background",
 			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
 			exceptions: map[string]string{
+				"builder/aws/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
 				"builder/oci/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
 			},
@@ -143,11 +144,13 @@ func codeRules() []rule {
 			},
 			exceptions: map[string]string{
 				"internal/e2e:acceptance":                    "an acceptance test, run by make testacc",
+				"internal/e2e:newCLI":                        "the AWS CLI, where it is installed; .ci installs it",
 				"internal/sim/cmd/demo:acceptance":           "an acceptance test, run by make testacc",
 				"internal/sim/machine:guest":                 "an acceptance test, run by make testacc",
 				"internal/sim/machine:TestHelperMachine":     "the child process that a test starts",
 				"internal/sim/machine:TestQEMUNeedsItsParts": "needs QEMU and its firmware",
 				"internal/e2e:TestAccDropIn":                 "the peer's binary is not in this repository; what it made is recorded",
+				"internal/e2e:TestAccPeerAmazon":             "the peer's binary is not in this repository",
 				"internal/e2e:TestAccPeerOracle":             "the peer's binary is not in this repository; what it said is replayed",
 				"internal/e2e:TestAccPeerOracleScarcity":     "the peer's binary is not in this repository; what it did is recorded",
 				"internal/goss:TestShippedBinary":            "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",

@@ -76,11 +76,12 @@ func textAsBytes(from, to reflect.Type, data interface{}) (interface{}, error) {
 }
 
 // Decode decodes a template into target, with SSH keys as text. What cannot be
-// decoded is left out, so that the rest is seen; Each has all errors.
-func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}) error {
+// decoded is left out, so that the rest is seen; Each has all errors. The options
+// named late are decoded as they are written: what they speak of is not known yet.
+func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}, late ...string) error {
 	var all []error
 	for {
-		err := decode(target, builder, ctx, raws)
+		err := decode(target, builder, ctx, raws, late)
 		all = append(all, err)
 		less := undecoded(err)
 		if err == nil || len(less) == 0 {
@@ -93,11 +94,12 @@ func Decode(target interface{}, builder string, ctx *interpolate.Context, raws [
 	}
 }
 
-func decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}) error {
+func decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}, late []string) error {
 	return config.Decode(target, &config.DecodeOpts{
 		PluginType:         builder,
 		Interpolate:        true,
 		InterpolateContext: ctx,
+		InterpolateFilter:  &interpolate.RenderFilter{Exclude: late},
 		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(emptyAsUnset)),
 	}, keysAsBytes(raws)...)
 }

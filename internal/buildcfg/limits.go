@@ -41,8 +41,8 @@ type Limits struct {
 	InstanceTimeout time.Duration `mapstructure:"instance_timeout" required:"false"`
 	// How long the image may take. Defaults to `60m`.
 	ImageTimeout time.Duration `mapstructure:"image_timeout" required:"false"`
-	// How long removing what a build made may take at its end. Defaults to
-	// `10m`.
+	// How long removing what a build made may take at its end: the machine, an
+	// image that is not finished and what else there is, each. Defaults to `10m`.
 	CleanupTimeout time.Duration `mapstructure:"cleanup_timeout" required:"false"`
 }
 

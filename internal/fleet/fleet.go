@@ -32,7 +32,7 @@ type Place struct {
 }
 
 // Fleet is one build that may take place in several places. It implements
-// cloud.Cloud, cloud.Reporter and cloud.Bastions.
+// cloud.Cloud, cloud.Reporter, cloud.Bastions and cloud.Sundries.
 type Fleet struct {
 	places []*Place // in the order of preference
 

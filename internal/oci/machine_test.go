@@ -175,9 +175,11 @@ func TestAddress(t *testing.T) {
 						if time.Since(begin) > 5*time.Second {
 							attached = "ATTACHED"
 						}
-						answer(w, 200, []map[string]string{{"vnicId": "second", "lifecycleState": attached}, {"vnicId": "first", "lifecycleState": attached}, {"lifecycleState": "ATTACHED"}})
+						answer(w, 200, []map[string]string{{"vnicId": "second", "lifecycleState": attached}, {"vnicId": "first", "lifecycleState": attached}, {"lifecycleState": "ATTACHED"}, {"vnicId": "gone", "lifecycleState": "DETACHED"}})
 					case strings.HasSuffix(r.URL.Path, "/vnics/second"):
 						answer(w, 200, map[string]any{"isPrimary": false, "privateIp": "10.9.9.9", "publicIp": "198.51.100.9"})
+					case strings.HasSuffix(r.URL.Path, "/vnics/gone"):
+						answer(w, 200, map[string]any{"isPrimary": true, "privateIp": "10.9.9.8", "publicIp": "198.51.100.8"})
 					default:
 						v := map[string]any{"isPrimary": true, "privateIp": private}
 						if tt.publicAt > 0 && time.Since(begin) > tt.publicAt {

@@ -133,6 +133,12 @@ const (
 	RoleExport   = "export"
 	RoleImport   = "import"
 	RoleBastion  = "bastion"
+	RoleVolume   = "volume"
+	RoleNetwork  = "network-interface"
+	RoleSpot     = "spot-request"
+	RoleGroup    = "security-group"
+	RoleKeyPair  = "key-pair"
+	RoleProfile  = "instance-profile"
 )
 
 // Build identifies one run of one component.

@@ -44,6 +44,21 @@ type session struct {
 // Name implements Phase.
 func (p *Bastion) Name() string { return "have a bastion" }
 
+// Made implements Maker.
+func (p *Bastion) Made() (list []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.own {
+		list = append(list, "bastion "+id)
+	}
+	for _, s := range p.sessions {
+		if s.id != "" {
+			list = append(list, "session "+s.id)
+		}
+	}
+	return list
+}
+
 // Run implements Phase.
 func (p *Bastion) Run(context.Context) error { return nil }
 

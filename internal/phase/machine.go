@@ -179,6 +179,17 @@ func (p *FindMachine) Undo(ctx context.Context, _ error) error {
 	return errors.Join(errs...)
 }
 
+// Made implements Maker.
+func (p *FindMachine) Made() (list []string) {
+	for _, id := range p.made {
+		list = append(list, "machine "+id)
+	}
+	for _, token := range p.open {
+		list = append(list, fmt.Sprintf("the machine of a launch that was not confirmed, if there is one (its tag \"armfree\" has attempt=%s),", token))
+	}
+	return list
+}
+
 // End asks for the end of what costs money, before something is undone that may
 // take long. Undo makes sure of it.
 func (p *FindMachine) End(ctx context.Context) {
@@ -268,6 +279,14 @@ func lookUp(ctx context.Context, ui packersdk.Ui, what, it string, cause error, 
 	}
 	ui.Sayf("The reply to the request for %s was lost, but %s is there", what, it)
 	return ids[0], ctx.Err()
+}
+
+// Made implements Maker.
+func (p *MakeImage) Made() []string {
+	if p.ID == "" {
+		return nil
+	}
+	return []string{"the unfinished image " + p.ID}
 }
 
 // Undo implements Phase: a failed build leaves no image, a half-made one is

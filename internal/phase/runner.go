@@ -41,6 +41,13 @@ type Phase interface {
 	Undo(ctx context.Context, failed error) error
 }
 
+// Maker is a phase that makes things which stay when the build is aborted without
+// a cleanup.
+type Maker interface {
+	// Made names what is there: "machine ocid1.instance...".
+	Made() []string
+}
+
 // What Packer's -on-error may be. The empty string means Cleanup.
 const (
 	Cleanup       = "cleanup"
@@ -122,7 +129,11 @@ func (r Runner) undo(ctx context.Context, begun []Phase, failed error) {
 		p := begun[i]
 		if keep {
 			if s, ok := p.(interface{ UndoOnAbort() bool }); !ok || !s.UndoOnAbort() || r.OnError != RunCleanupSet {
-				r.UI.Errorf("Aborted: what was made to %s is left as it is", p.Name())
+				if m, ok := p.(Maker); ok {
+					for _, what := range m.Made() {
+						r.UI.Errorf("Aborted: %s is left as it is", what)
+					}
+				}
 				continue
 			}
 		}

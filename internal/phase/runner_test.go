@@ -26,7 +26,8 @@ type step struct {
 	onFail bool // UndoOnAbort
 }
 
-func (s *step) Name() string { return s.name }
+func (s *step) Name() string   { return s.name }
+func (s *step) Made() []string { return []string{"machine " + s.name} }
 
 func (s *step) Run(ctx context.Context) error {
 	*s.log = append(*s.log, "run "+s.name)
@@ -113,7 +114,7 @@ func TestRunner(t *testing.T) {
 				return []Phase{&step{name: "a", log: l}, &step{name: "b", log: l, errs: []error{bad}}}
 			},
 			want: []string{"run a", "run b"},
-			says: "is left as it is", err: bad,
+			says: "Aborted: machine a is left as it is", err: bad,
 		},
 		{
 			name: "abort does not leave what a good build made", onError: Abort,

@@ -10,9 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"mime/multipart"
 	"net"
-	"net/textproto"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -49,56 +47,23 @@ func (h HostKey) cloudConfig() string {
 		"\n  ed25519_public: " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(h.public))) + "\n"
 }
 
+// Part hands the key to cloud-init.
+func (h HostKey) Part() Part { return Part(h.cloudConfig()) }
+
 // UserData adds the key to the user's own user data, as one part of several.
 func (h HostKey) UserData(user []byte) ([]byte, error) {
-	if len(user) == 0 {
-		return []byte(h.cloudConfig()), nil
-	}
-	var body bytes.Buffer
-	w := multipart.NewWriter(&body)
-	add := func(kind string, text []byte) error {
-		part, err := w.CreatePart(textproto.MIMEHeader{"Content-Type": {kind + `; charset="utf-8"`}, "MIME-Version": {"1.0"}})
-		if err == nil {
-			_, err = part.Write(text)
-		}
-		return err
-	}
-	var err error
-	switch kind := partKind(user); kind {
-	case "":
-		return nil, CheckUserData(user)
-	case "MIME":
-		// It brings its own headers: cloud-init reads parts within parts.
-		fmt.Fprintf(&body, "--%s\r\n%s\r\n", w.Boundary(), bytes.TrimSpace(user))
-	default:
-		err = add(kind, user)
-	}
-	if err := errors.Join(err, add("text/cloud-config", []byte(h.cloudConfig())), w.Close()); err != nil {
+	if err := CheckUserData(user); err != nil {
 		return nil, err
 	}
-	head := fmt.Sprintf("Content-Type: multipart/mixed; boundary=\"%s\"\nMIME-Version: 1.0\n\n", w.Boundary())
-	return append([]byte(head), body.Bytes()...), nil
+	return Mix(user, h.Part())
 }
 
 // CheckUserData says why a host key cannot be added to user data.
 func CheckUserData(user []byte) error {
-	if len(user) == 0 || partKind(user) != "" {
+	if Mixes(user) {
 		return nil
 	}
 	return errors.New("ssh_pin_host_key adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that; set it to false")
-}
-
-// partKind is how cloud-init calls user data that begins like that.
-func partKind(user []byte) string {
-	for start, kind := range map[string]string{
-		"#!": "text/x-shellscript", "#cloud-config": "text/cloud-config", "#include": "text/x-include-url", "#cloud-boothook": "text/cloud-boothook",
-		"Content-Type:": "MIME", "MIME-Version:": "MIME",
-	} {
-		if bytes.HasPrefix(user, []byte(start)) {
-			return kind
-		}
-	}
-	return ""
 }
 
 // Pin lets a connection only speak to the machine that has the key.

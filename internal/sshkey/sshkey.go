@@ -81,9 +81,10 @@ func Lines(key []byte) []byte {
 }
 
 // Check reports what is wrong with the user's key and with the settings of a
-// temporary one, without making one.
-func Check(c *communicator.Config) (list []error) {
-	for _, err := range []error{checkKey(c), checkKind(c), checkName(c)} {
+// temporary one, without making one. prefix is that of the variables a key may come
+// from: "OCI" for OCI_SSH_PRIVATE_KEY.
+func Check(c *communicator.Config, prefix string) (list []error) {
+	for _, err := range []error{checkKey(c, prefix), checkKind(c), checkName(c)} {
 		if err != nil {
 			list = append(list, err)
 		}
@@ -91,20 +92,20 @@ func Check(c *communicator.Config) (list []error) {
 	return list
 }
 
-func checkKey(c *communicator.Config) error {
+func checkKey(c *communicator.Config, prefix string) error {
 	if len(c.SSHPrivateKey) > 0 {
 		signer, err := ssh.ParsePrivateKey(Lines(c.SSHPrivateKey))
 		var locked *ssh.PassphraseMissingError
 		switch {
 		case errors.As(err, &locked):
-			return errors.New("ssh_private_key (or the environment variable OCI_SSH_PRIVATE_KEY) has a passphrase; Packer needs it without one, or in an agent (ssh_agent_auth)")
+			return fmt.Errorf("ssh_private_key (or the environment variable %s_SSH_PRIVATE_KEY) has a passphrase; Packer needs it without one, or in an agent (ssh_agent_auth)", prefix)
 		case err != nil:
-			return errors.New("ssh_private_key (or the environment variable OCI_SSH_PRIVATE_KEY) must be the text of a private key, as ssh-keygen makes it; it cannot be read")
+			return fmt.Errorf("ssh_private_key (or the environment variable %s_SSH_PRIVATE_KEY) must be the text of a private key, as ssh-keygen makes it; it cannot be read", prefix)
 		}
 		if len(c.SSHPublicKey) > 0 {
 			public, _, _, _, err := ssh.ParseAuthorizedKey(c.SSHPublicKey)
 			if err != nil {
-				return errors.New("ssh_public_key (or the environment variable OCI_SSH_PUBLIC_KEY) must be a line as authorized_keys has it; it cannot be read")
+				return fmt.Errorf("ssh_public_key (or the environment variable %s_SSH_PUBLIC_KEY) must be a line as authorized_keys has it; it cannot be read", prefix)
 			}
 			if !bytes.Equal(public.Marshal(), signer.PublicKey().Marshal()) {
 				return errors.New("ssh_public_key is not the public half of ssh_private_key")

@@ -37,6 +37,7 @@ func accounts() []account {
 		{"debian", 1000, "/home/debian"},
 		{"ubuntu", 1001, "/home/ubuntu"},
 		{"opc", 1002, "/home/opc"},
+		{"admin", 1003, "/home/admin"},
 	}
 }
 

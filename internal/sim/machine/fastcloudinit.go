@@ -24,6 +24,7 @@ func (m *fastMachine) cloudInit() ([]ssh.PublicKey, []ssh.Signer) {
 		m.name = md.hostname
 		m.mu.Unlock()
 	}
+	md.keys = strings.TrimLeft(strings.TrimSpace(md.keys)+"\n"+authorizedKeys(md.userData), "\n")
 	var keys []ssh.PublicKey
 	for rest := []byte(md.keys); len(bytes.TrimSpace(rest)) > 0; {
 		key, _, _, next, err := ssh.ParseAuthorizedKey(rest)
@@ -40,6 +41,22 @@ func (m *fastMachine) cloudInit() ([]ssh.PublicKey, []ssh.Signer) {
 		m.firstBoot(md)
 	}
 	return keys, m.hostKeys()
+}
+
+// authorizedKeys are those that user data brings along.
+func authorizedKeys(text string) string {
+	data, err := readUserData(text)
+	if err != nil {
+		return "" // firstBoot says so
+	}
+	var keys strings.Builder
+	list, _ := data.config["ssh_authorized_keys"].([]any)
+	for _, key := range list {
+		if line, is := key.(string); is {
+			keys.WriteString(line + "\n")
+		}
+	}
+	return keys.String()
 }
 
 // firstBoot is what happens once in an instance's life: it gets host keys, its

@@ -177,3 +177,27 @@ func (q *qcowReader) inflate(entry uint64) ([]byte, error) {
 	}
 	return out, nil
 }
+
+// written calls note with the offset of each cluster that holds something.
+func (q *qcowReader) written(note func(off int64)) error {
+	perL2 := int64(1) << (q.bits - 3)
+	table := make([]byte, 8*perL2)
+	for i, e := range q.l1 {
+		if e&offsetMask == 0 {
+			continue
+		}
+		if _, err := q.f.ReadAt(table, int64(e&offsetMask)); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read a second table: %w", err)
+		}
+		for j := range perL2 {
+			entry := binary.BigEndian.Uint64(table[8*j:])
+			if entry&flagZero == 0 && entry&(offsetMask|flagCompressed) != 0 {
+				note((int64(i)*perL2 + j) << q.bits)
+			}
+		}
+	}
+	if below, is := q.backing.(*qcowReader); is {
+		return below.written(note)
+	}
+	return nil
+}

@@ -4,18 +4,14 @@
 package ocisim
 
 import (
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/oidc"
 )
 
 // Domain is an identity domain of a tenancy that exchanges tokens: it has one
@@ -120,102 +116,27 @@ func (c *Cloud) exchangeToken(q *call) (*reply, error) {
 }
 
 // check says why a token is not what the trust lets in.
-func (t Trust) check(token string) string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return "it is no JWT"
-	}
-	var raw [3][]byte
-	for i, p := range parts {
-		var err error
-		if raw[i], err = base64.RawURLEncoding.DecodeString(p); err != nil {
-			return "it is no JWT"
-		}
-	}
-	var head struct{ Alg, Kid, Typ string }
-	var claims struct {
-		Iss, Sub, Aud      string
-		Exp, Nbf, Iat, Jti any
-	}
-	if json.Unmarshal(raw[0], &head) != nil || json.Unmarshal(raw[1], &claims) != nil || head.Alg != "RS256" {
-		return "it is no JWT"
-	}
-	digest := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	exp, _ := claims.Exp.(float64)
+func (t Trust) check(text string) string {
+	token, err := oidc.Parse(text)
 	switch {
-	case claims.Iss != t.Issuer.URL:
+	case err != nil:
+		return err.Error()
+	case token.Issuer != t.Issuer.URL:
 		return "no trust has its issuer"
-	case rsa.VerifyPKCS1v15(&t.Issuer.key.PublicKey, crypto.SHA256, digest[:], raw[2]) != nil:
+	case !t.Issuer.Signed(token):
 		return "its signature is wrong"
-	case float64(time.Now().Unix()) >= exp:
+	case token.Expired():
 		return "it has expired"
-	case claims.Aud != t.Audience:
+	case token.Audience != t.Audience:
 		return "its audience is not the trust's"
-	case claims.Sub != t.Subject:
+	case token.Subject != t.Subject:
 		return "its subject is not the trust's"
 	}
 	return ""
 }
 
 // Issuer stands for GitHub's service that gives tokens to the jobs of workflows.
-type Issuer struct {
-	URL     string // what its tokens have as iss
-	Subject string // and as sub: "repo:octo/images:ref:refs/heads/main"
-	// RequestToken entitles a job to ask.
-	RequestToken string
-	// Life is how long a token lives; five minutes if zero.
-	Life time.Duration
-
-	key *rsa.PrivateKey
-}
+type Issuer = oidc.Issuer
 
 // NewIssuer makes one with a key of its own.
-func NewIssuer(subject string) (*Issuer, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, err
-	}
-	return &Issuer{URL: "https://token.actions.githubusercontent.com", Subject: subject, RequestToken: "job-" + randomHex(16), key: key}, nil
-}
-
-// Token is a token for an audience.
-func (i *Issuer) Token(audience string) string {
-	life := i.Life
-	if life == 0 {
-		life = 5 * time.Minute
-	}
-	now := time.Now()
-	claims, err := json.Marshal(map[string]any{
-		"iss": i.URL, "sub": i.Subject, "aud": audience, "jti": randomHex(8), "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(life).Unix(),
-	})
-	if err != nil {
-		panic(fmt.Sprintf("the claims of a token do not marshal: %v", err))
-	}
-	encode := base64.RawURLEncoding.EncodeToString
-	text := encode([]byte(`{"typ":"JWT","alg":"RS256","kid":"1"}`)) + "." + encode(claims)
-	digest := sha256.Sum256([]byte(text))
-	sig, err := rsa.SignPKCS1v15(rand.Reader, i.key, crypto.SHA256, digest[:])
-	if err != nil {
-		panic(fmt.Sprintf("a token cannot be signed: %v", err))
-	}
-	return text + "." + encode(sig)
-}
-
-// ServeHTTP answers a job that asks for a token, at any path.
-func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	switch {
-	case r.Header.Get("Authorization") != "Bearer "+i.RequestToken:
-		http.Error(w, `{"message":"Unauthorized"}`, http.StatusUnauthorized)
-	case r.Method != http.MethodGet || q.Get("api-version") != "2.0":
-		http.Error(w, `{"message":"No API version"}`, http.StatusBadRequest)
-	default:
-		audience := q.Get("audience")
-		if audience == "" {
-			audience = "https://github.com/octo"
-		}
-		token := i.Token(audience)
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		fmt.Fprintf(w, `{"count":%d,"value":%q}`, len(token), token)
-	}
-}
+func NewIssuer(subject string) (*Issuer, error) { return oidc.NewIssuer(subject) }

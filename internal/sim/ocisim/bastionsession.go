@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // jumpSession is a bastion's session: for some time, whoever has its key may
@@ -156,7 +158,7 @@ func (c *Cloud) runJumpSession(ctx context.Context, s *jumpSession, work *workRe
 			s.body.HostKey = &key
 		}
 	})
-	if pause(ctx, time.Duration(s.body.TTL)*time.Second) != nil {
+	if schedule.Pause(ctx, time.Duration(s.body.TTL)*time.Second) != nil {
 		return
 	}
 	c.mu.Lock()

@@ -298,18 +298,6 @@ func (c *Cloud) background(work func(ctx context.Context)) {
 	}
 }
 
-// pause lets time pass; it returns early with the context's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // table holds resources by OCID and remembers in which order they came.
 type table[T any] struct {
 	byID  map[string]T

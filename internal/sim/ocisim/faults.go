@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // FaultKind names a way to fail.
@@ -111,16 +113,11 @@ type Fault struct {
 }
 
 // Duration is a time.Duration that is written as in "1m30s" in JSON.
-type Duration time.Duration
+type Duration = schedule.Duration
 
-// MarshalText writes the duration as time.Duration does.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-// UnmarshalText reads what time.ParseDuration reads.
-func (d *Duration) UnmarshalText(text []byte) error {
-	parsed, err := time.ParseDuration(string(text))
-	*d = Duration(parsed)
-	return err
+// schedule is when the fault is due.
+func (f Fault) schedule() schedule.Schedule {
+	return schedule.Schedule{Skip: f.Skip, Times: f.Times, From: f.From, Until: f.Until}
 }
 
 // activeFault is a fault that was added, and how often it has matched.
@@ -128,21 +125,14 @@ type activeFault struct {
 	Fault
 	added   time.Time
 	matched int
-	buckets map[string]time.Time // FaultThrottle; see take
+	buckets schedule.Buckets // FaultThrottle
 }
 
 // due tells whether the next match is to be hit.
-func (f *activeFault) due() bool {
-	age := time.Since(f.added)
-	return age >= time.Duration(f.From) && (f.Until == 0 || age < time.Duration(f.Until)) &&
-		f.matched >= f.Skip && (f.Times == 0 || f.matched < f.Skip+f.Times)
-}
+func (f *activeFault) due() bool { return f.schedule().Due(f.added, f.matched) }
 
 // inTime tells whether the fault's time has come, whatever its count.
-func (f *activeFault) inTime() bool {
-	age := time.Since(f.added)
-	return age >= time.Duration(f.From) && (f.Until == 0 || age < time.Duration(f.Until))
-}
+func (f *activeFault) inTime() bool { return f.schedule().InTime(f.added) }
 
 // faultList is all faults that were added. The cloud's lock guards it.
 type faultList []*activeFault

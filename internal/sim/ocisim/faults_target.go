@@ -110,7 +110,7 @@ func (f Fault) validate() error {
 		return fmt.Errorf("fault %s needs a time to wait for every token and a burst of at least one", f.Kind)
 	case f.Kind == FaultThrottle && (f.Skip != 0 || f.Times != 0):
 		return fmt.Errorf("fault %s has its bucket instead of skip and times", f.Kind)
-	case f.Skip < 0 || f.Times < 0 || f.From < 0 || f.Until < 0 || (f.Until > 0 && f.Until <= f.From):
+	case f.schedule().Never():
 		return fmt.Errorf("fault %s is never due", f.Kind)
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // spoil sends what is left of a reply after the fault.
@@ -61,7 +63,7 @@ func (c *Cloud) AddFaults(faults ...Fault) error {
 	defer c.mu.Unlock()
 	now := wireNow()
 	for _, f := range faults {
-		c.faults = append(c.faults, &activeFault{Fault: f, added: now.Time})
+		c.faults = append(c.faults, &activeFault{Fault: f, added: now.Time, buckets: schedule.Buckets{}})
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // place makes the instance of a checked launch and lets it come up in the
@@ -106,7 +108,7 @@ func (c *Cloud) spend(ctx context.Context, at place, op, state string, d time.Du
 		d += time.Duration(slow.Delay)
 	}
 	c.mu.Unlock()
-	return pause(ctx, d)
+	return schedule.Pause(ctx, d)
 }
 
 // provision brings an instance up: disk, machine, network.

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
 // copyJob is an object copy and its work request. Object Storage keeps work
@@ -112,12 +114,12 @@ func (s *objectStore) checkCopy(job *copyJob) error {
 
 func (s *objectStore) runCopy(ctx context.Context, job *copyJob) {
 	half := s.cloud.delays.Copy / 2
-	err := pause(ctx, half)
+	err := schedule.Pause(ctx, half)
 	if err == nil {
 		s.mu.Lock()
 		job.status, job.started = "IN_PROGRESS", time.Now()
 		s.mu.Unlock()
-		if err = pause(ctx, half); err == nil {
+		if err = schedule.Pause(ctx, half); err == nil {
 			err = s.makeCopy(job)
 		}
 	}

@@ -3,7 +3,11 @@
 
 package ocisim
 
-import "context"
+import (
+	"context"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
+)
 
 // bootVolume is the disk of an instance and its attachment.
 type bootVolume struct {
@@ -117,7 +121,7 @@ func (c *Cloud) deleteBootVolume(q *call) (*reply, error) {
 	}
 	v.body.LifecycleState = "TERMINATING"
 	c.background(func(ctx context.Context) {
-		if pause(ctx, c.delays.Terminate) == nil {
+		if schedule.Pause(ctx, c.delays.Terminate) == nil {
 			c.dropVolume(v)
 		}
 	})

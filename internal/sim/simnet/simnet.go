@@ -46,6 +46,7 @@ const (
 	OracleCloud   = "oraclecloud.com"
 	CustomerOCI   = "customer-oci.com"
 	AmazonAWS     = "amazonaws.com"
+	AmazonAPI     = "api.aws" // newer services of Amazon
 	httpsPort     = "443"
 	headerTimeout = 30 * time.Second
 )

@@ -5,8 +5,10 @@
 // tenancy that has the machines, a production tenancy that needs the images,
 // each in a region of its own, with a Debian image to start from and a bucket
 // to send images through. In the build tenancy's region lives a neighbour,
-// whose things nobody here may see or touch. The demo, the acceptance tests and cloudsim all play
-// on it, so that what one of them shows is what the others prove.
+// whose things nobody here may see or touch. At Amazon there is an account that
+// builds, and a neighbour; see [AWS]. The demo, the acceptance tests and
+// cloudsim all play on it, so that what one of them shows is what the others
+// prove.
 package stage
 
 import (
@@ -21,6 +23,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/simnet"
@@ -44,6 +47,9 @@ type Options struct {
 	Disks    ocisim.Disks
 	Delays   *ocisim.Delays
 	SSHPort  int
+	// AWSDelays and AdjustAWS are Delays and Adjust for Amazon's cloud.
+	AWSDelays *ec2sim.Delays
+	AdjustAWS func(build *ec2sim.Account)
 	// MoreRegions are regions that the build tenancy subscribes to beside
 	// BuildRegion. Each has the base image, with an OCID of its own, and the
 	// bucket.
@@ -57,7 +63,7 @@ type Options struct {
 	Switches ocisim.Switches
 	// Key, if set, gives the API key of a tenancy; by default each gets a new one.
 	Key func(tenancy string) (*rsa.PrivateKey, error)
-	// Wrap, if set, is put around the cloud, between it and its clients.
+	// Wrap, if set, is put around Oracle's cloud, between it and its clients.
 	Wrap func(http.Handler) http.Handler
 }
 
@@ -71,6 +77,7 @@ type Stage struct {
 	BaseImage  string // OCID in the build tenancy and BuildRegion
 	Foreign    string // OCID of the neighbour's image, in the same region
 	CAFile     string
+	AWS        *AWS
 
 	dir   string
 	bases map[string]string // OCIDs of the base image by region
@@ -100,10 +107,17 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 		o.Adjust(s.Build, s.Production)
 	}
 	// The network serves the cloud, and the cloud fetches through the network.
-	var front http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.Cloud.ServeHTTP(w, r) })
+	var oracle http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.Cloud.ServeHTTP(w, r) })
 	if o.Wrap != nil {
-		front = o.Wrap(front)
+		oracle = o.Wrap(oracle)
 	}
+	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isAmazon(r.Host) {
+			s.AWS.Cloud.ServeHTTP(w, r)
+			return
+		}
+		oracle.ServeHTTP(w, r)
+	})
 	// A client that asks the proxy for a bastion's port 22 gets to the jump host.
 	raw := func(host, port string) (string, bool) {
 		if port != "22" || !ocisim.IsBastionHost(host) {
@@ -111,7 +125,7 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 		}
 		return s.Cloud.BastionAddr(), true
 	}
-	if s.Net, err = simnet.Start(front, simnet.Options{Raw: raw}); err != nil {
+	if s.Net, err = simnet.Start(front, simnet.Options{Raw: raw, Domains: []string{simnet.OracleCloud, simnet.CustomerOCI, simnet.AmazonAWS, simnet.AmazonAPI}}); err != nil {
 		return s, err
 	}
 	images := []ocisim.BaseImage{
@@ -130,6 +144,9 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 		return s, err
 	}
 	s.Cloud.BastionAddr() // opens the jump host
+	if s.AWS, err = o.openAWS(s.dir, s.Cloud.SSHPort()); err != nil {
+		return s, err
+	}
 	if s.CAFile, err = s.Net.CAFile(s.dir); err != nil {
 		return s, err
 	}
@@ -190,6 +207,9 @@ func (s *Stage) Close() error {
 	if s.Cloud != nil {
 		errs = append(errs, s.Cloud.Close())
 	}
+	if s.AWS != nil {
+		errs = append(errs, s.AWS.close())
+	}
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))
 	}
@@ -214,7 +234,7 @@ func (s *Stage) Env() []string {
 	set("OCI_SSH_USERNAME", "debian")
 	set("BUILD_OCI_BUCKET", BucketName)
 	set("BUILD_OCI_NAMESPACE", s.Build.Namespace)
-	return env
+	return append(env, s.AWS.Env()...)
 }
 
 // ProductionEnv is Env with the production tenancy as the one that builds, to
@@ -236,13 +256,13 @@ func (s *Stage) ProductionEnv(image string) []string {
 // keep, one line each; empty means that nothing was left behind.
 func (s *Stage) Left(keep ...string) []string {
 	kept := map[string]bool{s.Foreign: true}
+	left := s.AWS.Cloud.Left(append([]string{s.AWS.Foreign}, keep...)...)
 	for _, id := range s.bases {
 		kept[id] = true
 	}
 	for _, id := range keep {
 		kept[id] = true
 	}
-	var left []string
 	for _, t := range s.Cloud.Inventory().Tenancies {
 		for _, r := range t.Regions {
 			note := func(kind, id, state string) {

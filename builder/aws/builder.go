@@ -1,0 +1,151 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package aws is the builder armfree-aws: it finds a Graviton machine on AWS
+// wherever there is one, provisions it, makes an image (AMI) of it and leaves
+// nothing else behind.
+//
+// It is thin on purpose. What a template may say is in internal/awscfg and
+// internal/awsbuild, what a build does is the list of phases in Run, and what they
+// mean on AWS is in the adapter (internal/ec2).
+package aws
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/hcl/v2/hcldec"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/phase"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+	"github.com/armfree/packer-plugin-armfree/version"
+)
+
+// BuilderID identifies artifacts of this builder.
+const BuilderID = "armfree.aws"
+
+// destroyTimeout limits the removal of images when Packer discards them.
+const destroyTimeout = 5 * time.Minute
+
+// Builder implements packersdk.Builder. Mask must be set.
+type Builder struct {
+	Mask *mask.Masker
+	// HTTP replaces the client that the environment describes (proxy,
+	// certificates); tests set it.
+	HTTP   *http.Client
+	config Config
+}
+
+// ConfigSpec implements packersdk.Builder.
+func (b *Builder) ConfigSpec() hcldec.ObjectSpec {
+	return buildcfg.KeysAsText(b.config.FlatMapstructure().HCL2Spec())
+}
+
+// Prepare implements packersdk.Builder. It makes no request.
+func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
+	warnings, err := b.config.Prepare(raws...)
+	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
+	b.Mask.Add(b.config.secrets()...)
+	return generatedNames(), warnings, err
+}
+
+// Run implements packersdk.Builder.
+func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (_ packersdk.Artifact, err error) {
+	defer func() { err = b.Mask.Error(err) }()
+	c := &b.config
+	ui = b.Mask.Ui(ui)
+	secret, err := sshkey.Prepare(&c.Comm)
+	if err != nil {
+		return nil, err
+	}
+	b.Mask.Add(secret)
+	if c.PackerDebug && c.Comm.SSHTemporaryKeyPairName != "" {
+		remove, err := buildcfg.WriteKey(fmt.Sprintf("ec2_%s.pem", c.PackerBuildName), c.Comm.SSHPrivateKey, ui)
+		if err != nil {
+			return nil, err
+		}
+		defer remove()
+	}
+	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
+	client, err := ec2.SignIn(ctx, c.credentials, ec2.Options{
+		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
+	})
+	if err != nil {
+		return nil, err
+	}
+	builds, host, err := b.builds()
+	if err != nil {
+		return nil, err
+	}
+	var places []fleet.Place
+	for _, cfg := range builds {
+		places = append(places, fleet.Place{Cloud: "aws", Region: cfg.Region, Site: ec2.NewBuild(client.In(cfg.Region), cfg, id, ui.Sayf)})
+	}
+	cloud := fleet.New(places...)
+	site := func(region string) *ec2.Build { return cloud.In("aws", region).(*ec2.Build) }
+
+	find := &phase.FindMachine{
+		UI: ui, Cloud: cloud, Token: id.Token, Plan: cloud.Plan,
+		Policy: c.Policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
+	}
+	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find}
+	if host != nil {
+		connect.Pin = host.Pin
+	}
+	provision := &phase.Provision{
+		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
+		More: func() map[string]interface{} {
+			return generated(find.ID, id.ID, find.Offer, site(find.Offer.Region).SourceImage())
+		},
+	}
+	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
+	phases := []phase.Phase{&phase.KeepSundries{Cloud: cloud}, find, connect, provision}
+	if !c.SkipCreateAMI {
+		phases = append(phases, image)
+	}
+	runner := phase.Runner{UI: ui, Debug: c.PackerDebug, OnError: c.PackerOnError, CleanupTimeout: c.CleanupTimeout}
+	if err := runner.Run(ctx, phases...); err != nil {
+		return nil, err
+	}
+	if c.SkipCreateAMI {
+		ui.Say("No image was made: skip_create_ami is set")
+		return nil, nil
+	}
+	if ctx.Err() != nil {
+		ui.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
+	}
+	made := site(find.Offer.Region)
+	return &Artifact{
+		images: made.Images(image.ID), name: builds[0].Image.Name, region: find.Offer.Region, source: made.SourceImage().ID,
+		data: provision.Data,
+		remove: func(ctx context.Context, region, image string) error {
+			return client.In(region).DeleteImage(ctx, image)
+		},
+	}, nil
+}
+
+// builds are the builds in all regions, and what their machine's host key is held
+// against.
+func (b *Builder) builds() ([]ec2.BuildConfig, *sshkey.HostKey, error) {
+	c := &b.config
+	keys := awsbuild.Keys{Public: string(c.Comm.SSHPublicKey)}
+	if c.PinHostKey && c.Comm.Type == "ssh" {
+		key, err := sshkey.NewHostKey()
+		if err != nil {
+			return nil, nil, err
+		}
+		b.Mask.Add(key.Secret())
+		keys.Host = &key
+	}
+	all, err := c.Builds(c.given(), keys)
+	return all, keys.Host, err
+}

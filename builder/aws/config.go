@@ -1,0 +1,89 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config
+
+package aws
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/common"
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+
+	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
+	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+)
+
+// Config is the configuration of the armfree-aws builder.
+type Config struct {
+	common.PackerConfig `mapstructure:",squash"`
+	Comm                communicator.Config `mapstructure:",squash"`
+	awscfg.Access       `mapstructure:",squash"`
+	buildcfg.Limits     `mapstructure:",squash"`
+	awsbuild.Options    `mapstructure:",squash"`
+
+	credentials ec2.Credentials
+	ctx         interpolate.Context
+}
+
+// interval is the pace of the search: EC2 throttles accounts that launch more often
+// than about twice a second, and refills slowly.
+const interval = 2 * time.Second
+
+// Prepare decodes the template and checks all that can be checked without a
+// request. Every problem is reported, in the words of the template.
+func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
+	*c = Config{ctx: interpolate.Context{Funcs: awsbuild.Functions()}} // Packer may prepare a component more than once
+	ctx := c.ctx
+	if err := buildcfg.Decode(c, BuilderID, &ctx, raws, awsbuild.Late()...); err != nil {
+		return nil, err
+	}
+	c.ctx = ctx
+	errs := new(packersdk.MultiError)
+	note := func(more ...error) {
+		for _, err := range more {
+			if err != nil {
+				errs = packersdk.MultiErrorAppend(errs, err)
+			}
+		}
+	}
+
+	var bad []error
+	var lines []string
+	c.credentials, lines, bad = c.Access.Prepare("")
+	warnings = append(warnings, lines...)
+	note(bad...)
+	c.Limits.Defaults(interval)
+	note(c.Limits.Problems()...)
+	if d := c.CapacityInterval; d > 0 && d < time.Second {
+		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: AWS throttles accounts that ask more often than about once a second", d))
+	}
+	awsbuild.FromEnvironment(&c.Comm)
+	note(c.Comm.Prepare(&c.ctx)...)
+	note(sshkey.Check(&c.Comm, "AWS")...)
+	lines, bad = c.Options.Prepare(c.given())
+	warnings = append(warnings, lines...)
+	note(bad...)
+	if len(errs.Errors) > 0 {
+		return warnings, errs
+	}
+	return warnings, nil
+}
+
+// given is what the options for AWS are told of the rest of the template.
+func (c *Config) given() awsbuild.Given {
+	return awsbuild.Given{Region: c.Region, Comm: &c.Comm, Limits: &c.Limits, Force: c.PackerForce, Ctx: c.ctx}
+}
+
+// secrets are what the template and the environment have of them, valid or not.
+func (c *Config) secrets() []string {
+	return append(append(c.Access.Secrets(), c.credentials.Secrets()...),
+		string(c.Comm.SSHPrivateKey), c.Comm.SSHPassword, c.Comm.SSHBastionPassword, c.Comm.SSHProxyPassword, c.Comm.WinRMPassword)
+}

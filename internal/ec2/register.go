@@ -1,0 +1,156 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ec2
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+// register makes the first image of the snapshots.
+func (b *Build) register(ctx context.Context, m *making) error {
+	src := b.found.image
+	in := ec2.RegisterImageInput{
+		Name: &m.name, Description: text(b.found.words.Description), Architecture: src.Architecture, BootMode: src.BootMode,
+		EnaSupport: aws.Bool(true), ImdsSupport: src.ImdsSupport, TpmSupport: src.TpmSupport, RootDeviceName: src.RootDeviceName,
+		VirtualizationType: aws.String("hvm"), BlockDeviceMappings: b.mappings(m.shots),
+		TagSpecifications: []types.TagSpecification{b.imageTags(m.token)},
+	}
+	if in.BootMode == "" && src.Architecture == types.ArchitectureValuesArm64 {
+		in.BootMode = types.BootModeValuesUefi
+	}
+	if b.cfg.Image.IMDSv2 {
+		in.ImdsSupport = types.ImdsSupportValuesV20
+	}
+	id, err := b.registerOnce(ctx, b.Client, in)
+	if id != "" {
+		m.first = id
+		b.images.known(id, m)
+	}
+	return err
+}
+
+// registerOnce registers an image. A name is taken once in a region, so the
+// request can be sent again: what a lost one made is found by the name.
+func (b *Build) registerOnce(ctx context.Context, c *Client, in ec2.RegisterImageInput) (id string, err error) {
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
+	name := aws.ToString(in.Name)
+	err = c.repeat(g, "register image", name, func(ctx context.Context) error {
+		r, err := c.registerImage(ctx, &in)
+		if err == nil && r.ImageId == nil {
+			err = errNoAnswer
+		}
+		if err == nil {
+			id = *r.ImageId
+		}
+		return err
+	})
+	if code(err, "InvalidAMIName.Duplicate") || lost(err) {
+		all, ferr := c.named(g, name)
+		for _, i := range all {
+			if t, is := ours(i.Tags); ferr == nil && is && t.Build == b.owner.ID {
+				id, err = aws.ToString(i.ImageId), nil
+			}
+		}
+	}
+	b.images.note(c.Region, id)
+	return id, b.details(ctx, err)
+}
+
+// mappings are the devices of an image that is made of snapshots: those of the
+// machine with the user's changes, and the user's own.
+func (b *Build) mappings(shots []shot) (list []types.BlockDeviceMapping) {
+	has := func(name string) bool {
+		return slices.ContainsFunc(shots, func(s shot) bool { return s.device == name })
+	}
+	for _, s := range shots {
+		d := b.launched(s.device)
+		for _, x := range b.cfg.Image.Devices {
+			if x.Device == s.device {
+				d = d.changed(x)
+			}
+		}
+		// Whether a snapshot is encrypted is not for the image to say.
+		d.Snapshot, d.Encrypted, d.KMSKey = s.id, nil, ""
+		list = append(list, d.mapping())
+	}
+	for _, x := range b.cfg.Image.Devices {
+		if !has(x.Device) && !x.NoDevice {
+			list = append(list, x.mapping())
+		}
+	}
+	return list
+}
+
+// launched is a device as it was launched.
+func (b *Build) launched(name string) BlockDevice {
+	d := BlockDevice{Device: name}
+	if name == b.rootName() {
+		d.Type = b.cfg.Root.Type
+	}
+	for _, v := range b.cfg.Volumes {
+		if v.Device == name {
+			d.Type, d.IOPS, d.Throughput = v.Type, v.IOPS, v.Throughput
+		}
+	}
+	return d
+}
+
+// changed is a device with what x says of it.
+func (d BlockDevice) changed(x BlockDevice) BlockDevice {
+	if x.SizeGB > 0 {
+		d.SizeGB = x.SizeGB
+	}
+	if x.Type != "" {
+		d.Type, d.IOPS, d.Throughput = x.Type, 0, 0
+	}
+	if x.IOPS > 0 {
+		d.IOPS = x.IOPS
+	}
+	if x.Throughput > 0 {
+		d.Throughput = x.Throughput
+	}
+	d.KeepVolume = x.KeepVolume
+	return d
+}
+
+// changes are the user's devices for an image that EC2 makes of the machine.
+func (b *Build) changes() (list []types.BlockDeviceMapping) {
+	for _, x := range b.cfg.Image.Devices {
+		x.Encrypted, x.KMSKey = nil, "" // those of the volumes
+		list = append(list, x.mapping())
+	}
+	return list
+}
+
+// again registers an image under another name, with the same snapshots.
+func (b *Build) again(ctx context.Context, c *Client, of types.Image, name string) (string, error) {
+	tags := tagMap(of.Tags)
+	maps.Copy(tags, b.finished(nil)) // which may not be seen yet
+	in := ec2.RegisterImageInput{
+		Name: &name, Description: of.Description, Architecture: of.Architecture, BootMode: of.BootMode, EnaSupport: of.EnaSupport,
+		ImdsSupport: of.ImdsSupport, TpmSupport: of.TpmSupport, RootDeviceName: of.RootDeviceName, SriovNetSupport: of.SriovNetSupport,
+		VirtualizationType: aws.String(string(of.VirtualizationType)),
+		TagSpecifications:  []types.TagSpecification{spec(types.ResourceTypeImage, tags)},
+	}
+	for _, d := range of.BlockDeviceMappings {
+		if d.Ebs != nil {
+			e := *d.Ebs
+			if e.SnapshotId != nil {
+				e.Encrypted, e.KmsKeyId = nil, nil
+			}
+			d.Ebs = &e
+		}
+		in.BlockDeviceMappings = append(in.BlockDeviceMappings, d)
+	}
+	return b.registerOnce(ctx, c, in)
+}

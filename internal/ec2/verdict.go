@@ -1,0 +1,123 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ec2
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+)
+
+// rule is one line of the table of errors.
+type rule struct {
+	codes   []string // any of these, without the "Server." or "Client." of a state reason
+	text    string   // in lower case, and in the message; empty is any
+	outcome capacity.Outcome
+	region  bool   // a limit of the whole region, whatever the type
+	help    string // what would help, for people
+}
+
+// rules are the table of errors: what EC2 says about a launch, and what the search
+// makes of it. The first that fits counts. Where they come from is listed in
+// docs/architecture.md.
+func rules() []rule {
+	return []rule{
+		{codes: []string{"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientVolumeCapacity", "InsufficientCapacity", "InsufficientAddressCapacity",
+			"InsufficientReservedInstanceCapacity", "UnfulfillableCapacity", "ReservationCapacityExceeded", "SpotInstanceTermination", "SpotInstanceShutdown", slowCode}, outcome: capacity.NoCapacity},
+		{codes: []string{"InsufficientFreeAddressesInSubnet"}, outcome: capacity.NoCapacity},
+		{codes: []string{"SpotMaxPriceTooLow"}, outcome: capacity.NoCapacity, help: "spot_price is below what such a machine costs now"},
+		{codes: []string{"Unsupported", "InvalidSubnetID.NotFound", "InvalidSubnet"}, outcome: capacity.Unavailable},
+		{codes: []string{"VcpuLimitExceeded"}, outcome: capacity.LimitReached, region: true,
+			help: "ask for a higher quota L-1216C47A (vCPUs of on-demand standard instances), or terminate what is not needed"},
+		{codes: []string{"MaxSpotInstanceCountExceeded"}, outcome: capacity.LimitReached, region: true,
+			help: "ask for a higher quota L-34B43A08 (vCPUs of standard spot instances)"},
+		{codes: []string{"InstanceLimitExceeded", "MaxFleetCountExceeded"}, outcome: capacity.LimitReached, region: true},
+		{codes: []string{"VolumeLimitExceeded", "MaxIOPSLimitExceeded"}, outcome: capacity.Rejected, help: "delete volumes that are not needed, or ask for a higher quota"},
+		{codes: []string{"AuthFailure.ServiceLinkedRoleCreationNotPermitted"}, outcome: capacity.LimitReached, region: true,
+			help: "spot machines need the service-linked role AWSServiceRoleForEC2Spot: let an administrator run aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"},
+		{codes: []string{"InvalidParameterCombination"}, text: "instance type is not eligible for free tier", outcome: capacity.RejectedForm,
+			help: "the account is on the free plan; t4g.micro and t4g.small are the ARM64 types that it may have in most regions"},
+		{codes: []string{"InvalidParameterCombination"}, text: "not eligible for free tier", outcome: capacity.Rejected, help: "the account is on the free plan; choose another source image"},
+		{codes: []string{"PendingVerification"}, outcome: capacity.LimitDoubtful, region: true, help: "AWS checks new accounts, mostly for a few minutes and up to four hours"},
+		{codes: []string{"OptInRequired"}, outcome: capacity.Rejected, help: "the account has not enabled this region, or not accepted the terms of the image"},
+		{codes: []string{"Blocked"}, outcome: capacity.Rejected, help: "the account is blocked; AWS's support knows why"},
+		{codes: []string{"UnauthorizedOperation"}, outcome: capacity.Rejected, help: "the user lacks a permission"},
+		{codes: []string{"InvalidParameterValue"}, text: "iam instance profile", outcome: capacity.Transient},
+		{codes: []string{"InvalidGroup.NotFound", "InvalidInstanceID.NotFound"}, outcome: capacity.Transient},
+		{codes: []string{"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled", "RequestThrottledException", "EC2ThrottledException", "SlowDown"}, outcome: capacity.Throttled},
+		{codes: []string{"InvalidAMIID.*", "InvalidKeyPair.NotFound", "InvalidSnapshot.NotFound", "InvalidSecurityGroupID.*"}, outcome: capacity.Rejected},
+		{codes: []string{"InvalidParameterValue", "InvalidParameterCombination", "InvalidParameter", "InvalidBlockDeviceMapping", "UnsupportedOperation", "InvalidInstanceType", "MissingParameter", "UnknownParameter"}, outcome: capacity.RejectedForm},
+	}
+}
+
+// Classify implements cloud.Launcher.
+func (c *Client) Classify(err error) cloud.Verdict {
+	v := cloud.Verdict{Result: capacity.Result{Outcome: capacity.Rejected, Reason: err.Error()}}
+	var e *Error
+	if !errors.As(err, &e) {
+		return v
+	}
+	v.Reason = e.Reason()
+	name := e.Code
+	if e.Op == opStart {
+		_, after, found := strings.Cut(name, ".")
+		if found && (strings.HasPrefix(name, "Server.") || strings.HasPrefix(name, "Client.")) {
+			name = after
+		}
+		// Encryption: the machine was accepted and could not have its volume.
+		if e.Code == "Client.InternalError" {
+			v.Reason += "; EC2 says so of volumes whose KMS key cannot be used: check the key, and its policy"
+			return v
+		}
+	}
+	for _, r := range rules() {
+		if !r.fits(name, strings.ToLower(e.Message)) {
+			continue
+		}
+		v.Outcome, v.AnyShape = r.outcome, r.region
+		if r.help != "" {
+			v.Reason += "; " + r.help
+		}
+		return v
+	}
+	switch {
+	case errors.Is(err, errCrowded):
+		v.Outcome = capacity.NoCapacity
+	case e.Op == opRun && refused(err):
+		v.Reason = c.whyNot(err) + ": " + v.Reason
+	case e.Op == opRun && lost(err):
+		v.Outcome, v.Ambiguous = capacity.Transient, true
+	case passing(err), unsent(e.cause):
+		v.Outcome = capacity.Transient
+	// A machine that died after it was accepted, for a reason not known to be for
+	// good, may live elsewhere.
+	case e.Op == opStart:
+		v.Outcome = capacity.Transient
+	}
+	return v
+}
+
+// Classify implements cloud.Launcher. A profile that is not found is one that we
+// have just made, or one that does not exist.
+func (b *Build) Classify(err error) cloud.Verdict {
+	v := b.Client.Classify(err)
+	if v.Outcome == capacity.Transient && b.cfg.Policy == "" && code(err, "InvalidParameterValue") {
+		v.Outcome = capacity.Rejected
+	}
+	return v
+}
+
+func (r rule) fits(code, message string) bool {
+	if !strings.Contains(message, r.text) {
+		return false
+	}
+	for _, c := range r.codes {
+		if matchCode(c, code) {
+			return true
+		}
+	}
+	return false
+}

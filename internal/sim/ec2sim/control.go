@@ -1,0 +1,71 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ec2sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Control is the cloud's own interface, which no client of Amazon sees:
+//
+//	GET  /             the inventory
+//	GET  /requests     the log of requests
+//	GET  /faults       the faults that are set, and how often each has matched
+//	POST /faults       adds faults: a JSON object, or an array of them; see [Fault]
+//	POST /reset-faults removes all faults
+//
+// Serve it on loopback only: it asks nobody who they are.
+func (c *Cloud) Control() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Inventory()) })
+	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Requests()) })
+	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Faults()) })
+	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err == nil {
+			err = c.AddFaultsJSON(body)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		writeIndented(w, c.Faults())
+	})
+	mux.HandleFunc("POST /reset-faults", func(w http.ResponseWriter, _ *http.Request) {
+		c.ResetFaults()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	return mux
+}
+
+// AddFaultsJSON adds a fault, or an array of faults, written in JSON. A
+// selector with a spelling mistake, which would otherwise match everything, is
+// an error.
+func (c *Cloud) AddFaultsJSON(body []byte) error {
+	var faults []Fault
+	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
+		body = fmt.Appendf(nil, "[%s]", body)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&faults); err != nil {
+		return fmt.Errorf("not a fault, and not an array of faults: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) || len(faults) == 0 {
+		return errors.New("not a fault, and not an array of faults")
+	}
+	return c.AddFaults(faults...)
+}
+
+func writeIndented(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(value) // a client that went away is its own affair
+}

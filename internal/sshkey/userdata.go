@@ -1,0 +1,78 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package sshkey
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime/multipart"
+	"net/textproto"
+	"strings"
+)
+
+// Part is one part of user data: text that begins as cloud-init wants it, with
+// #cloud-config, #cloud-boothook or #!.
+type Part string
+
+// Authorize is the part that lets a public key in, as authorized_keys has it, for
+// the user that the image has by default. It adds to keys that the user data has
+// already.
+func Authorize(public string) Part {
+	return Part("#cloud-config\nmerge_how: list(append)+dict(no_replace,recurse_list)+str()\nssh_authorized_keys:\n  - " + strings.TrimSpace(public) + "\n")
+}
+
+// Mixes says whether parts can be added to user data.
+func Mixes(user []byte) bool { return len(user) == 0 || partKind(user) != "" }
+
+// Mix adds parts to the user's own user data, which may be empty.
+func Mix(user []byte, parts ...Part) ([]byte, error) {
+	switch {
+	case len(parts) == 0:
+		return user, nil
+	case len(user) == 0 && len(parts) == 1:
+		return []byte(parts[0]), nil
+	}
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	add := func(kind string, text []byte) error {
+		part, err := w.CreatePart(textproto.MIMEHeader{"Content-Type": {kind + `; charset="utf-8"`}, "MIME-Version": {"1.0"}})
+		if err == nil {
+			_, err = part.Write(text)
+		}
+		return err
+	}
+	var errs []error
+	switch kind := partKind(user); {
+	case len(user) == 0:
+	case kind == "":
+		return nil, errors.New("the user data is of a kind that nothing can be added to; that needs a script (#!), #cloud-config, #include or MIME")
+	case kind == "MIME":
+		// It brings its own headers: cloud-init reads parts within parts.
+		fmt.Fprintf(&body, "--%s\r\n%s\r\n", w.Boundary(), bytes.TrimSpace(user))
+	default:
+		errs = append(errs, add(kind, user))
+	}
+	for _, p := range parts {
+		errs = append(errs, add(partKind([]byte(p)), []byte(p)))
+	}
+	if err := errors.Join(append(errs, w.Close())...); err != nil {
+		return nil, err
+	}
+	head := fmt.Sprintf("Content-Type: multipart/mixed; boundary=\"%s\"\nMIME-Version: 1.0\n\n", w.Boundary())
+	return append([]byte(head), body.Bytes()...), nil
+}
+
+// partKind is how cloud-init calls user data that begins like that.
+func partKind(user []byte) string {
+	for start, kind := range map[string]string{
+		"#!": "text/x-shellscript", "#cloud-config": "text/cloud-config", "#include": "text/x-include-url", "#cloud-boothook": "text/cloud-boothook",
+		"Content-Type:": "MIME", "MIME-Version:": "MIME",
+	} {
+		if bytes.HasPrefix(user, []byte(start)) {
+			return kind
+		}
+	}
+	return ""
+}
