@@ -20,7 +20,9 @@ import (
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/zclconf/go-cty/cty"
 
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 )
 
@@ -202,6 +204,8 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"instance_timeout": "soon"}, want: "instance_timeout"},
 		{set: map[string]interface{}{"disk_size": "large"}, want: "disk_size"},
 		{set: map[string]interface{}{"subnet_ocid": map[string]string{"a": "b"}}, want: "subnet_ocid"},
+		{set: map[string]interface{}{"shape": "VM.Standard.A2.Flex", "shape_config": map[string]interface{}{"ocpus": "two"}}, want: "ocpus"},
+		{set: map[string]interface{}{"base_image_ocid": "", "base_image_filter": map[string]interface{}{"display_name": map[string]string{"a": "b"}}}, want: "display_name"},
 		{set: map[string]interface{}{"instance_timeout": 300}, want: `instance_timeout is 300ns, which is too short; a number without a unit counts nanoseconds, so write "300s"`},
 		{set: map[string]interface{}{"image_timeout": 3600000}, want: "image_timeout is 3.6ms"},
 		{set: map[string]interface{}{"cleanup_timeout": "900ms"}, want: "cleanup_timeout is 900ms"},
@@ -340,6 +344,11 @@ func TestAcceptedWithAWarning(t *testing.T) {
 			check: func(c *Config) bool { return c.ImageCompartmentOCID == "ocid1.compartment.oc1..c" },
 		},
 		{name: "shapes with blanks", set: map[string]interface{}{"image_shapes": "VM.Standard.A1.Flex, BM.Standard.A1.160"}, check: func(c *Config) bool { return c.ImageShapes[1] == "BM.Standard.A1.160" }},
+		{name: "a shape with Arm processors of another maker", set: map[string]interface{}{"image_shapes": "VM.Standard.A1.Flex,BM.GPU.GB200.4"}},
+		{
+			name: "tags as bytes", set: map[string]interface{}{"defined_tags": map[string]interface{}{"ns": map[string]interface{}{"k": []byte("v")}}},
+			check: func(c *Config) bool { return c.DefinedTags["ns"]["k"] == "v" },
+		},
 		{
 			name: "an image of another kind", set: map[string]interface{}{"shape": "VM.Standard2.1", "image_launch_mode": "EMULATED", "nic_attachment_type": "E1000", "image_firmware": "BIOS"},
 			check: func(c *Config) bool { return c.builds()[0].Image.Firmware == "BIOS" },
@@ -417,6 +426,28 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	_, err := c.Prepare(in)
 	for _, want := range []string{"disk_size", "fingerprint", "subnet_ocid", "image_timeout", "instance_timeout", "boot_volume_vpus_per_gb", "image_nmae"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named in: %v", want, err)
+		}
+	}
+}
+
+// Packer hands HCL over in another form.
+func TestAllMistakesAtOnceInHCL(t *testing.T) {
+	attrs := map[string]cty.Value{}
+	for name, spec := range new(Builder).ConfigSpec() {
+		attrs[name] = cty.NullVal(specType(spec))
+	}
+	for k, v := range good(t) {
+		attrs[k] = cty.StringVal(v.(string))
+	}
+	attrs["instance_timeout"], attrs["image_timeout"], attrs["subnet_ocid"] = cty.StringVal("soon"), cty.StringVal("later"), cty.StringVal("x")
+	_, _, err := (&Builder{Mask: new(mask.Masker)}).Prepare(cty.ObjectVal(attrs))
+	var all *packersdk.MultiError
+	if !errors.As(err, &all) || len(all.Errors) != 3 {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{"instance_timeout", "image_timeout", "subnet_ocid"} {
+		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named in: %v", want, err)
 		}
 	}

@@ -60,6 +60,10 @@ func TestWhyThereIsNoConnection(t *testing.T) {
 		{name: "another host key", set: options{"ssh_pin_host_key": true}, machine: machine.Behaviour{OtherHostKey: true}, says: []string{"has another host key than the one it was given"}},
 		{name: "a dead bastion", set: bastion(options{"ssh_bastion_port": closedPort(t)}), says: []string{"the bastion does not answer (ssh_bastion_host)", "connection refused"}},
 		{name: "a dead proxy", set: options{"ssh_proxy_host": "127.0.0.1", "ssh_proxy_port": closedPort(t)}, says: []string{"through the proxy 127.0.0.1:", "(ssh_proxy_host)", "connection refused"}},
+		{
+			name: "WinRM", set: options{"communicator": "winrm", "winrm_username": "opc", "winrm_password": "x", "winrm_timeout": "2s"}, machine: machine.Behaviour{Dead: true},
+			says: []string{`the limit is the option "winrm_timeout"`}, silent: "ssh_timeout",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

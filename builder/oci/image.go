@@ -123,6 +123,7 @@ func (i *Image) shapeProblems(machine []string) (list []error) {
 		case tmpl.Unknown(shape) || slices.Contains(machine, shape):
 		case !shapeName.MatchString(shape):
 			bad("image_shapes must be names of shapes such as %s, one is %q", defaultShape, shape)
+		case strings.Contains(shape, ".GPU.GB"): // Arm processors that are not Ampere's
 		case len(machine) > 0 && !slices.ContainsFunc(machine, func(m string) bool { return ampere(m) == ampere(shape) || tmpl.Unknown(m) }):
 			bad("image_shapes: %s has another processor than %s, on which the image is made: it could never start there", shape, strings.Join(machine, " and "))
 		}

@@ -253,6 +253,9 @@ func checkTagValues(option string, tags map[string]map[string]interface{}) error
 	var errs []error
 	for _, namespace := range slices.Sorted(maps.Keys(tags)) {
 		for _, key := range slices.Sorted(maps.Keys(tags[namespace])) {
+			if text, ok := tags[namespace][key].([]byte); ok { // as Packer may hand a JSON template's over
+				tags[namespace][key] = string(text)
+			}
 			switch reflect.ValueOf(tags[namespace][key]).Kind() {
 			case reflect.String, reflect.Bool, reflect.Float64, reflect.Float32, reflect.Int, reflect.Int64, reflect.Int32, reflect.Uint64:
 			default:

@@ -93,9 +93,11 @@ var quoted = regexp.MustCompile("'([a-z0-9_.\\[\\]]+)'")
 // Follows says whether a problem only follows from one that is known: an option
 // that could not be decoded has no value, and is then said to be missing.
 func Follows(known []error, err error) bool {
-	option, _, _ := strings.Cut(err.Error(), " ")
+	words := strings.Fields(err.Error())
+	words = words[:min(3, len(words))] // "base_image_ocid or base_image_filter must be set"
 	return slices.ContainsFunc(known, func(k error) bool {
-		return slices.ContainsFunc(quoted.FindAllStringSubmatch(k.Error(), -1), func(m []string) bool { return m[1] == strings.TrimSuffix(option, ":") })
+		lost := undecoded(k)
+		return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(lost, strings.TrimSuffix(w, ":")) })
 	})
 }
 
