@@ -99,7 +99,7 @@ func TestBadDays(t *testing.T) {
 			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity}},
 			change: map[string]interface{}{"capacity_timeout": "1s"},
 			says: []string{
-				"no machine could be had: the time allowed for the search is over (capacity_timeout = \"300ms\")", "place ", "last answer",
+				"no machine could be had: the time allowed for the search is over (capacity_timeout = \"1s\")", "place ", "last answer",
 				"no capacity: by the last capacity report",
 			}, fails: true,
 		},

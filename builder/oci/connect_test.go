@@ -50,7 +50,7 @@ func TestWhyThereIsNoConnection(t *testing.T) {
 	}{
 		{name: "nobody there", machine: machine.Behaviour{Dead: true}, says: []string{"timed out after 2s waiting for SSH at ", "connection refused", `the limit is the option "ssh_timeout"`}},
 		{name: "says nothing", machine: machine.Behaviour{Hang: true}, says: []string{"takes the connection and says nothing"}},
-		{name: "a wrong user", set: options{"ssh_username": "admin"}, says: []string{`does not let the user "admin" in with this key or password`}},
+		{name: "a wrong user", set: options{"ssh_username": "stranger"}, says: []string{`does not let the user "stranger" in with this key or password`}},
 		{name: "a wrong key", set: options{"ssh_private_key": private}, machine: machine.Behaviour{RefuseKeys: true}, says: []string{`does not let the user "debian" in`}},
 		{name: "a wrong password", set: options{"ssh_password": "guess"}, machine: machine.Behaviour{Password: password}, says: []string{`does not let the user "debian" in`}, silent: "guess"},
 		{
@@ -147,7 +147,7 @@ func TestTemporaryKeyOfOtherUsers(t *testing.T) {
 	}
 	const theirs = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJzfSWZvo1iVNk3Y1pUM4LTbmZ2Kxl8rU5rXyoYlN6xv somebody else"
 	a, said, err := build(t.Context(), t, s, nil, func(_ context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
-		out, err := run(comm, `for h in /home/other /srv/service; do sudo mkdir -p $h/.ssh
+		out, err := run(comm, `for h in /home/ec2-user /srv/service; do sudo mkdir -p $h/.ssh
 sudo cp /home/debian/.ssh/authorized_keys $h/.ssh/; echo '`+theirs+`' | sudo tee -a $h/.ssh/authorized_keys; sudo chmod 700 $h $h/.ssh; done
 echo service:x:2000:2000::/srv/service:/bin/sh | sudo tee -a /etc/passwd`)
 		t.Log(out)
@@ -157,7 +157,7 @@ echo service:x:2000:2000::/srv/service:/bin/sh | sudo tee -a /etc/passwd`)
 		t.Fatalf("%v\n%s", err, said)
 	}
 	_, said, err = build(t.Context(), t, s, map[string]interface{}{"base_image_ocid": a.Id(), "skip_create_image": true}, func(_ context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
-		for _, home := range []string{"/home/other", "/srv/service"} {
+		for _, home := range []string{"/home/ec2-user", "/srv/service"} {
 			got, err := run(comm, "sudo cat "+home+"/.ssh/authorized_keys")
 			if err != nil || strings.Contains(got, " packer-plugin-armfree") || !strings.Contains(got, theirs) {
 				t.Errorf("%s has %q, %v", home, got, err)
@@ -170,7 +170,7 @@ echo service:x:2000:2000::/srv/service:/bin/sh | sudo tee -a /etc/passwd`)
 	}
 	noSudo = true
 	_, said, err = build(t.Context(), t, s, map[string]interface{}{"base_image_ocid": a.Id(), "skip_create_image": true}, func(_ context.Context, _ packersdk.Ui, _ packersdk.Communicator) error { return nil })
-	if err != nil || !strings.Contains(said, "could not be found out, or changed, without sudo: ") || !strings.Contains(said, "/home/other") || !strings.Contains(said, "/srv/service") {
+	if err != nil || !strings.Contains(said, "could not be found out, or changed, without sudo: ") || !strings.Contains(said, "/home/ec2-user") || !strings.Contains(said, "/srv/service") {
 		t.Errorf("%v\n%s", err, said)
 	}
 }
