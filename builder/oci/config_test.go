@@ -421,10 +421,10 @@ func region(name, subnet, image string) map[string]interface{} {
 func TestAllMistakesAtOnce(t *testing.T) {
 	in := good(t)
 	in["disk_size"], in["fingerprint"], in["subnet_ocid"], in["image_timeout"] = 3, "aa", "x", "-2m"
-	in["instance_timeout"], in["boot_volume_vpus_per_gb"], in["image_nmae"] = "soon", "many", "x" // which cannot be decoded
+	in["instance_timeout"], in["boot_volume_vpus_per_gb"], in["image_title"] = "soon", "many", "x" // which cannot be decoded
 	var c Config
 	_, err := c.Prepare(in)
-	for _, want := range []string{"disk_size", "fingerprint", "subnet_ocid", "image_timeout", "instance_timeout", "boot_volume_vpus_per_gb", "image_nmae"} {
+	for _, want := range []string{"disk_size", "fingerprint", "subnet_ocid", "image_timeout", "instance_timeout", "boot_volume_vpus_per_gb", "image_title"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named in: %v", want, err)
 		}

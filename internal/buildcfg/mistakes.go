@@ -88,7 +88,7 @@ func without(raws []interface{}, names []string) (out []interface{}, left bool) 
 }
 
 // quoted is how a decoder names an option: ” error decoding 'instance_timeout'.
-var quoted = regexp.MustCompile("'([a-z0-9_.\\[\\]]+)'")
+var quoted = regexp.MustCompile(`'([a-z0-9_.\[\]]+)'`)
 
 // Follows says whether a problem only follows from one that is known: an option
 // that could not be decoded has no value, and is then said to be missing.

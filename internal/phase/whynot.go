@@ -162,7 +162,7 @@ func jumpConfig(c *communicator.Config) (*ssh.ClientConfig, error) {
 		auth = append(auth, ssh.PublicKeys(key))
 	}
 	if c.SSHBastionAgentAuth {
-		conn, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK"))
+		conn, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK")) //nolint:gosec // the user's own agent
 		if err != nil {
 			return nil, fmt.Errorf("ssh_bastion_agent_auth: the agent does not answer: %w", err)
 		}
