@@ -69,10 +69,11 @@
 // [Cloud.publicImages] for the SSM parameters of images, [Cloud.issue] for
 // STS.
 //
-// # Adding IAM
+// # IAM
 //
-// [Config.Authorize] is asked about each action, with its resources and the
-// keys that conditions can look at; see [Access]. Nil allows everything.
-// Whoever calls is a [Principal]. The files iam*.go are where a policy
-// evaluator goes.
+// Each action is decided by the policies of whoever calls, a [Principal]: see
+// iam_decide.go. [Access] says what is asked, with the resources and the keys
+// that conditions can look at. [Config.Authorize] decides instead of them where
+// a test wants it. What was asked is remembered: [Cloud.IAMUses],
+// [Cloud.IAMRefusals], [Cloud.UnusedGrants].
 package ec2sim
