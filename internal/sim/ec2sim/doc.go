@@ -65,9 +65,8 @@
 // paths of REST services such as EBS direct ([restPath], [restOp]). A service
 // whose bytes should not be read under the lock marks its operation with
 // withoutLock. Values that belong to the services of others are found here:
-// [Cloud.Quota] for Service Quotas, [Cloud.snapshotDisk] for EBS direct,
-// [Cloud.publicImages] for the SSM parameters of images, [Cloud.issue] for
-// STS.
+// [Cloud.Quota] for Service Quotas, [Cloud.publicImages] for the SSM parameters
+// of images, [Cloud.issue] for STS.
 //
 // # IAM
 //
