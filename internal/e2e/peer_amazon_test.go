@@ -33,7 +33,7 @@ func TestAccPeerAmazon(t *testing.T) {
 		needs               []string
 	}{
 		{"on-demand", "", "RunInstances", []string{"ec2:DescribeVpcs", "ec2:DescribeSubnets", "ec2:DescribeInstanceTypeOfferings", "ec2:StopInstances"}},
-		{"spot", "auto", "CreateFleet", []string{"ec2:CreateLaunchTemplate", "ec2:CreateFleet", "ec2:DeleteLaunchTemplate"}},
+		{"spot", "auto", "CreateFleet", []string{"ec2:CreateLaunchTemplate", "ec2:CreateFleet", "ec2:DeleteLaunchTemplate", "iam:CreateServiceLinkedRole"}},
 	} {
 		t.Run(how.name, func(t *testing.T) {
 			s := stage.ForTest(t, stage.Options{AdjustAWS: func(a *ec2sim.Account) { a.InstanceProfiles = []string{"builder"} }})

@@ -228,10 +228,21 @@ func TestRolesAndProfiles(t *testing.T) {
 	must[*iam.DeletePolicyOutput](t)(c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: policy.Arn}))
 	must[*iam.DeleteRoleOutput](t)(c.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: name}))
 
+	// The first spot instance of an account needs a role of the service's own.
+	_, keys, err := k.cloud.AddUserWithPolicy(k.build, "ci", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ec2:*","Resource":"*"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spot := k.launch(func(in *ec2.RunInstancesInput) {
+		in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}
+	})
+	_, err = k.clientWith(keys, region).RunInstances(ctx, spot)
+	wantError(t, err, 403, "AuthFailure.ServiceLinkedRoleCreationNotPermitted", "")
 	linked := must[*iam.CreateServiceLinkedRoleOutput](t)(c.CreateServiceLinkedRole(ctx, &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("spot.amazonaws.com")}))
 	if *linked.Role.RoleName != "AWSServiceRoleForEC2Spot" {
 		t.Errorf("linked role %+v", linked.Role)
 	}
 	_, err = c.CreateServiceLinkedRole(ctx, &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("spot.amazonaws.com")})
 	wantError(t, err, 400, "InvalidInput", "has been taken in this account")
+	must[*ec2.RunInstancesOutput](t)(k.clientWith(keys, region).RunInstances(ctx, spot))
 }
