@@ -110,10 +110,6 @@ wanted() {
 }
 
 command -v aws >/dev/null || die "the AWS CLI 2 is not on PATH"
-case $(aws --version 2>&1) in
-aws-cli/2.*) ;;
-*) die "the aws on PATH is not version 2 of the AWS CLI" ;;
-esac
 here=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -138,18 +134,18 @@ change() {
     echo "would $words"
     return
   fi
-  cloud "$@" >/dev/null
+  cloud "$@" >/dev/null || exit 1
   echo "done: $words"
 }
 
-# Everything that this script makes has a tag, and it touches nothing of the same name without.
+# What this script makes has a tag, or a path; it touches nothing of the same name that has not.
 tag=armfree:bootstrap
 tags="Key=$tag,Value=$name"
 check_ours() { # WHAT; its tag is in $out
   [ "$out" = "$name" ] || die "$1 exists, and was not made by this script (it lacks the tag $tag = $name): choose another --name"
 }
 
-account=$(cloud sts get-caller-identity --query Account)
+account=$(cloud sts get-caller-identity --query Account) || exit 1
 owners=$(printf %s ",$owners," | sed "s/,self,/,$account,/;s/^,//;s/,\$//")
 json_list() { printf %s "$1" | sed 's/,/","/g'; }
 fill() { # FILE: a policy with its blanks filled in
@@ -202,11 +198,13 @@ make_inline() {
   change "write the inline policy $name-inline ($size characters)" iam put-$kind-policy --$kind-name "$name" --policy-name "$name-inline" --policy-document "$document"
 }
 
-policy_arn() { echo "arn:aws:iam::$account:policy/$name-$1"; }
+# Policies have a path of their own, by which one list shows which of them this script made.
+path=/armfree/$name/
+policy_arn() { echo "arn:aws:iam::$account:policy$path$name-$1"; }
 
 # The policies that there are, and which of them are attached; each word is NAME=VERSION or an ARN.
 find_policies() {
-  look iam list-policies --scope Local --query "Policies[?starts_with(PolicyName, '$name-')].[join('=', [PolicyName, DefaultVersionId])]" || out=
+  look iam list-policies --scope Local --path-prefix "$path" --query "Policies[].[join('=', [PolicyName, DefaultVersionId])]" || out=
   policies=" $(printf %s "$out" | tr '\t\n' '  ') "
   look iam list-attached-$kind-policies --$kind-name "$name" --query 'AttachedPolicies[].PolicyArn' || out=
   attached=" $(printf %s "$out" | tr '\t\n' '  ') "
@@ -219,20 +217,14 @@ find_policy() {
   version=${version%% *}
 }
 
-own_policy() { # FEATURE, which must be ours
-  look iam get-policy --policy-arn "$(policy_arn "$1")" --query "Policy.Tags[?Key=='$tag'].Value|[0]" || return 0
-  check_ours "the policy $name-$1"
-}
-
 make_policy() { # FEATURE
   arn=$(policy_arn "$1")
   document=$(fill "$1")
   if ! find_policy "$1"; then
-    change "make the policy $name-$1" iam create-policy --policy-name "$name-$1" --policy-document "$document" --tags "$tags"
+    change "make the policy $name-$1" iam create-policy --path "$path" --policy-name "$name-$1" --policy-document "$document" --tags "$tags"
   else
     look iam get-policy-version --policy-arn "$arn" --version-id "$version" --query PolicyVersion.Document --output json
     if ! same "$out" "$document"; then
-      own_policy "$1"
       drop_versions "$arn" # there may be five
       change "change the policy $name-$1" iam create-policy-version --policy-arn "$arn" --set-as-default --policy-document "$document"
     fi
@@ -252,7 +244,6 @@ drop_versions() { # ARN
 
 drop_policy() { # FEATURE
   find_policy "$1" || return 0
-  own_policy "$1"
   arn=$(policy_arn "$1")
   case $attached in
   *" $arn "*) change "detach the policy $name-$1" iam detach-$kind-policy --$kind-name "$name" --policy-arn "$arn" ;;
@@ -325,7 +316,7 @@ make_access_key() {
     return
   fi
   open_secrets
-  made=$(cloud iam create-access-key --user-name "$name" --query 'AccessKey.[AccessKeyId,SecretAccessKey]')
+  made=$(cloud iam create-access-key --user-name "$name" --query 'AccessKey.[AccessKeyId,SecretAccessKey]') || exit 1
   secret AWS_ACCESS_KEY_ID "${made%%	*}"
   secret AWS_SECRET_ACCESS_KEY "${made#*	}"
   echo "done: make an access key; it is in $secrets"
@@ -353,7 +344,7 @@ make_key_pair() {
     return
   fi
   made=$(cloud ec2 create-key-pair --key-name "$key" --key-type ed25519 --query KeyMaterial \
-    --tag-specifications "ResourceType=key-pair,Tags=[{$tags}]")
+    --tag-specifications "ResourceType=key-pair,Tags=[{$tags}]") || exit 1
   secret AWS_SSH_KEYPAIR_NAME "$key"
   secret AWS_SSH_PRIVATE_KEY "$made
 "
