@@ -196,7 +196,7 @@ find_vcn() { find "the network $name" network vcn list --compartment-id "$compar
 # part KIND SUFFIX: a part of the network.
 part() { find "the $1 $name$2" network "$1" list --compartment-id "$compartment" --vcn-id "$vcn" --display-name "$name$2" --all; }
 is_member() { look iam group list-users --compartment-id "$tenancy" --group-id "$group" --all --query "data[?id=='$user'].id | [0]"; }
-find_keys() { look iam user api-key list --user-id "$user" --query "join(' ', data[?\"lifecycle-state\"=='ACTIVE'].fingerprint || [])"; }
+find_keys() { look iam user api-key list --user-id "$user" --query "join(' ', data[?\"lifecycle-state\"=='ACTIVE'].fingerprint || \`[]\`)"; }
 find_bucket() {
   look os bucket get --namespace-name "$namespace" --bucket-name "$bucket" --query "data.\"freeform-tags\".\"$tag\" || 'none'" || return 1
   [ "$out" = "$name" ] || die "the bucket $bucket exists, and was not made by this script: choose another --bucket"

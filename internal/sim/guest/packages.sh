@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: MPL-2.0
 #
 # Installs what this host lacks to build ARM64 guests (build.sh) and to run them, by apt as root. Installs nothing when
-# all is there. Where it cannot install, it says what is missing.
+# all is there. Where it cannot install, it says what is missing. Arguments are more of what is wanted: COMMAND:PACKAGE.
 set -euo pipefail
 
 # command:package
 want=(qemu-system-aarch64:qemu-system-arm qemu-img:qemu-utils mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs
   mkfs.vfat:dosfstools mcopy:mtools sfdisk:fdisk apt-ftparchive:apt-utils socat:socat curl:curl)
 [ "$(uname -m)" = aarch64 ] || want+=(qemu-aarch64-static:qemu-user-static arch-test:arch-test)
+want+=("$@")
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
