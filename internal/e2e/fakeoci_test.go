@@ -62,7 +62,7 @@ func fakeCommands() map[string]string {
 func TestFakeOCI(t *testing.T) {
 	file := os.Getenv("FAKE_OCI")
 	if file == "" {
-		t.Skip("it is run by the tests of the bootstrap for OCI")
+		return // it is run by the tests of the bootstrap for OCI
 	}
 	var f fakeOCI
 	if text, err := os.ReadFile(file); err == nil {
