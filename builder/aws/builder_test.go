@@ -140,10 +140,9 @@ func imagesOf(a packersdk.Artifact) map[string]string {
 	return all
 }
 
-// left is what there is beside artifacts: their images and their snapshots.
-func left(t *testing.T, s *stage.Stage, artifacts ...packersdk.Artifact) []string {
+// kept are the images of artifacts, and their snapshots.
+func kept(t *testing.T, s *stage.Stage, artifacts ...packersdk.Artifact) (keep []string) {
 	t.Helper()
-	var keep []string
 	for _, a := range artifacts {
 		for region, id := range imagesOf(a) {
 			keep = append(keep, id)
@@ -154,7 +153,13 @@ func left(t *testing.T, s *stage.Stage, artifacts ...packersdk.Artifact) []strin
 			}
 		}
 	}
-	return s.Left(keep...)
+	return keep
+}
+
+// left is what there is beside artifacts.
+func left(t *testing.T, s *stage.Stage, artifacts ...packersdk.Artifact) []string {
+	t.Helper()
+	return s.Left(kept(t, s, artifacts...)...)
 }
 
 // nothingLeft fails the test if there is more than artifacts.

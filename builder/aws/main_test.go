@@ -5,6 +5,7 @@ package aws
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,4 +53,10 @@ func refusal(op, code, message string) ec2sim.Fault {
 // denied lets IAM refuse an operation.
 func denied(op string) ec2sim.Fault {
 	return ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: op, Status: 403, Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/packer is not authorized to perform: ec2:" + op + " on resource: arn:aws:ec2:eu-central-1:123456789012:* because no identity-based policy allows the ec2:" + op + " action. Encoded authorization failure message: abcDEF-123_4"}
+}
+
+// glob are the keys in the working directory.
+func glob(t *testing.T) []string {
+	t.Helper()
+	return must[[]string](t)(filepath.Glob("*.pem"))
 }
