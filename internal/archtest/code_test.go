@@ -144,6 +144,7 @@ func codeRules() []rule {
 			},
 			exceptions: map[string]string{
 				"internal/e2e:acceptance":                    "an acceptance test, run by make testacc",
+				"internal/e2e:newCLI":                        "the AWS CLI, where it is installed; .ci installs it",
 				"internal/sim/cmd/demo:acceptance":           "an acceptance test, run by make testacc",
 				"internal/sim/machine:guest":                 "an acceptance test, run by make testacc",
 				"internal/sim/machine:TestHelperMachine":     "the child process that a test starts",

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: MPL-2.0
 #
 # Installs what this host lacks to build ARM64 guests (build.sh) and to run them, by apt as root. Installs nothing when
-# all is there. Where it cannot install, it says what is missing.
+# all is there. Where it cannot install, it says what is missing. The AWS CLI, which the acceptance tests ask whether it
+# takes the simulator for Amazon, is installed where apt has it; without it those tests are skipped.
 set -euo pipefail
 
 # command:package
@@ -17,6 +18,7 @@ for w in "${want[@]}"; do
   command -v "${w%%:*}" >/dev/null || missing+=("${w##*:}")
 done
 [ -e /usr/share/qemu-efi-aarch64/QEMU_EFI.fd ] || missing+=(qemu-efi-aarch64)
+if [ ! -x /usr/bin/aws ] && apt-cache policy awscli 2>/dev/null | grep -q 'Candidate: 2'; then missing+=(awscli); fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 echo "guest: this host lacks: ${missing[*]}"
