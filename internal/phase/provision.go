@@ -39,7 +39,9 @@ type Pin func(*ssh.ClientConfig)
 func (p *Connect) Name() string { return "connect to the machine" }
 
 // Run implements Phase.
-func (p *Connect) Run(ctx context.Context) error {
+func (p *Connect) Run(ctx context.Context) error { return p.Machine.use(ctx, p.connect) }
+
+func (p *Connect) connect(ctx context.Context) error {
 	host := p.Machine.Address
 	if h := p.Config.Host(); h != "" {
 		host = h // ssh_host, where the machine is reached by another way
@@ -125,7 +127,7 @@ func (p *Provision) Run(ctx context.Context) error {
 	if p.More != nil {
 		maps.Copy(p.Data, p.More())
 	}
-	err := p.hook(ctx, packersdk.HookProvision)
+	err := p.Machine.use(ctx, func(ctx context.Context) error { return p.hook(ctx, packersdk.HookProvision) })
 	p.failed = err != nil
 	if err == nil {
 		p.forgetKey(ctx)
