@@ -62,7 +62,7 @@ func moments(t *testing.T) (all []disturbed) {
 			}
 		}
 	}
-	if len(all) < 50 {
+	if len(all) < 40 {
 		t.Errorf("only %d moments: %q", len(all), all)
 	}
 	return all
