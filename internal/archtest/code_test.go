@@ -153,6 +153,7 @@ func codeRules() []rule {
 				"internal/e2e:TestAccPeerAmazon":             "the peer's binary is not in this repository",
 				"internal/e2e:TestAccPeerOracle":             "the peer's binary is not in this repository; what it said is replayed",
 				"internal/e2e:TestAccPeerOracleScarcity":     "the peer's binary is not in this repository; what it did is recorded",
+				"internal/goss:realGoss":                     "a test downloads nothing; slow",
 				"internal/goss:TestShippedBinary":            "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",
 				"provisioner/goss:realGoss":                  "a test downloads nothing; slow",
 				"internal/sim/machine:TestDisk":              "qemu-img, a second reader of disks, where there is one",

@@ -72,7 +72,7 @@ func TestCloudsim(t *testing.T) {
 	for _, name := range []string{"HTTPS_PROXY", "SSL_CERT_FILE", "CHECKPOINT_DISABLE", "OCI_API_PRIVATE_KEY", "BUILD_OCI_NAMESPACE",
 		"PROD_OCI_API_PRIVATE_KEY", "PROD_OCI_COMPARTMENT_OCID", "OCI_BASE_IMAGE_OCID", "OCI_SUBNET_OCID", "CLOUDSIM_BASTION",
 		"CLOUDSIM_PRIVATE_SUBNET", "CLOUDSIM_VCN", "CLOUDSIM_KMS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION",
-		"AWS_CA_BUNDLE", "AWS_BASE_IMAGE"} {
+		"AWS_CA_BUNDLE", "AWS_SOURCE_AMI"} {
 		if env[name] == "" {
 			t.Errorf("%s is not set", name)
 		}
@@ -151,7 +151,7 @@ func askAmazon(t *testing.T, env map[string]string) {
 		if err != nil || !strings.HasSuffix(*who.Arn, ":user/packer") {
 			t.Errorf("at %q: %+v, %v", endpoint, who, err)
 		}
-		out, err := ec2.NewFromConfig(cfg).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{env["AWS_BASE_IMAGE"]}})
+		out, err := ec2.NewFromConfig(cfg).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{env["AWS_SOURCE_AMI"]}})
 		if err != nil || len(out.Images) != 1 {
 			t.Errorf("at %q: %+v, %v", endpoint, out, err)
 		}
