@@ -69,8 +69,8 @@ func TestBadDaysOfTheSearch(t *testing.T) {
 		},
 		{
 			name:   "no capacity for the whole time allowed",
-			faults: []ec2sim.Fault{out(ec2sim.Fault{})}, change: set{"capacity_timeout": "300ms"},
-			says: []string{"no machine could be had: the time allowed for the search is over (capacity_timeout = \"300ms\")", "place ", "last answer"}, fails: true, launches: -1,
+			faults: []ec2sim.Fault{out(ec2sim.Fault{})}, change: set{"capacity_timeout": "1s"},
+			says: []string{"no machine could be had: the time allowed for the search is over (capacity_timeout = \"1s\")", "place ", "last answer"}, fails: true, launches: -1,
 		},
 		{
 			name:   "no disks in a zone",
@@ -146,7 +146,7 @@ func TestBadDaysOfTheSearch(t *testing.T) {
 		},
 		{
 			name:   "a spot price that is too low",
-			change: set{"spot_price": "0.0001", "instance_type": "t4g.micro", "capacity_timeout": "500ms"},
+			change: set{"spot_price": "0.0001", "instance_type": "t4g.micro", "capacity_timeout": "1s"},
 			says:   []string{"no capacity: Your Spot request price of 0.0001 is lower than the minimum required", "spot_price is below what such a machine costs now"}, fails: true, launches: -1,
 		},
 		{
@@ -158,7 +158,7 @@ func TestBadDaysOfTheSearch(t *testing.T) {
 		{
 			name:   "a new account is being checked",
 			faults: []ec2sim.Fault{status(launch, 400, "PendingVerification", "Your request for accessing resources in this region is being validated.", 0)},
-			change: set{"capacity_timeout": "500ms"}, says: []string{"AWS checks new accounts, mostly for a few minutes and up to four hours"}, fails: true, launches: -1,
+			change: set{"capacity_timeout": "1s"}, says: []string{"AWS checks new accounts, mostly for a few minutes and up to four hours"}, fails: true, launches: -1,
 		},
 		{
 			name:   "launches are throttled",

@@ -382,8 +382,8 @@ func TestSSHHost(t *testing.T) {
 	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	const host = "127.0.0.9" // where nobody is
-	_, said, err := build(t.Context(), t, s, set{"ssh_host": host, "ssh_timeout": "300ms"}, nil)
-	if err == nil || !strings.Contains(err.Error(), " at "+host+" (the limit is the option \"ssh_timeout\")") || !strings.Contains(said, "to connect: "+host) {
+	_, said, err := build(t.Context(), t, s, set{"ssh_host": host, "ssh_timeout": "1s"}, nil)
+	if err == nil || !strings.Contains(err.Error(), " at "+host+" (the limit is the option \"ssh_timeout\")") || !strings.Contains(said, "Waiting for SSH at "+host) {
 		t.Errorf("%v\n%s", err, said)
 	}
 	nothingLeft(t, s)
