@@ -18,13 +18,14 @@ func ignored() map[string]struct {
 		value interface{}
 		why   string
 	}
-	const graviton, windows, gone, fleet = "every Graviton machine is like that", "there is no Windows for Graviton", "AWS does not have it any more", "without a fleet"
+	const graviton, windows, gone, fleet, sessions = "every Graviton machine is like that", "there is no Windows for Graviton", "AWS does not have it any more", "without a fleet", "it is for Session Manager"
 	return map[string]o{
 		"ena_support": {true, graviton}, "sriov_support": {true, graviton}, "ebs_optimized": {"true", graviton}, "ami_virtualization_type": {"hvm", graviton},
 		"enable_t2_unlimited": {true, "it is for T2 machines"}, "no_ephemeral": {true, windows}, "windows_password_timeout": {"10m", windows},
 		"fast_launch":            {set{"enable_fast_launch": true, "region_launch_templates": set{"region": "eu-central-1"}}, windows},
 		"block_duration_minutes": {60, gone}, "spot_price_auto_product": {"Linux/UNIX (Amazon VPC)", gone},
 		"fleet_tags": {set{"a": "{{ .SourceAMI }}"}, fleet}, "fleet_tag": {set{"key": "a", "value": "b"}, fleet},
+		"session_manager_port": {8022, sessions}, "pause_before_ssm": {"3s", sessions},
 		"aws_polling": {set{"delay_seconds": 30, "max_attempts": "50"}, "this builder waits by itself"},
 	}
 }
@@ -112,7 +113,6 @@ func TestSources(t *testing.T) {
 		{set{}, "", 22},
 		{set{"ssh_port": 2222}, "", 2222},
 		{set{"communicator": "none"}, "", 0},
-		{set{"ssh_interface": "session_manager", "temporary_security_group_source_cidrs": "10.0.0.0/8"}, "", 0},
 		{set{"ssh_interface": "private_ip"}, private, 22},
 		{set{"associate_public_ip_address": false}, private, 22},
 		{set{"associate_public_ip_address": "false", "ssh_interface": "public_dns"}, "", 22},

@@ -307,16 +307,16 @@ func TestDropInJSON(t *testing.T) {
 	}
 }
 
-// The way in of JSON templates: Session Manager, a password, no connection.
+// The way in of JSON templates: a private name, a password, no connection.
 func TestDropInJSONWaysIn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		text  string
 		check func(ec2.BuildConfig) bool
 	}{
-		"Session Manager": {
-			`"ssh_interface": "session_manager", "iam_instance_profile": "SSM", "pause_before_ssm": "5s", "session_manager_port": "8022", "ssh_username": "admin"`,
+		"the private name": {
+			`"ssh_interface": "private_dns", "iam_instance_profile": "SSM", "pause_before_ssm": "", "session_manager_port": "0", "ssh_username": "admin"`,
 			func(b ec2.BuildConfig) bool {
-				return b.Interface == "session_manager" && b.Network.Temporary.Port == 0 && b.Session.LocalPort == 8022 && b.Profile == "SSM" && strings.Contains(string(b.UserData), publicKey)
+				return b.Interface == "private_dns" && b.Network.Temporary.Port == 22 && b.Profile == "SSM" && strings.Contains(string(b.UserData), publicKey)
 			},
 		},
 		"a password": {

@@ -165,9 +165,7 @@ func reaches(t *testing.T) []reach {
 		{"capacity_reservation_preference", "open", nil, "Build.Reservation.Preference", "open"},
 		{"capacity_reservation_id", "cr-00000001", nil, "Build.Reservation", set{"Preference": "", "ID": "cr-00000001", "GroupARN": ""}},
 		{"capacity_reservation_group_arn", "arn:aws:x", nil, "Build.Reservation.GroupARN", "arn:aws:x"},
-		{"ssh_interface", "session_manager", nil, "Build.Network.Temporary.Port", 0.0},
-		{"session_manager_port", 8022, nil, "Build.Session.LocalPort", 8022.0},
-		{"pause_before_ssm", "3s", nil, "Build.Session.Pause", 3e9},
+		{"ssh_interface", "private_dns", nil, "Build.Interface", "private_dns"},
 		{"ssh_key_delivery", "key_pair", nil, "Build.ImportKey", publicKey},
 		{"ssh_keypair_name", "k", set{"ssh_agent_auth": true}, "Build.KeyName", "k"},
 

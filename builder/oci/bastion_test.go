@@ -338,7 +338,7 @@ func TestCancelAtTheBastion(t *testing.T) {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	found := 0
-	for _, m := range tripwire.Moments(s.Cloud) {
+	for _, m := range tripwire.Moments(s.Cloud.Requests(), func(r ocisim.Request) string { return r.Op }) {
 		if !strings.Contains(m.Op, "Bastion") && !strings.Contains(m.Op, "Session") {
 			continue
 		}

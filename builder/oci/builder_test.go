@@ -271,7 +271,7 @@ func TestCancelAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	for _, m := range tripwire.Moments(s.Cloud) {
+	for _, m := range tripwire.Moments(s.Cloud.Requests(), func(r ocisim.Request) string { return r.Op }) {
 		t.Run(fmt.Sprintf("%s-%d", m.Op, m.Nth), func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())

@@ -48,7 +48,7 @@ func (o *Options) Builds(g Given, keys Keys) ([]ec2.BuildConfig, error) {
 func (o *Options) build(g Given, keys Keys, r AdditionalRegion) (ec2.BuildConfig, error) {
 	m, c := &o.Machine, g.Comm
 	port := 0
-	if c.Type == "ssh" && m.SSHInterface != sessionManager {
+	if c.Type == "ssh" {
 		port = c.SSHPort
 	}
 	needed := c.Type == "ssh" && keys.Public != "" && r.SSHKeyPairName == ""
@@ -76,7 +76,7 @@ func (o *Options) build(g Given, keys Keys, r AdditionalRegion) (ec2.BuildConfig
 			Shutdown: m.ShutdownBehavior, StopsItself: m.DisableStopInstance, Unlimited: m.EnableUnlimitedCredits,
 			Placement:   ec2.Placement{Tenancy: m.Placement.Tenancy, HostID: m.Placement.HostID, HostResourceGroup: m.Placement.HostResourceGroupARN},
 			Reservation: ec2.Reservation{Preference: m.CapacityReservationPreference, ID: m.CapacityReservationID, GroupARN: m.CapacityReservationGroupARN},
-			Interface:   m.SSHInterface, Session: ec2.SessionConfig{LocalPort: m.SessionManagerPort, Pause: m.PauseBeforeSSM},
+			Interface:   m.SSHInterface,
 		},
 		Image:           image,
 		InstanceTimeout: g.Limits.InstanceTimeout, ImageTimeout: g.Limits.ImageTimeout,

@@ -33,7 +33,8 @@ type BlockDevice struct {
 	// Whether the volume is encrypted. Defaults to what the snapshot and the
 	// account say.
 	Encrypted config.Trilean `mapstructure:"encrypted" required:"false"`
-	// The KMS key that encrypts it. Needs `encrypted = true`.
+	// The KMS key that encrypts it. Needs `encrypted = true`, and is for the
+	// devices of the machine: EC2 takes no key for those of an image.
 	KMSKeyID string `mapstructure:"kms_key_id" required:"false"`
 	// The snapshot that the volume is made of.
 	SnapshotID string `mapstructure:"snapshot_id" required:"false"`
@@ -52,6 +53,9 @@ func volumeTypes() []string {
 
 // ephemeral is what instance stores are called.
 var ephemeral = regexp.MustCompile(`^ephemeral([0-9]|1[0-9]|2[0-3])$`)
+
+// ofImage is the option for the devices of the image.
+const ofImage = "ami_block_device_mappings"
 
 // devices checks a list of devices.
 func (n *notes) devices(option string, list []BlockDevice) []BlockDevice {
@@ -89,6 +93,9 @@ func (n *notes) devices(option string, list []BlockDevice) []BlockDevice {
 		}
 		if d.KMSKeyID != "" && !d.Encrypted.True() {
 			n.bad(at + "kms_key_id needs encrypted = true")
+		}
+		if d.KMSKeyID != "" && option == ofImage {
+			n.bad(at + "EC2 takes no kms_key_id for the devices of an image: set it in launch_block_device_mappings, or kms_key_id of the template")
 		}
 	}
 	n.twice(option+": device_name", set(names))

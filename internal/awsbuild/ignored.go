@@ -119,7 +119,7 @@ func (r Refused) problems(n *notes, c *communicator.Config) {
 		n.bad("enable_nitro_enclave is not supported: T4g machines have no enclaves, and an image does not need one to be built; ask for it where the image is launched")
 	}
 	if r.ElasticIPID != "" {
-		n.bad("elastic_ip_allocation_id is not supported: use associate_public_ip_address, or ssh_interface = \"session_manager\"")
+		n.bad("elastic_ip_allocation_id is not supported: use associate_public_ip_address")
 	}
 	if r.BootMode != "" && r.BootMode != "uefi" {
 		n.bad("boot_mode: images for Graviton start by UEFI and in no other way, it is %q", r.BootMode)

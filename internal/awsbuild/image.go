@@ -128,7 +128,7 @@ func (i *Image) prepare(n *notes, g Given, now time.Time) {
 		n.bad("skip_save_build_region needs ami_regions with another region than %s: no image would be left", g.Region)
 	}
 	n.oneOf("imds_support", i.IMDSSupport, "v2.0")
-	i.AMIBlockDeviceMappings = n.devices("ami_block_device_mappings", i.AMIBlockDeviceMappings)
+	i.AMIBlockDeviceMappings = n.devices(ofImage, i.AMIBlockDeviceMappings)
 	i.prepareSharing(n)
 	i.prepareDeprecation(n, now)
 	if p := i.DeregistrationProtection; p.WithCooldown && !p.Enabled {

@@ -148,14 +148,12 @@ type Machine struct {
 	CapacityReservationGroupARN string `mapstructure:"capacity_reservation_group_arn" required:"false"`
 
 	// How the machine is reached: `public_ip`, `private_ip`, `public_dns`,
-	// `private_dns`, `ipv6` or `session_manager`. Defaults to the public address
-	// if there is one, else to the private one. See
-	// [Private subnets](#private-subnets).
+	// `private_dns` or `ipv6`. Defaults to the public address if there is one, else
+	// to the private one. See [Private subnets](#private-subnets).
 	SSHInterface string `mapstructure:"ssh_interface" required:"false"`
-	// With `session_manager`: the local port of the tunnel. Defaults to any.
-	SessionManagerPort int `mapstructure:"session_manager_port" required:"false"`
-	// With `session_manager`: how long to wait before the tunnel is opened.
-	PauseBeforeSSM time.Duration `mapstructure:"pause_before_ssm" required:"false"`
+	// Those of Session Manager, which this builder does not speak.
+	SessionManagerPort int           `mapstructure:"session_manager_port" undocumented:"true"`
+	PauseBeforeSSM     time.Duration `mapstructure:"pause_before_ssm" undocumented:"true"`
 	// How the key of this build gets to the machine where there is no
 	// `ssh_keypair_name`: by `user_data`, which needs cloud-init and no
 	// permission, or as a `key_pair` of EC2 that is removed at the end. Defaults to
@@ -204,18 +202,28 @@ func (m *Machine) prepare(n *notes, s *Search, g Given) {
 	}
 	m.preparePlacement(n, s)
 	n.oneOf("ssh_interface", m.SSHInterface, "public_ip", "private_ip", "public_dns", "private_dns", "ipv6", sessionManager)
-	if m.SSHInterface == sessionManager && g.Comm.Type != "ssh" {
-		n.bad("ssh_interface = %q needs the communicator \"ssh\", it is %q", sessionManager, g.Comm.Type)
-	}
-	if m.SessionManagerPort < 0 || m.SessionManagerPort > 65535 {
-		n.bad("session_manager_port must be a port, it is %d", m.SessionManagerPort)
-	}
-	if m.PauseBeforeSSM < 0 {
-		n.bad("pause_before_ssm must not be negative")
-	}
+	m.refuseSessions(n)
 }
 
 const sessionManager = "session_manager"
+
+// refuseSessions says so where a template reaches its machine by Session Manager.
+func (m *Machine) refuseSessions(n *notes) {
+	if m.SSHInterface == sessionManager {
+		n.bad("ssh_interface = %q is not supported: run Packer where the private address can be reached and set it to \"private_ip\", or set ssh_bastion_host", sessionManager)
+		return
+	}
+	var names []string
+	if m.SessionManagerPort != 0 {
+		names = append(names, "session_manager_port")
+	}
+	if m.PauseBeforeSSM != 0 {
+		names = append(names, "pause_before_ssm")
+	}
+	for _, name := range names {
+		n.warn("%s has no effect: it is for Session Manager", name)
+	}
+}
 
 // prepareSource settles which image the machine starts from.
 func (m *Machine) prepareSource(n *notes, s *Search) {

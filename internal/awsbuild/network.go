@@ -46,8 +46,7 @@ type Network struct {
 	VPCFilter Filter `mapstructure:"vpc_filter" required:"false"`
 	// Whether the machine gets a public address. Defaults to what the subnet does.
 	// With `false` the machine needs a NAT for its own way out; run Packer where
-	// the private address can be reached, or set `ssh_interface` to
-	// `session_manager`.
+	// the private address can be reached, or set `ssh_bastion_host`.
 	AssociatePublicIPAddress config.Trilean `mapstructure:"associate_public_ip_address" required:"false"`
 	// The security group of the machine. By default one is made that lets SSH in,
 	// and is removed at the end.

@@ -100,6 +100,17 @@ type Imager interface {
 	Lost(err error) bool
 }
 
+// Mortal is a cloud whose machines may end while they are used: spot machines are
+// taken back.
+type Mortal interface {
+	// Gone says why a machine that ran has ended, for people. Nil means that it
+	// has not, or that this cannot be told.
+	Gone(ctx context.Context, machine string) error
+	// AwaitEnd returns what Gone says as soon as it says something. It returns
+	// nil when ctx ends, or if the machine is not one that others may end.
+	AwaitEnd(ctx context.Context, machine string) error
+}
+
 // Cloud is everything that a build needs.
 type Cloud interface {
 	Launcher

@@ -37,7 +37,7 @@ type SubnetFilter struct {
 
 // TemporaryGroup is a security group that is made for the build.
 type TemporaryGroup struct {
-	Port int // 0 lets nothing in: nobody connects, or by Session Manager
+	Port int // 0 lets nothing in: nobody connects
 	// Sources are blocks of IPv4 and IPv6 addresses. Empty means the address from
 	// which the caller's requests come, as the Internet sees it.
 	Sources []string
@@ -80,10 +80,9 @@ type MachineConfig struct {
 	Reservation Reservation
 
 	// Interface is how the machine is reached: "public_ip", "private_ip",
-	// "public_dns", "private_dns", "ipv6", or "session_manager". Empty means the
-	// public address if there is one, else the private one.
+	// "public_dns", "private_dns" or "ipv6". Empty means the public address if there
+	// is one, else the private one.
 	Interface string
-	Session   SessionConfig // where Interface is "session_manager"
 }
 
 // RootVolume is the root device, where Volumes do not name it.
@@ -137,10 +136,4 @@ type Reservation struct {
 	Preference string // "open", "none", or empty
 	ID         string
 	GroupARN   string
-}
-
-// SessionConfig is for the way in by Session Manager.
-type SessionConfig struct {
-	LocalPort int           // of the tunnel; 0 is any
-	Pause     time.Duration // before it is opened
 }

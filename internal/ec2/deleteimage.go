@@ -61,7 +61,7 @@ func (b *Build) removeIn(ctx context.Context, c *Client) error {
 	for _, s := range shots {
 		known[aws.ToString(s.SnapshotId)] = true
 	}
-	ids := slices.Sorted(maps.Keys(known)) // images come before snapshots
+	ids := b.own(slices.Sorted(maps.Keys(known))) // images come before snapshots
 	for _, id := range ids {
 		switch {
 		case strings.HasPrefix(id, "ami-"):
@@ -80,6 +80,13 @@ func (b *Build) removeIn(ctx context.Context, c *Client) error {
 	return errors.Join(errs...)
 }
 
+// own leaves out the snapshots that the template names: they are the user's.
+func (b *Build) own(ids []string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool {
+		return slices.ContainsFunc(slices.Concat(b.cfg.Volumes, b.cfg.Image.Devices), func(d BlockDevice) bool { return d.Snapshot == id })
+	})
+}
+
 // copied says whether any copy has been asked for.
 func (im *imaging) copied() bool {
 	im.mu.Lock()
@@ -93,7 +100,8 @@ func (im *imaging) copied() bool {
 }
 
 // DeleteImage removes an image with its snapshots, or a snapshot. What is gone
-// already is no error.
+// already is no error. A snapshot that the image has and its build did not make, since
+// the template named it, stays.
 func (c *Client) DeleteImage(ctx context.Context, id string) error {
 	if strings.HasPrefix(id, "snap-") {
 		return c.removeSnapshot(ctx, id)
@@ -105,7 +113,24 @@ func (c *Client) DeleteImage(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return c.removeImage(ctx, img, true)
+	t, is := ours(img.Tags)
+	if !is {
+		return c.removeImage(ctx, img, true)
+	}
+	var shots []types.Snapshot
+	if ids := snapshotsOf(img); len(ids) > 0 {
+		if shots, err = c.ownSnapshots(ctx, filter("snapshot-id", ids...), filter("tag:"+buildKey, t.Build)); err != nil {
+			return err
+		}
+	}
+	if err := c.deregister(ctx, id); err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range shots {
+		errs = append(errs, c.removeSnapshot(ctx, aws.ToString(s.SnapshotId)))
+	}
+	return errors.Join(errs...)
 }
 
 // removeImage deregisters an image and removes its snapshots, if they are to go.

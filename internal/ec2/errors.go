@@ -93,6 +93,9 @@ func wrap(op, subject string, err error) error {
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != unknownCode:
 		e.Code = api.ErrorCode()
 		e.Message = encoded.ReplaceAllString(api.ErrorMessage(), "")
+		if action := actionOf(err); action != "" && forbidden(e) && !strings.Contains(e.Message, "perform: ") {
+			e.Message = strings.TrimSuffix(e.Message, ".") + ": the user needs the permission " + action
+		}
 	case e.Status >= 300: // a gateway's page; the SDK's message would be all of it
 		e.Message = http.StatusText(e.Status)
 		if e.Message == "" {
@@ -104,6 +107,16 @@ func wrap(op, subject string, err error) error {
 		e.Message = errNoAnswer.Error()
 	}
 	return e
+}
+
+// actionOf is what policies of IAM call an operation of the SDK. Some answers do not
+// name it. An operation may need others beside it.
+func actionOf(err error) string {
+	var o *smithy.OperationError
+	if !errors.As(err, &o) {
+		return ""
+	}
+	return strings.ToLower(strings.ReplaceAll(o.Service(), " ", "")) + ":" + o.Operation()
 }
 
 // unknownCode is the SDK's code for an error reply that has none.

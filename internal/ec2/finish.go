@@ -211,7 +211,7 @@ func (b *Build) verify(ctx context.Context, p *place, img types.Image) error {
 		return fmt.Errorf("image %s is not what was asked for: "+format, append([]any{p.id}, a...)...)
 	}
 	src := b.found.image
-	shots := snapshotsOf(img)
+	shots := b.own(snapshotsOf(img))
 	switch {
 	case img.Architecture != src.Architecture:
 		return bad("its architecture is %s, and not %s", img.Architecture, src.Architecture)
@@ -253,7 +253,7 @@ func (b *Build) markFinished(ctx context.Context, p *place) error {
 		return err
 	}
 	ours := b.finished(nil)
-	if err := b.tag(ctx, p.client, p.id, ours, snapshotsOf(img)...); err != nil {
+	if err := b.tag(ctx, p.client, p.id, ours, b.own(snapshotsOf(img))...); err != nil {
 		return err
 	}
 	p.finished = true

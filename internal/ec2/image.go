@@ -134,15 +134,6 @@ func (b *Build) StartImage(ctx context.Context, machine, token string) (string, 
 	return id, err
 }
 
-// lostMachine says what became of a machine that was to be imaged.
-func (b *Build) lostMachine(i types.Instance) error {
-	err := whyDead(i)
-	if code(err, "Server.SpotInstanceTermination", "Server.SpotInstanceShutdown") {
-		return fmt.Errorf("EC2 took the spot machine back before it was an image; try again, or ask for machines on demand: %w", err)
-	}
-	return fmt.Errorf("the machine is gone before it was an image: %w", err)
-}
-
 // firstName is the name of the first image. It is the wanted one, unless there
 // will be another image that has it: one that is encrypted anew, one that replaces
 // a namesake, or those of other regions only.

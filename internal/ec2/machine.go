@@ -156,7 +156,7 @@ func (b *Build) addressOf(i types.Instance) string {
 	switch b.cfg.Interface {
 	case "public_ip":
 		return public
-	case "private_ip", "session_manager":
+	case "private_ip":
 		return private
 	case "public_dns":
 		return aws.ToString(i.PublicDnsName)

@@ -126,7 +126,10 @@ func (d BlockDevice) changed(x BlockDevice) BlockDevice {
 // changes are the user's devices for an image that EC2 makes of the machine.
 func (b *Build) changes() (list []types.BlockDeviceMapping) {
 	for _, x := range b.cfg.Image.Devices {
-		x.Encrypted, x.KMSKey = nil, "" // those of the volumes
+		if slices.ContainsFunc(b.cfg.volumes(b.found.image), func(d BlockDevice) bool { return d.Device == x.Device }) {
+			x.Encrypted = nil // that of the volume
+		}
+		x.KMSKey = "" // EC2 takes none here
 		list = append(list, x.mapping())
 	}
 	return list

@@ -100,10 +100,13 @@ func (c *Client) Classify(err error) cloud.Verdict {
 	return v
 }
 
-// Classify implements cloud.Launcher. A profile that is not found is one that we
-// have just made, or one that does not exist.
+// Classify implements cloud.Launcher. A profile or a key pair that is not found is
+// one that we have just made, or one that does not exist.
 func (b *Build) Classify(err error) cloud.Verdict {
 	v := b.Client.Classify(err)
+	if b.cfg.ImportKey != "" && code(err, "InvalidKeyPair.NotFound") {
+		v.Outcome = capacity.Transient
+	}
 	if v.Outcome == capacity.Transient && b.cfg.Policy == "" && code(err, "InvalidParameterValue") {
 		v.Outcome = capacity.Rejected
 	}

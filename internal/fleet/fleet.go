@@ -32,7 +32,7 @@ type Place struct {
 }
 
 // Fleet is one build that may take place in several places. It implements
-// cloud.Cloud, cloud.Reporter, cloud.Bastions and cloud.Sundries.
+// cloud.Cloud, cloud.Reporter, cloud.Bastions, cloud.Sundries and cloud.Mortal.
 type Fleet struct {
 	places []*Place // in the order of preference
 

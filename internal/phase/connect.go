@@ -43,7 +43,9 @@ type Pin func(*ssh.ClientConfig)
 func (p *Connect) Name() string { return "connect to the machine" }
 
 // Run implements Phase.
-func (p *Connect) Run(ctx context.Context) error {
+func (p *Connect) Run(ctx context.Context) error { return p.Machine.use(ctx, p.connect) }
+
+func (p *Connect) connect(ctx context.Context) error {
 	host := p.Machine.Address
 	if h := p.Config.Host(); h != "" {
 		host = h // ssh_host, where the machine is reached by another way

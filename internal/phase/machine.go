@@ -154,6 +154,39 @@ func (p *FindMachine) gone(id string) {
 	}
 }
 
+// use does work with the machine, and ends it when the machine does: the error then
+// says what became of the machine, and not what the work made of that.
+func (p *FindMachine) use(ctx context.Context, work func(context.Context) error) error {
+	mortal, is := p.Cloud.(cloud.Mortal)
+	if !is {
+		return work(ctx)
+	}
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	end := make(chan error, 1)
+	go func() {
+		err := mortal.AwaitEnd(inner, p.ID)
+		end <- err
+		if err != nil {
+			stop()
+		}
+	}()
+	err := work(inner)
+	stop()
+	gone := <-end
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if gone == nil { // a connection may break before its end has been seen
+		gone = mortal.Gone(ctx, p.ID)
+	}
+	if gone != nil {
+		log.Printf("[INFO] the machine has ended, and this came of it: %v", err)
+		return gone
+	}
+	return err
+}
+
 // Undo implements Phase: no machine outlives its build.
 func (p *FindMachine) Undo(ctx context.Context, _ error) error {
 	var errs []error

@@ -62,7 +62,7 @@ func (p *Provision) Run(ctx context.Context) error {
 	if p.More != nil {
 		maps.Copy(p.Data, p.More())
 	}
-	err := p.hook(ctx, packersdk.HookProvision)
+	err := p.Machine.use(ctx, func(ctx context.Context) error { return p.hook(ctx, packersdk.HookProvision) })
 	p.failed = err != nil
 	if err == nil && p.Done != nil {
 		p.Done()

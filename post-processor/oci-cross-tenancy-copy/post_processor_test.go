@@ -259,7 +259,7 @@ func TestCancelAnywhere(t *testing.T) {
 	if _, said, err := run(t.Context(), t, s, settings(s), nil); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	for _, m := range tripwire.Moments(s.Cloud) {
+	for _, m := range tripwire.Moments(s.Cloud.Requests(), func(r ocisim.Request) string { return r.Op }) {
 		if m.Op == "CreateBucket" {
 			continue // the stage's own
 		}

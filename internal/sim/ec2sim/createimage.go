@@ -90,7 +90,9 @@ func (i *instance) capturedDevices(changes []deviceParams) ([]disk, error) {
 			devices = slices.Delete(devices, at, at+1)
 		case at < 0:
 			return nil, errNotSimulated("CreateImage with a device that the instance does not have")
-		case p.Ebs != nil && (p.Ebs.Encrypted != nil || p.Ebs.KmsKeyID != ""):
+		case p.Ebs != nil && p.Ebs.KmsKeyID != "":
+			return nil, errImageKey(p.DeviceName)
+		case p.Ebs != nil && p.Ebs.Encrypted != nil:
 			return nil, errCombination("The encryption of a device cannot be changed by CreateImage")
 		case p.Ebs != nil:
 			if p.Ebs.DeleteOnTermination != nil {

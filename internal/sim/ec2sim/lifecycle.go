@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
 
@@ -41,7 +42,7 @@ func (c *Cloud) start(i *instance, op string, broken *Fault) {
 	})
 }
 
-// makeVolume gives a volume its bytes: those of its snapshot.
+// makeVolume gives a volume its bytes: those of its snapshot, if it has one.
 func (c *Cloud) makeVolume(ctx context.Context, v *volume) error {
 	c.mu.Lock()
 	path, source := c.volumePath(v), ""
@@ -52,17 +53,17 @@ func (c *Cloud) makeVolume(ctx context.Context, v *volume) error {
 	if source == "" && v.snapshotID != "" {
 		return fail(400, "InvalidSnapshot.NotFound", "the snapshot %s does not exist", v.snapshotID)
 	}
+	bytes := func() error { return machine.BlankDisk(path, int64(v.sizeGiB)<<30) }
 	if source != "" {
-		if err := c.cfg.Disks.BootVolume(ctx, source, path, int64(v.sizeGiB)); err != nil {
-			c.cfg.Disks.Remove(path) // whatever there is of it
-			return err
-		}
+		bytes = func() error { return c.cfg.Disks.BootVolume(ctx, source, path, int64(v.sizeGiB)) }
+	}
+	if err := bytes(); err != nil {
+		c.cfg.Disks.Remove(path) // whatever there is of it
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if source != "" {
-		v.path = path
-	}
+	v.path = path
 	if v.state == "creating" {
 		v.state = "in-use"
 	}

@@ -53,7 +53,10 @@ func (c *Cloud) registerImage(q *call, in *registerParams) (any, error) {
 		if p.Ebs == nil || p.DeviceName == "" || p.NoDevice != nil {
 			return nil, errNotSimulated("images with devices that are no EBS volumes")
 		}
-		if p.Ebs.Encrypted != nil {
+		if p.Ebs.KmsKeyID != "" {
+			return nil, errImageKey(p.DeviceName)
+		}
+		if p.Ebs.Encrypted != nil && p.Ebs.SnapshotID != "" {
 			return nil, refuse("InvalidBlockDeviceMapping", "the encrypted flag cannot be specified since device %s has a snapshot specified.", p.DeviceName)
 		}
 		d, err := c.apply(q, disk{device: p.DeviceName, deletes: true}, p.Ebs)
@@ -200,4 +203,10 @@ func (c *Cloud) newCopy(q *call, in *copyParams, source *image, tags map[string]
 		c.awaitSnapshots(ctx, img, "CopyImage", filled)
 	})
 	return img, nil
+}
+
+// errImageKey refuses a KMS key for a device of an image: EC2 takes one where
+// machines are launched, and nowhere else.
+func errImageKey(device string) *apiError {
+	return refuse("InvalidBlockDeviceMapping", "The parameter KmsKeyId of device %s is only supported by RunInstances, RequestSpotFleet and RequestSpotInstances.", device)
 }

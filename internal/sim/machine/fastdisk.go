@@ -179,3 +179,8 @@ func FastDisk(path string, files map[string]string) error {
 	err = errors.Join(populate(t, files), replaceDisk(path, diskSize, t.pack))
 	return errors.Join(err, t.close())
 }
+
+// BlankDisk writes a disk to path on which nothing was ever written.
+func BlankDisk(path string, size int64) error {
+	return replaceDisk(path, size, func(io.Writer) error { return nil })
+}

@@ -65,6 +65,8 @@ type Options struct {
 	Key func(tenancy string) (*rsa.PrivateKey, error)
 	// Wrap, if set, is put around Oracle's cloud, between it and its clients.
 	Wrap func(http.Handler) http.Handler
+	// WrapAWS is Wrap for Amazon's cloud.
+	WrapAWS func(http.Handler) http.Handler
 }
 
 // Stage is the running setting.
@@ -111,9 +113,13 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if o.Wrap != nil {
 		oracle = o.Wrap(oracle)
 	}
+	var amazon http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.AWS.Cloud.ServeHTTP(w, r) })
+	if o.WrapAWS != nil {
+		amazon = o.WrapAWS(amazon)
+	}
 	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isAmazon(r.Host) {
-			s.AWS.Cloud.ServeHTTP(w, r)
+			amazon.ServeHTTP(w, r)
 			return
 		}
 		oracle.ServeHTTP(w, r)

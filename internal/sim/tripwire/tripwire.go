@@ -10,9 +10,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 )
+
+// Cloud is a simulated cloud, Oracle's or Amazon's.
+type Cloud interface {
+	// CountRequests tells how often an operation was called, with any result.
+	CountRequests(op string) int
+}
 
 // Wire calls Pull as soon as the cloud has answered the operation Op for the
 // Nth time, before the client has read the answer. Put Wrap around the cloud
@@ -22,19 +26,19 @@ type Wire struct {
 	Nth  int
 	Pull func()
 
-	cloud  atomic.Pointer[ocisim.Cloud]
+	cloud  atomic.Pointer[Cloud]
 	once   sync.Once
 	pulled atomic.Pointer[time.Time]
 }
 
 // Watch sets the cloud whose operations count.
-func (w *Wire) Watch(c *ocisim.Cloud) { w.cloud.Store(c) }
+func (w *Wire) Watch(c Cloud) { w.cloud.Store(&c) }
 
 // Wrap returns next with the wire behind it.
 func (w *Wire) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(rw, r)
-		if c := w.cloud.Load(); c != nil && c.CountRequests(w.Op) >= w.Nth {
+		if c := w.cloud.Load(); c != nil && (*c).CountRequests(w.Op) >= w.Nth {
 			w.once.Do(func() {
 				now := time.Now()
 				w.pulled.Store(&now)
@@ -53,13 +57,15 @@ func (w *Wire) Pulled() (at time.Time, ok bool) {
 }
 
 // Moments lists the moments of a run that went well at which another one can
-// be interrupted: the first and second answer of every operation.
-func Moments(c *ocisim.Cloud) []Moment {
+// be interrupted: the first and second answer of every operation. log is the
+// cloud's, and op names the operation of a line of it.
+func Moments[Request any](log []Request, op func(Request) string) []Moment {
 	var all []Moment
 	seen := map[string]int{}
-	for _, r := range c.Requests() {
-		if seen[r.Op]++; seen[r.Op] <= 2 {
-			all = append(all, Moment{Op: r.Op, Nth: seen[r.Op]})
+	for _, r := range log {
+		name := op(r)
+		if seen[name]++; seen[name] <= 2 {
+			all = append(all, Moment{Op: name, Nth: seen[name]})
 		}
 	}
 	return all
