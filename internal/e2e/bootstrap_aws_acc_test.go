@@ -161,7 +161,7 @@ func TestAccBootstrapRefuses(t *testing.T) {
 		{"the user somebody exists, and was not made by this script", []string{"apply", "--name", "somebody"}},
 		{"the user somebody exists, and was not made by this script", []string{"undo", "--name", "somebody"}},
 		{"there is no feature sport", []string{"plan", "--with", "sport"}},
-		{"there is no option --nmae", []string{"plan", "--nmae", "x"}},
+		{"there is no option --nonsense", []string{"plan", "--nonsense", "x"}},
 		{"--name: ", []string{"plan", "--name", "a|b"}},
 		{"without the feature image", []string{"plan", "--without", "image"}},
 		{"a user's may have 2048", []string{"plan", "--regions", strings.Repeat("ap-southeast-1,", 40) + "us-east-1"}},

@@ -242,7 +242,7 @@ func TestBootstrapOCIRefuses(t *testing.T) {
 		"the compartment theirs exists, and was not made by this script": {"apply", "--name", "theirs"},
 		"the group g exists, and was not made by this script":            {"undo", "--name", "g"},
 		"--role: build or production":                                    {"plan", "--role", "staging"},
-		"there is no option --nmae":                                      {"plan", "--nmae", "x"},
+		"there is no option --nonsense":                                  {"plan", "--nonsense", "x"},
 		"--ssh-from: ":                                                   {"plan", "--ssh-from", "everywhere"},
 		"--name: ":                                                       {"plan", "--name", "a'b"},
 		"there is no feature sport":                                      {"plan", "--with", "sport"},
