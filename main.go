@@ -31,6 +31,8 @@ func main() {
 	set.RegisterBuilder("aws", &aws.Builder{Mask: secrets})
 	set.RegisterBuilder("ebs", &aws.Builder{Mask: secrets}) // for templates of amazon-ebs
 	set.RegisterProvisioner("goss", new(goss.Provisioner))
+	// With goss as the local name the default one is the provisioner "goss".
+	set.RegisterProvisioner(plugin.DEFAULT_NAME, &goss.Provisioner{DropIn: true})
 	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{Mask: secrets})
 	set.SetVersion(version.Plugin())
 	if err := set.Run(); err != nil {

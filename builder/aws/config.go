@@ -67,7 +67,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	}
 	awsbuild.FromEnvironment(&c.Comm)
 	note(c.Comm.Prepare(&c.ctx)...)
-	note(sshkey.Check(&c.Comm, "AWS"))
+	note(sshkey.Check(&c.Comm, "AWS")...)
 	lines, bad = c.Options.Prepare(c.given())
 	warnings = append(warnings, lines...)
 	note(bad...)

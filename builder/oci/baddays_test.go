@@ -97,9 +97,9 @@ func TestBadDays(t *testing.T) {
 		{
 			name:   "no capacity for the whole time allowed",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity}},
-			change: map[string]interface{}{"capacity_timeout": "300ms"},
+			change: map[string]interface{}{"capacity_timeout": "1s"},
 			says: []string{
-				"no machine could be had: the time allowed for the search is over (capacity_timeout = \"300ms\")", "place ", "last answer",
+				"no machine could be had: the time allowed for the search is over (capacity_timeout = \"1s\")", "place ", "last answer",
 				"no capacity: by the last capacity report",
 			}, fails: true,
 		},
@@ -125,7 +125,7 @@ func TestBadDays(t *testing.T) {
 			// It is waited out for minutes: internal/oci has that in virtual time.
 			name:   "a limit that is reported although nothing is in use",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultLimit}},
-			change: map[string]interface{}{"capacity_timeout": "300ms"},
+			change: map[string]interface{}{"capacity_timeout": "1s"},
 			says:   []string{"limit reported that own use does not explain", "but only 0 OCPUs and 0 GB are in use"}, fails: true,
 			checks: launches(1),
 		},

@@ -14,6 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
@@ -97,8 +98,8 @@ func (b *Bastion) prepare(c *Config) (list []error) {
 	if d := b.SessionTTL; d != 0 && (d < minSessionTTL || d > maxSessionTTL) {
 		bad("session_ttl must be from 30m to 3h, it is %s", d)
 	}
-	if b.Timeout < 0 {
-		bad("timeout must not be negative")
+	if err := buildcfg.CheckDuration("oci_bastion: timeout", b.Timeout, time.Second); err != nil {
+		list = append(list, err)
 	}
 	if c.Comm.Type != "ssh" {
 		bad("communicator must be \"ssh\", it is %q", c.Comm.Type)

@@ -98,16 +98,20 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		Policy: c.policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
 	}
 	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find, Pin: pin}
+	source := func() string { return cloud.In("oci", find.Offer.Region).(*oci.Build).BaseImage() }
 	provision := &phase.Provision{
 		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
-		More: func() map[string]interface{} { return c.generated(id, find) },
+		More: func() map[string]interface{} { return c.generated(id, find, source()) },
 	}
+	checked := &phase.Validated{UI: ui, Machine: find, Tag: cloud.TagImage}
+	defer checked.Forget()
 	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
 
 	phases := []phase.Phase{find, connect, provision}
 	if c.Bastion != nil {
 		phases = b.throughBastion(ui, cloud, id, find, connect, provision)
 	}
+	checked.Follow(connect, provision)
 	if !c.SkipCreateImage {
 		phases = append(phases, image)
 	}
@@ -124,7 +128,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	return &Artifact{
 		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,
-		data: provision.Data, source: cloud.In("oci", find.Offer.Region).(*oci.Build).BaseImage(),
+		data: provision.Data, source: source(),
 	}, nil
 }
 

@@ -212,7 +212,7 @@ func TestAnotherRegion(t *testing.T) {
 		t.Errorf("%v; left behind by Destroy: %q", err, s.Left())
 	}
 
-	_, _, err = build(t.Context(), t, s, map[string]interface{}{"additional_region": more, "free_tier": "require", "capacity_timeout": "300ms"}, nil)
+	_, _, err = build(t.Context(), t, s, map[string]interface{}{"additional_region": more, "free_tier": "require", "capacity_timeout": "1s"}, nil)
 	if err == nil || !strings.Contains(err.Error(), "in uk-london-1: this build cannot work") || !strings.Contains(err.Error(), "free_tier = \"require\" forbids") {
 		t.Errorf("a region that is never free is not refused: %v", err)
 	}
@@ -348,7 +348,7 @@ func TestSSHHost(t *testing.T) {
 	s := stage.ForTest(t, stage.Options{})
 	const host = "127.0.0.9" // where nobody is
 	_, said, err := build(t.Context(), t, s, map[string]interface{}{"ssh_host": host, "ssh_timeout": "300ms"}, nil)
-	if err == nil || !strings.Contains(err.Error(), " at "+host+" (the limit is the option \"ssh_timeout\")") || !strings.Contains(said, "to connect: "+host) {
+	if err == nil || !strings.Contains(err.Error(), " at "+host+" (the limit is the option \"ssh_timeout\")") || !strings.Contains(err.Error(), "the last answer was: dial tcp "+host) || !strings.Contains(said, "Waiting for SSH at "+host) {
 		t.Errorf("%v\n%s", err, said)
 	}
 	if left := s.Left(); len(left) > 0 {

@@ -8,6 +8,7 @@ package oci
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -51,34 +52,55 @@ type Config struct {
 // request. Every problem is reported, in the words of the template.
 func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	*c = Config{} // Packer may prepare a component more than once
-	if err := buildcfg.Decode(c, BuilderID, &c.ctx, raws); err != nil {
-		return nil, err
-	}
-	c.defaults()
 	errs := new(packersdk.MultiError)
 	note := func(more ...error) {
 		for _, err := range more {
-			if err != nil {
+			if err != nil && !buildcfg.Follows(errs.Errors, err) {
 				errs = packersdk.MultiErrorAppend(errs, err)
 			}
 		}
 	}
+	if err := buildcfg.Decode(c, BuilderID, &c.ctx, raws); err != nil {
+		// What could be decoded is looked at all the same, unless that is nothing.
+		if note(buildcfg.Each(err)...); c.SubnetOCID+c.ImageName+c.Shape+c.Region+c.KeyFile+c.Comm.SSHUsername == "" {
+			return nil, errs
+		}
+	}
+	c.defaults()
 
 	var bad []error
+	if c.SecurityTokenFile != "" && c.TenancyOCID != "" && c.UserOCID != "" && c.Fingerprint != "" && c.Key+c.KeyFile != "" {
+		// oracle-oci never reads it, so there are templates that have both.
+		warnings = append(warnings, "security_token_file is not used: tenancy_ocid, user_ocid, fingerprint and key say who signs in")
+		c.SecurityTokenFile = ""
+	}
 	c.credentials, bad = c.Access.Prepare("", "")
 	note(bad...)
 	c.settle(c.TenancyOCID, c.Region)
 	note(c.Misnomers.problems()...)
-	note(c.Search.problems(c.Region, c.BaseImageFilter.set())...)
+	more, bad := c.Search.problems(c.Region, c.BaseImageFilter.set())
+	warnings = append(warnings, more...)
+	note(bad...)
+	// Each defaults to the one before it, of which it was said.
+	if c.CompartmentOCID != c.TenancyOCID {
+		note(ocicfg.Compartment("compartment_ocid", c.CompartmentOCID))
+	}
+	if c.ImageCompartmentOCID != c.CompartmentOCID {
+		note(ocicfg.Compartment("image_compartment_ocid", c.ImageCompartmentOCID))
+	}
 	c.userData, bad = c.Machine.prepare()
 	note(bad...)
-	note(c.Image.prepare(time.Now())...)
+	note(c.Image.prepare(time.Now(), oci.Shapes(c.sizes()))...)
 	note(c.Limits.Problems()...)
 	if d := c.CapacityInterval; d > 0 && d < time.Second {
 		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: OCI throttles accounts that ask more often than every few seconds", d))
 	}
 	note(c.Comm.Prepare(&c.ctx)...)
-	note(sshkey.Check(&c.Comm, "OCI"))
+	note(sshkey.Check(&c.Comm, "OCI")...)
+	note(buildcfg.CheckConnection(&c.Comm)...)
+	if c.PinHostKey && c.Comm.Type == "winrm" {
+		note(errors.New("ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
+	}
 	note(c.Bastion.prepare(c)...)
 	if len(errs.Errors) > 0 {
 		return warnings, errs

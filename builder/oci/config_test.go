@@ -7,7 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,6 +19,10 @@ import (
 	"testing"
 	"time"
 
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 )
 
@@ -155,7 +162,7 @@ func TestMistakes(t *testing.T) {
 		drop []string
 		want string
 	}{
-		{drop: []string{"tenancy_ocid", "compartment_ocid"}, want: "tenancy_ocid must be set"},
+		{drop: []string{"tenancy_ocid"}, want: "tenancy_ocid must be set"},
 		{drop: []string{"user_ocid"}, want: "user_ocid must be set"},
 		{drop: []string{"region"}, want: "region must be set (or the environment variable OCI_REGION)"},
 		{drop: []string{"key"}, want: "key must be set (or key_file, or the environment variable OCI_API_PRIVATE_KEY)"},
@@ -171,7 +178,6 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"shape_config": map[string]interface{}{"memory_in_gbs": 6}}, want: "memory_in_gbs and baseline_ocpu_utilization need ocpus"},
 		{set: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": -1}}, want: "must be positive"},
 		{set: map[string]interface{}{"shape": "VM.Standard.A2.Flex"}, want: "ocpus must be set for VM.Standard.A2.Flex"},
-		{set: map[string]interface{}{"shape": "BM.Standard.A1.160", "shape_config": map[string]interface{}{"ocpus": 1}}, want: "is not one"},
 		{set: map[string]interface{}{"image_name": strings.Repeat("x", 256)}, want: "image_name"},
 		{set: map[string]interface{}{"user_data": "a", "user_data_file": big}, want: "exclude each other"},
 		{set: map[string]interface{}{"user_data_file": filepath.Join(dir, "none")}, want: "user_data_file cannot be read"},
@@ -195,10 +201,73 @@ func TestMistakes(t *testing.T) {
 		{set: region("eu-paris-1", "", "ocid1.image.x"), want: "subnet_ocid must be set for eu-paris-1"},
 		{set: region("eu-paris-1", "ocid1.subnet.x", "ocid1.subnet.x"), want: "additional_region: base_image_ocid must be an OCID that begins with ocid1.image"},
 		{set: map[string]interface{}{"capacity_timeuot": "1s"}, want: "capacity_timeuot"},
+		{set: map[string]interface{}{"instance_timeout": "soon"}, want: "instance_timeout"},
+		{set: map[string]interface{}{"disk_size": "large"}, want: "disk_size"},
+		{set: map[string]interface{}{"subnet_ocid": map[string]string{"a": "b"}}, want: "subnet_ocid"},
+		{set: map[string]interface{}{"shape": "VM.Standard.A2.Flex", "shape_config": map[string]interface{}{"ocpus": "two"}}, want: "ocpus"},
+		{set: map[string]interface{}{"base_image_ocid": "", "base_image_filter": map[string]interface{}{"display_name": map[string]string{"a": "b"}}}, want: "display_name"},
+		{set: map[string]interface{}{"instance_timeout": 300}, want: `instance_timeout is 300ns, which is too short; a number without a unit counts nanoseconds, so write "300s"`},
+		{set: map[string]interface{}{"image_timeout": 3600000}, want: "image_timeout is 3.6ms"},
+		{set: map[string]interface{}{"cleanup_timeout": "900ms"}, want: "cleanup_timeout is 900ms"},
+		{set: map[string]interface{}{"capacity_timeout": 1}, want: "capacity_timeout is 1ns"},
+		{set: map[string]interface{}{"capacity_interval": 10}, want: "capacity_interval is 10ns"},
+		{set: map[string]interface{}{"capacity_round": 600}, want: "capacity_round is 600ns"},
+		{set: map[string]interface{}{"ssh_timeout": 300}, want: "ssh_timeout is 300ns"},
+		{set: map[string]interface{}{"oci_bastion": map[string]interface{}{"timeout": 600}}, want: "oci_bastion: timeout is 600ns"},
+		{set: map[string]interface{}{"base_image_filter": map[string]interface{}{"display_name_search": "("}}, want: "base_image_filter: display_name_search is no regular expression"},
+		{set: vnic("hostname_label", "-a"), want: "create_vnic_details: hostname_label must have"},
+		{set: vnic("private_ip", "10.0.0"), want: `create_vnic_details: private_ip must be an IPv4 address, it is "10.0.0"`},
+		{set: vnic("private_ip", "::1"), want: "create_vnic_details: private_ip must be an IPv4 address"},
+		{set: vnic("nsg_ids", []string{nsg("1"), nsg("2"), nsg("3"), nsg("4"), nsg("5"), nsg("6")}), want: "OCI allows five network security groups, there are 6"},
+		{set: vnic("nsg_ids", []string{nsg("1"), nsg("1")}), want: "create_vnic_details: nsg_ids: " + nsg("1") + " is there twice"},
+		{set: vnic("nsg_ids", "group"), want: "create_vnic_details: nsg_ids must be an OCID"},
+		{set: vnic("subnet_id", "ocid1.subnet.oc1..other"), want: "create_vnic_details: subnet_id is ocid1.subnet.oc1..other, and subnet_ocid is"},
+		{set: vnic("display_name", strings.Repeat("x", 256)), want: "create_vnic_details: display_name must not be longer than 255"},
+		{set: vnic("defined_tags_json", `["a"]`), want: "create_vnic_details: defined_tags_json must be a JSON object"},
+		{set: vnic("defined_tags", map[string]interface{}{"ns": map[string]interface{}{"k": []string{"v"}}}), want: "create_vnic_details: defined_tags: the value of ns.k must be"},
+		{set: map[string]interface{}{"assign_public_ip": true, "create_vnic_details": map[string]interface{}{"assign_public_ip": "false"}}, want: "assign_public_ip is true, and that of create_vnic_details is false"},
+		{set: map[string]interface{}{"boot_volume_vpus_per_gb": 15}, want: "boot_volume_vpus_per_gb must be from 10 to 120"},
+		{set: map[string]interface{}{"kms_key_ocid": "ocid1.vault.oc1..k"}, want: "kms_key_ocid must be an OCID that begins with ocid1.key"},
+		{set: map[string]interface{}{"compartment_ocid": "main"}, want: `compartment_ocid must be the OCID of a compartment or of a tenancy, which begins with ocid1.compartment or ocid1.tenancy, it is "main"`},
+		{set: map[string]interface{}{"image_compartment_ocid": "ocid1.image.oc1..c"}, want: "image_compartment_ocid must be the OCID of a compartment"},
+		{set: map[string]interface{}{"base_image_filter": map[string]interface{}{"compartment_id": "main"}}, want: "base_image_filter: compartment_id must be the OCID of a compartment"},
+		{set: map[string]interface{}{"defined_tags_json": "{"}, want: "defined_tags_json must be a JSON object"},
+		{set: map[string]interface{}{"defined_tags_json": `{"ns":{"k":{"a":"b"}}}`}, want: "defined_tags_json: the value of ns.k must be a text, a number or a truth value"},
+		{set: map[string]interface{}{"instance_defined_tags_json": `{"ns":{"k":null}}`}, want: "instance_defined_tags_json: the value of ns.k must be"},
+		{set: map[string]interface{}{"defined_tags_json": `{"ns":{"k":"v"}}`, "defined_tags": map[string]interface{}{"ns": map[string]interface{}{"k": "v"}}}, want: "defined_tags and defined_tags_json exclude each other"},
+		{set: map[string]interface{}{"oci_bastion": map[string]interface{}{"defined_tags_json": `{"ns":{"k":["v"]}}`}}, want: "oci_bastion: defined_tags_json: the value of ns.k"},
+		{set: map[string]interface{}{"image_launch_mode": "native"}, want: "image_launch_mode must be NATIVE, EMULATED"},
+		{set: map[string]interface{}{"image_launch_mode": "EMULATED"}, want: `image_launch_mode = "EMULATED" is for x86 shapes`},
+		{set: map[string]interface{}{"nic_attachment_type": "virtio"}, want: "nic_attachment_type must be VFIO, E1000"},
+		{set: map[string]interface{}{"nic_attachment_type": "E1000"}, want: `nic_attachment_type = "E1000" is for x86 shapes`},
+		{set: map[string]interface{}{"image_firmware": "UEFI"}, want: "image_firmware must be BIOS, UEFI_64"},
+		{set: map[string]interface{}{"image_firmware": "BIOS"}, want: `image_firmware = "BIOS" is for x86 shapes`},
+		{set: map[string]interface{}{"image_name_conflict": "replace"}, want: "image_name_conflict must be allow, fail"},
+		{set: map[string]interface{}{"image_name": "a", "image_name_prefix": "b"}, want: "image_name and image_name_prefix exclude each other"},
+		{set: map[string]interface{}{"image_name_prefix": strings.Repeat("x", 241)}, want: "image_name must not be longer"},
+		{set: map[string]interface{}{"instance_name": strings.Repeat("x", 256)}, want: "instance_name must not be longer than 255 characters"},
+		{set: map[string]interface{}{"image_shapes": []string{""}}, want: `image_shapes must be names of shapes such as VM.Standard.A1.Flex, one is ""`},
+		{set: map[string]interface{}{"image_shapes": "A1.Flex"}, want: `one is "A1.Flex"`},
+		{set: map[string]interface{}{"image_shapes": "VM.Standard.A1.Flex,VM.Standard.E4.Flex"}, want: "image_shapes: VM.Standard.E4.Flex has another processor than VM.Standard.A1.Flex"},
+		{set: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": 1, "baseline_ocpu_utilization": "BASELINE_1_2"}}, want: "VM.Standard.A1.Flex is never one"},
+		{set: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": 1, "baseline_ocpu_utilization": "HALF"}}, want: "baseline_ocpu_utilization must be BASELINE_1_8"},
+		{set: map[string]interface{}{"ssh_pin_host_key": true, "user_data": `{"ignition":{}}`}, want: "ssh_pin_host_key adds to the user data"},
+		{set: map[string]interface{}{"ssh_pin_host_key": true, "communicator": "winrm", "winrm_username": "opc"}, want: "ssh_pin_host_key is for SSH"},
+		{set: map[string]interface{}{"user_data": "#!/bin/sh\n", "metadata": map[string]string{"user_data": "IyEvYmluL3NoCg=="}}, want: "user_data (or user_data_file) and the user_data of metadata exclude each other"},
+		{set: map[string]interface{}{"metadata": map[string]string{"user_data": "#!/bin/sh\n"}}, want: "metadata: user_data must be in base64"},
+		{set: map[string]interface{}{"temporary_key_pair_name": "a'; rm -rf /"}, want: "temporary_key_pair_name may have letters"},
+		{set: map[string]interface{}{"temporary_key_pair_type": "dsa"}, want: "temporary_key_pair_type"},
+		{set: map[string]interface{}{"temporary_key_pair_type": "ecdsa", "temporary_key_pair_bits": 2048}, want: "temporary_key_pair_bits must be 256, 384 or 521"},
+		{set: map[string]interface{}{"ssh_port": 99999}, want: "ssh_port must be from 1 to 65535, it is 99999"},
+		{set: map[string]interface{}{"ssh_agent_auth": true}, want: "ssh_agent_auth needs an SSH agent, and there is none: the environment variable SSH_AUTH_SOCK is not set"},
+		{set: map[string]interface{}{"ssh_bastion_host": "bastion", "ssh_bastion_agent_auth": true}, want: "ssh_bastion_agent_auth needs an SSH agent"},
+		{set: map[string]interface{}{"tags": tenTags()}, want: "tags: OCI allows 10 freeform tags, of which this plugin needs one; there are 10"},
+		{set: map[string]interface{}{"security_token_file": "token", "fingerprint": ""}, want: "security_token_file and user_ocid exclude each other"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.want, func(t *testing.T) {
 			in := good(t)
+			t.Setenv("SSH_AUTH_SOCK", "")
 			maps.Copy(in, tt.set)
 			for _, d := range tt.drop {
 				delete(in, d)
@@ -208,10 +277,139 @@ func TestMistakes(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v", err)
 			}
+			var all *packersdk.MultiError
+			if !errors.As(err, &all) || len(all.Errors) != 1 || strings.Contains(strings.Replace(all.Errors[0].Error(), "\n  Note:", "", 1), "\n") {
+				t.Errorf("one mistake, and not one sentence about it: %v", err)
+			}
 			if strings.Contains(err.Error(), "c2VjcmV0") {
 				t.Error("the message quotes the key")
 			}
 		})
+	}
+}
+
+// vnic is a template with one option of the network interface.
+func vnic(option string, value interface{}) map[string]interface{} {
+	return map[string]interface{}{"create_vnic_details": map[string]interface{}{option: value}}
+}
+
+func nsg(name string) string { return "ocid1.networksecuritygroup.oc1..g" + name }
+
+// tenTags are as many as OCI allows.
+func tenTags() map[string]string {
+	tags := map[string]string{}
+	for i := range 10 {
+		tags[fmt.Sprint("t", i)] = ""
+	}
+	return tags
+}
+
+// What oracle-oci takes is taken, with a line where it does nothing.
+func TestAcceptedWithAWarning(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		set   map[string]interface{}
+		want  string
+		check func(c *Config) bool
+	}{
+		{
+			name: "a size of a shape that has one", set: map[string]interface{}{"shape": "BM.Standard.A1.160", "shape_config": map[string]interface{}{"ocpus": 4, "memory_in_gbs": 8}},
+			want: "shape_config is for flexible shapes, and BM.Standard.A1.160 is not one", check: func(c *Config) bool {
+				return slices.Equal(c.sizes(), []oci.Size{{Shape: "BM.Standard.A1.160"}})
+			},
+		},
+		{
+			name: "two of them", set: map[string]interface{}{"shape": "VM.Standard2.1", "shape_config": []map[string]interface{}{{"ocpus": 4}, {"memory_in_gbs": 8}}},
+			want: "VM.Standard2.1 is not one", check: func(c *Config) bool { return len(c.sizes()) == 1 },
+		},
+		{
+			name: "a token beside a whole user", set: map[string]interface{}{"security_token_file": "nowhere"}, want: "security_token_file is not used",
+			check: func(c *Config) bool { return c.credentials.Kind == oci.APIKey && c.credentials.TokenFile == "" },
+		},
+		{name: "a key's name of two words", set: map[string]interface{}{"temporary_key_pair_name": "packer {{timestamp}}"}},
+		{name: "bits of a key that has as many as it has", set: map[string]interface{}{"temporary_key_pair_bits": 2048}},
+		{name: "nine tags", set: map[string]interface{}{"tags": map[string]string{"1": "", "2": "", "3": "", "4": "", "5": "", "6": "", "7": "", "8": "", "9": ""}}},
+		{
+			name: "a filter of a compartment", set: map[string]interface{}{"base_image_ocid": "", "base_image_filter": map[string]interface{}{"compartment_id": "ocid1.compartment.oc1..c"}},
+			check: func(c *Config) bool {
+				return c.builds()[0].ImageFilter != nil && c.builds()[0].ImageFilter.Compartment == "ocid1.compartment.oc1..c"
+			},
+		},
+		{
+			name: "a filter of a shape", set: map[string]interface{}{"base_image_ocid": "", "base_image_filter": map[string]interface{}{"shape": "VM.Standard.A1.Flex"}},
+			check: func(c *Config) bool { return c.builds()[0].ImageFilter.Shape == "VM.Standard.A1.Flex" },
+		},
+		{
+			name: "a tenancy is a compartment", set: map[string]interface{}{"compartment_ocid": "ocid1.tenancy.oc1..t", "image_compartment_ocid": "ocid1.compartment.oc1..c"},
+			check: func(c *Config) bool { return c.ImageCompartmentOCID == "ocid1.compartment.oc1..c" },
+		},
+		{name: "shapes with blanks", set: map[string]interface{}{"image_shapes": "VM.Standard.A1.Flex, BM.Standard.A1.160"}, check: func(c *Config) bool { return c.ImageShapes[1] == "BM.Standard.A1.160" }},
+		{name: "a shape with Arm processors of another maker", set: map[string]interface{}{"image_shapes": "VM.Standard.A1.Flex,BM.GPU.GB200.4"}},
+		{
+			name: "tags as bytes", set: map[string]interface{}{"defined_tags": map[string]interface{}{"ns": map[string]interface{}{"k": []byte("v")}}},
+			check: func(c *Config) bool { return c.DefinedTags["ns"]["k"] == "v" },
+		},
+		{
+			name: "an image of another kind", set: map[string]interface{}{"shape": "VM.Standard2.1", "image_launch_mode": "EMULATED", "nic_attachment_type": "E1000", "image_firmware": "BIOS"},
+			check: func(c *Config) bool { return c.builds()[0].Image.Firmware == "BIOS" },
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := good(t)
+			maps.Copy(in, tt.set)
+			var c Config
+			warnings, err := c.Prepare(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := strings.Join(warnings, "\n"); !strings.Contains(said, tt.want) || tt.want == "" && said != "" {
+				t.Errorf("warnings %q", warnings)
+			}
+			if tt.check != nil && !tt.check(&c) {
+				t.Errorf("%+v", c.builds())
+			}
+		})
+	}
+}
+
+// User data in base64 is that of what the machine reads, and any other text is
+// user data itself: a word may be base64 by chance.
+func TestUserDataInBase64(t *testing.T) {
+	for _, plain := range []string{
+		"#!/bin/sh\n", "#cloud-config\n", "{\"ignition\":{\"version\":\"3.4.0\"}}", "[settings]\nkernel = 1\n", "<powershell>x</powershell>", "version: v1alpha1\nmachine: größer\n", "\x1f\x8b\x08\x00",
+	} {
+		in := good(t)
+		in["user_data"] = base64.StdEncoding.EncodeToString([]byte(plain))
+		var c Config
+		if _, err := c.Prepare(in); err != nil || string(c.userData) != plain {
+			t.Errorf("%q is encoded twice: %q, %v", plain, c.userData, err)
+		}
+	}
+	for _, word := range []string{"abcd", "abcdefgh", "YWJj", "deadbeefdeadbeef", "UserDataOfSomeSort12", "AAAA"} {
+		in := good(t)
+		in["user_data"] = word
+		var c Config
+		if _, err := c.Prepare(in); err != nil || string(c.userData) != word {
+			t.Errorf("%q is sent as if it were encoded: %q, %v", word, c.userData, err)
+		}
+	}
+}
+
+// A user's cloud-init among the metadata runs beside the host key, or is sent as
+// it is.
+func TestUserDataInMetadata(t *testing.T) {
+	in := good(t)
+	script := base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho theirs\n"))
+	in["metadata"] = map[string]string{"user_data": script, "k": "v"}
+	var c Config
+	if _, err := c.Prepare(in); err != nil || len(c.userData) > 0 || c.Metadata["user_data"] != script {
+		t.Errorf("%q, %v, %v", c.userData, c.Metadata, err)
+	}
+	in["ssh_pin_host_key"] = true
+	for range 2 {
+		if _, err := c.Prepare(in); err != nil || string(c.userData) != "#!/bin/sh\necho theirs\n" || c.Metadata["user_data"] != "" || c.Metadata["k"] != "v" {
+			t.Errorf("with a host key: %q, %v, %v", c.userData, c.Metadata, err)
+		}
 	}
 }
 
@@ -223,10 +421,33 @@ func region(name, subnet, image string) map[string]interface{} {
 func TestAllMistakesAtOnce(t *testing.T) {
 	in := good(t)
 	in["disk_size"], in["fingerprint"], in["subnet_ocid"], in["image_timeout"] = 3, "aa", "x", "-2m"
+	in["instance_timeout"], in["boot_volume_vpus_per_gb"], in["image_title"] = "soon", "many", "x" // which cannot be decoded
 	var c Config
 	_, err := c.Prepare(in)
-	for _, want := range []string{"disk_size", "fingerprint", "subnet_ocid", "image_timeout"} {
+	for _, want := range []string{"disk_size", "fingerprint", "subnet_ocid", "image_timeout", "instance_timeout", "boot_volume_vpus_per_gb", "image_title"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named in: %v", want, err)
+		}
+	}
+}
+
+// Packer hands HCL over in another form.
+func TestAllMistakesAtOnceInHCL(t *testing.T) {
+	attrs := map[string]cty.Value{}
+	for name, spec := range new(Builder).ConfigSpec() {
+		attrs[name] = cty.NullVal(specType(spec))
+	}
+	for k, v := range good(t) {
+		attrs[k] = cty.StringVal(v.(string))
+	}
+	attrs["instance_timeout"], attrs["image_timeout"], attrs["subnet_ocid"] = cty.StringVal("soon"), cty.StringVal("later"), cty.StringVal("x")
+	_, _, err := (&Builder{Mask: new(mask.Masker)}).Prepare(cty.ObjectVal(attrs))
+	var all *packersdk.MultiError
+	if !errors.As(err, &all) || len(all.Errors) != 3 {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{"instance_timeout", "image_timeout", "subnet_ocid"} {
+		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named in: %v", want, err)
 		}
 	}

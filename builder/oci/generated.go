@@ -13,14 +13,15 @@ import (
 // generatedNames are what provisioners and post-processors find in build.*
 // beside what Packer puts there.
 func generatedNames() []string {
-	return []string{"BuildID", "Region", "AvailabilityDomain", "FaultDomain", "Shape", "Ocpus", "MemoryInGBs"}
+	return []string{"BuildID", "Region", "AvailabilityDomain", "FaultDomain", "Shape", "Ocpus", "MemoryInGBs", "SourceImage"}
 }
 
-// generated are their values, once there is a machine.
-func (c *Config) generated(id owner.Build, m *phase.FindMachine) map[string]interface{} {
+// generated are their values, once there is a machine that started from an image.
+func (c *Config) generated(id owner.Build, m *phase.FindMachine, image string) map[string]interface{} {
 	o := m.Offer
 	return map[string]interface{}{
 		"ID": m.ID, "BuildID": id.ID, "Region": o.Region, "AvailabilityDomain": o.Zone, "FaultDomain": o.FaultDomain,
 		"Shape": o.Shape, "Ocpus": fmt.Sprint(o.OCPUs), "MemoryInGBs": fmt.Sprint(o.MemoryGB),
+		"SourceImage": image,
 	}
 }

@@ -8,15 +8,18 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // Image describes the image that is made.
@@ -49,19 +52,28 @@ type Image struct {
 	// Defaults to `true`.
 	RemoveOtherShapes config.Trilean `mapstructure:"image_remove_other_shapes" required:"false"`
 	// The launch mode of the image: `NATIVE`, `EMULATED`, `PARAVIRTUALIZED` or
-	// `CUSTOM`. Defaults to that of the base image.
+	// `CUSTOM`. Defaults to that of the base image. Ampere shapes start no image
+	// that is `EMULATED`.
 	ImageLaunchMode string `mapstructure:"image_launch_mode" required:"false"`
 	// How the image's network interface is attached by default: `VFIO`, `E1000`
-	// or `PARAVIRTUALIZED`. It is written into the image's capability schema, as
-	// `image_launch_mode` is, which needs the permission to manage
-	// compute-image-capability-schema in the tenancy. A finished image is kept if
-	// that fails.
+	// or `PARAVIRTUALIZED`; Ampere shapes have no `E1000`. It is written into the
+	// image's capability schema, as `image_launch_mode` is, which needs the
+	// permission to manage compute-image-capability-schema in the tenancy. A
+	// finished image is kept if that fails.
 	NicAttachmentType string `mapstructure:"nic_attachment_type" required:"false"`
+	// The firmware by which the image's machines start by default: `BIOS`, which
+	// no Ampere shape has, or `UEFI_64`. It is written into the capability schema,
+	// too. Defaults to that of the base image.
+	ImageFirmware string `mapstructure:"image_firmware" required:"false"`
 	// Build and check, but make no image. Defaults to `false`.
 	SkipCreateImage bool `mapstructure:"skip_create_image" required:"false"`
 }
 
-func (i *Image) prepare(now time.Time) (list []error) {
+// shapeName is what names of shapes look like: VM.Standard.A1.Flex, BM.GPU.A100-v2.8.
+var shapeName = regexp.MustCompile(`^(VM|BM)\.[A-Za-z0-9]+([.-][A-Za-z0-9]+)*$`)
+
+// prepare checks the image of a machine that has one of some shapes.
+func (i *Image) prepare(now time.Time, machine []string) (list []error) {
 	note := func(errs ...error) {
 		for _, err := range errs {
 			if err != nil {
@@ -84,13 +96,48 @@ func (i *Image) prepare(now time.Time) (list []error) {
 			i.ImageName = name
 		}
 	}
-	if len(i.ImageName) > 255 {
+	if utf8.RuneCountInString(i.ImageName) > maxName {
 		note(errors.New("image_name must not be longer than 255 characters"))
 	}
 	oneOf("image_name_conflict", i.ImageNameConflict, "allow", "fail")
 	oneOf("image_launch_mode", i.ImageLaunchMode, "NATIVE", "EMULATED", "PARAVIRTUALIZED", "CUSTOM")
 	oneOf("nic_attachment_type", i.NicAttachmentType, "VFIO", "E1000", "PARAVIRTUALIZED")
+	oneOf("image_firmware", i.ImageFirmware, "BIOS", "UEFI_64")
 	note(owner.CheckTags("tags", i.Tags), parseTags("defined_tags", i.DefinedTagsJSON, &i.DefinedTags))
+	note(i.shapeProblems(machine)...)
+	return list
+}
+
+// maxName is how many characters OCI allows in a name.
+const maxName = 255
+
+// shapeProblems says which shapes are none, and what an image for Ampere shapes
+// cannot have. It would be made all the same, and never start.
+func (i *Image) shapeProblems(machine []string) (list []error) {
+	bad := func(format string, a ...any) { list = append(list, fmt.Errorf(format, a...)) }
+	arm := func(shapes []string) bool { return slices.ContainsFunc(shapes, ampere) }
+	for n, shape := range i.ImageShapes {
+		shape = strings.TrimSpace(shape)
+		i.ImageShapes[n] = shape
+		switch {
+		case tmpl.Unknown(shape) || slices.Contains(machine, shape):
+		case !shapeName.MatchString(shape):
+			bad("image_shapes must be names of shapes such as %s, one is %q", defaultShape, shape)
+		case strings.Contains(shape, ".GPU.GB"): // Arm processors that are not Ampere's
+		case len(machine) > 0 && !slices.ContainsFunc(machine, func(m string) bool { return ampere(m) == ampere(shape) || tmpl.Unknown(m) }):
+			bad("image_shapes: %s has another processor than %s, on which the image is made: it could never start there", shape, strings.Join(machine, " and "))
+		}
+	}
+	if !arm(i.ImageShapes) && !arm(machine) {
+		return list
+	}
+	for _, o := range []struct{ option, value, never string }{
+		{"image_launch_mode", i.ImageLaunchMode, "EMULATED"}, {"nic_attachment_type", i.NicAttachmentType, "E1000"}, {"image_firmware", i.ImageFirmware, "BIOS"},
+	} {
+		if o.value == o.never {
+			bad("%s = %q is for x86 shapes: on Ampere shapes the image would never start", o.option, o.value)
+		}
+	}
 	return list
 }
 
@@ -99,7 +146,7 @@ func (i *Image) image(force bool) oci.ImageConfig {
 	return oci.ImageConfig{
 		Compartment: i.ImageCompartmentOCID, Name: i.ImageName, Tags: i.Tags, DefinedTags: i.DefinedTags,
 		Shapes: i.ImageShapes, KeepOtherShapes: i.RemoveOtherShapes.False(),
-		LaunchMode: i.ImageLaunchMode, NICAttachment: i.NicAttachmentType,
+		LaunchMode: i.ImageLaunchMode, NICAttachment: i.NicAttachmentType, Firmware: i.ImageFirmware,
 		NameMustBeFree: i.ImageNameConflict == "fail" && !force, Replace: force, Skip: i.SkipCreateImage,
 	}
 }

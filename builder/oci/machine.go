@@ -11,11 +11,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
@@ -27,8 +31,7 @@ import (
 )
 
 // BaseImageFilter finds the newest image that is `AVAILABLE` and meets all
-// conditions, in every region in which the machine is looked for. At least one
-// condition beside `compartment_id` and `shape` is needed.
+// conditions, in every region in which the machine is looked for.
 type BaseImageFilter struct {
 	// The compartment of the image. Defaults to `compartment_ocid`. Platform
 	// images are seen from every compartment.
@@ -116,11 +119,12 @@ type Machine struct {
 	// JSON templates: the same as a map.
 	InstanceDefinedTags map[string]map[string]interface{} `mapstructure:"instance_defined_tags" mapstructure-to-hcl2:",skip" undocumented:"true"`
 	// Metadata of the machine. `ssh_authorized_keys` is added to what the
-	// builder needs, not replaced.
+	// builder needs, not replaced. `user_data` must be in base64 here, and excludes
+	// the option `user_data`.
 	Metadata map[string]string `mapstructure:"metadata" required:"false"`
 	// User data for cloud-init. Plain text is encoded as OCI wants it; what is
-	// the base64 of user data already, as `base64encode(...)` makes it, is sent as
-	// it is.
+	// the base64 of cloud-init's formats, of JSON (Ignition) or of other text
+	// already, as `base64encode(...)` makes it, is sent as it is.
 	UserData string `mapstructure:"user_data" required:"false"`
 	// The path of a file with user data. Excludes `user_data`.
 	UserDataFile string `mapstructure:"user_data_file" required:"false"`
@@ -158,8 +162,11 @@ func (m *Machine) prepare() (userData []byte, list []error) {
 	case v.SubnetID != "" && v.SubnetID != m.SubnetOCID && !tmpl.Unknown(v.SubnetID+m.SubnetOCID):
 		bad("create_vnic_details: subnet_id is %s, and subnet_ocid is %s", v.SubnetID, m.SubnetOCID)
 	}
-	if m.AssignPublicIP == config.TriUnset {
+	switch {
+	case m.AssignPublicIP == config.TriUnset:
 		m.AssignPublicIP = v.AssignPublicIP
+	case v.AssignPublicIP != config.TriUnset && v.AssignPublicIP != m.AssignPublicIP:
+		bad("assign_public_ip is %t, and that of create_vnic_details is %t", m.AssignPublicIP.True(), v.AssignPublicIP.True())
 	}
 	if m.SubnetOCID == "" {
 		m.SubnetOCID = os.Getenv("OCI_SUBNET_OCID")
@@ -176,7 +183,7 @@ func (m *Machine) prepare() (userData []byte, list []error) {
 	if m.BaseImageOCID == "" && !f.set() {
 		bad("base_image_ocid or base_image_filter must be set (or the environment variable OCI_BASE_IMAGE_OCID)")
 	}
-	note(ocicfg.OCID("base_image_ocid", "image", m.BaseImageOCID))
+	note(ocicfg.OCID("base_image_ocid", "image", m.BaseImageOCID), ocicfg.Compartment("base_image_filter: compartment_id", f.CompartmentID))
 	if _, err := regexp.Compile(f.DisplayNameSearch); err != nil && !tmpl.Unknown(f.DisplayNameSearch) {
 		bad("base_image_filter: display_name_search is no regular expression: %w", err)
 	}
@@ -191,11 +198,19 @@ func (m *Machine) prepare() (userData []byte, list []error) {
 	if len(v.NsgIDs) > 5 {
 		bad("create_vnic_details: OCI allows five network security groups, there are %d", len(v.NsgIDs))
 	}
-	for _, id := range v.NsgIDs {
+	for i, id := range v.NsgIDs {
+		if slices.Contains(v.NsgIDs[:i], id) && !tmpl.Unknown(id) {
+			bad("create_vnic_details: nsg_ids: %s is there twice", id)
+		}
 		note(ocicfg.OCID("create_vnic_details: nsg_ids", "networksecuritygroup", id))
 	}
-	if _, err := netip.ParseAddr(v.PrivateIP); err != nil && v.PrivateIP != "" && !tmpl.Unknown(v.PrivateIP) {
-		bad("create_vnic_details: private_ip is no address: %q", v.PrivateIP)
+	if ip, err := netip.ParseAddr(v.PrivateIP); (err != nil || !ip.Is4()) && v.PrivateIP != "" && !tmpl.Unknown(v.PrivateIP) {
+		bad("create_vnic_details: private_ip must be an IPv4 address, it is %q", v.PrivateIP)
+	}
+	for _, n := range []struct{ option, name string }{{"instance_name", m.InstanceName}, {"create_vnic_details: display_name", v.DisplayName}} {
+		if utf8.RuneCountInString(n.name) > maxName {
+			bad("%s must not be longer than %d characters", n.option, maxName)
+		}
 	}
 	if l := v.HostnameLabel; l != "" && !tmpl.Unknown(l) && !label.MatchString(l) {
 		bad("create_vnic_details: hostname_label must have 1 to 63 letters, digits and hyphens, and begin with a letter or digit: %q", l)
@@ -212,22 +227,43 @@ var label = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
 // set says whether there is a filter.
 func (f BaseImageFilter) set() bool {
-	return f.DisplayName != "" || f.DisplayNameSearch != "" || f.OperatingSystem != "" || f.OperatingSystemVersion != ""
+	return f != BaseImageFilter{}
 }
 
 // parseTags reads defined tags from JSON into tags, which JSON templates set
 // directly.
 func parseTags(option, text string, tags *map[string]map[string]interface{}) error {
-	if text == "" || tmpl.Unknown(text) {
+	switch {
+	case text == "":
+		return checkTagValues(option, *tags)
+	case tmpl.Unknown(text):
 		return nil
-	}
-	if len(*tags) > 0 {
+	case len(*tags) > 0:
 		return fmt.Errorf("%s and %s_json exclude each other", option, option)
 	}
 	if err := json.Unmarshal([]byte(text), tags); err != nil {
 		return fmt.Errorf("%s_json must be a JSON object of namespaces with keys and values, such as {\"namespace\": {\"key\": \"value\"}}: %w", option, err)
 	}
-	return nil
+	return checkTagValues(option+"_json", *tags)
+}
+
+// checkTagValues says which values of defined tags OCI does not take. For those
+// of an image it would say so when the build is nearly over.
+func checkTagValues(option string, tags map[string]map[string]interface{}) error {
+	var errs []error
+	for _, namespace := range slices.Sorted(maps.Keys(tags)) {
+		for _, key := range slices.Sorted(maps.Keys(tags[namespace])) {
+			if text, ok := tags[namespace][key].([]byte); ok { // as Packer may hand a JSON template's over
+				tags[namespace][key] = string(text)
+			}
+			switch reflect.ValueOf(tags[namespace][key]).Kind() {
+			case reflect.String, reflect.Bool, reflect.Float64, reflect.Float32, reflect.Int, reflect.Int64, reflect.Int32, reflect.Uint64:
+			default:
+				errs = append(errs, fmt.Errorf("%s: the value of %s.%s must be a text, a number or a truth value, not a list, an object or null", option, namespace, key))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // maxUserData is how much OCI takes of all metadata together.
@@ -247,6 +283,20 @@ func (m *Machine) readUserData() ([]byte, error) {
 	}
 	if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data))); err == nil && userData(plain) {
 		data = plain
+	}
+	if raw, ok := m.Metadata[userDataKey]; ok && !tmpl.Unknown(raw) {
+		if len(data) > 0 {
+			return nil, errors.New("user_data (or user_data_file) and the user_data of metadata exclude each other: they are the same thing for the machine")
+		}
+		plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(raw))
+		if err != nil {
+			return nil, errors.New("metadata: user_data must be in base64, as base64encode() makes it; plain text is for the option user_data")
+		}
+		if m.PinHostKey {
+			// The host key is added to it.
+			data, m.Metadata = plain, maps.Clone(m.Metadata)
+			delete(m.Metadata, userDataKey)
+		}
 	}
 	if m.PinHostKey {
 		if err := sshkey.CheckUserData(data); err != nil {
@@ -268,12 +318,24 @@ func checkMetadata(userData []byte, metadata map[string]string) error {
 	return nil
 }
 
-// userData says whether text is what cloud-init takes. A word that happens to
-// be base64 is not.
+// userDataKey is what OCI calls user data among the metadata.
+const userDataKey = "user_data"
+
+// userData says whether what base64 was decoded to is user data: what cloud-init
+// takes, Ignition's or other JSON, or any text of lines and words. A word that
+// happens to be base64 decodes to none of that.
 func userData(b []byte) bool {
-	return slices.ContainsFunc([]string{"#", "Content-Type:", "MIME-Version:", "From ", "\x1f\x8b"}, func(start string) bool {
+	if slices.ContainsFunc([]string{"#", "Content-Type:", "MIME-Version:", "From ", "\x1f\x8b"}, func(start string) bool {
 		return bytes.HasPrefix(b, []byte(start))
-	})
+	}) {
+		return true
+	}
+	text := string(b)
+	odd := func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) }
+	if len(b) == 0 || !utf8.Valid(b) || strings.ContainsFunc(text, odd) {
+		return false
+	}
+	return strings.ContainsAny(text[:1], "{[<") || strings.ContainsFunc(text, unicode.IsSpace)
 }
 
 // launch is the machine in the adapter's terms.

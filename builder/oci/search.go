@@ -126,29 +126,36 @@ func (s *Search) defaults() {
 // problems lists what is wrong, in the words of the template. main is the
 // region of the template's own options; filtered means that there is a filter
 // for base images.
-func (s *Search) problems(main string, filtered bool) (list []error) {
+func (s *Search) problems(main string, filtered bool) (warnings []string, list []error) {
 	bad := func(format string, a ...any) { list = append(list, fmt.Errorf(format, a...)) }
 	if len(s.ShapeConfig) == 0 && flexible(s.Shape) && s.Shape != defaultShape {
 		bad("shape_config: ocpus must be set for %s", s.Shape)
 	}
-	seen, sizes := map[oci.Size]bool{}, s.sizes()
-	for i, c := range s.ShapeConfig {
-		shape := sizes[i].Shape
+	seen := map[oci.Size]bool{}
+	for _, c := range s.ShapeConfig {
+		size := s.sizeOf(c)
+		shape := size.Shape
 		switch {
 		case c.Ocpus < 0 || c.MemoryInGBs < 0:
 			bad("shape_config: ocpus and memory_in_gbs must be positive")
+		case !flexible(shape) && !tmpl.Unknown(shape):
+			// oracle-oci's templates have it, as a leftover of another shape.
+			if c.Ocpus > 0 || c.MemoryInGBs > 0 || c.BaselineOcpuUtilization != "" {
+				warnings = append(warnings, fmt.Sprintf("shape_config is for flexible shapes, and %s is not one: its size is left as it is", shape))
+			}
+			continue
 		case (c.MemoryInGBs > 0 || c.BaselineOcpuUtilization != "") && c.Ocpus == 0:
 			bad("shape_config: memory_in_gbs and baseline_ocpu_utilization need ocpus as well")
 		case !slices.Contains([]string{"", "BASELINE_1_8", "BASELINE_1_2", "BASELINE_1_1"}, c.BaselineOcpuUtilization):
 			bad("shape_config: baseline_ocpu_utilization must be BASELINE_1_8, BASELINE_1_2 or BASELINE_1_1, it is %q", c.BaselineOcpuUtilization)
-		case c.Ocpus > 0 && !flexible(shape):
-			bad("shape_config is for flexible shapes, and %s is not one", shape)
+		case ampere(shape) && c.BaselineOcpuUtilization != "" && c.BaselineOcpuUtilization != "BASELINE_1_1":
+			bad("shape_config: baseline_ocpu_utilization = %q is for burstable machines, and %s is never one", c.BaselineOcpuUtilization, shape)
 		case c.Ocpus == 0 && flexible(shape):
 			bad("shape_config: ocpus must be set for %s", shape)
-		case seen[sizes[i]]:
-			bad("shape_config: %s is there twice", sizes[i])
+		case seen[size]:
+			bad("shape_config: %s is there twice", size)
 		}
-		seen[sizes[i]] = true
+		seen[size] = true
 	}
 	switch oci.FreeTier(s.FreeTier) {
 	case oci.FreePrefer, oci.FreeIgnore:
@@ -190,22 +197,36 @@ func (s *Search) problems(main string, filtered bool) (list []error) {
 			list = append(list, ocicfg.OCID("additional_region: "+o.name, o.kind, o.value))
 		}
 	}
-	return slices.DeleteFunc(list, func(err error) bool { return err == nil })
+	return warnings, slices.DeleteFunc(list, func(err error) bool { return err == nil })
 }
 
-// ampere says whether a shape is one of Ampere's: VM.Standard.A1.Flex.
-func ampere(shape string) bool { return strings.HasPrefix(shape, "VM.Standard.A") }
+// ampere says whether a shape is one of Ampere's: VM.Standard.A1.Flex,
+// BM.Standard.A1.160.
+func ampere(shape string) bool {
+	_, rest, ok := strings.Cut(shape, ".Standard.A")
+	return ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'
+}
 
 func flexible(shape string) bool { return strings.HasSuffix(shape, ".Flex") }
+
+// sizeOf is the size of a block.
+func (s *Search) sizeOf(c ShapeConfig) oci.Size {
+	size := oci.Size{Shape: cmp.Or(c.Shape, s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs, Baseline: c.BaselineOcpuUtilization}
+	switch {
+	case !flexible(size.Shape):
+		return oci.Size{Shape: size.Shape} // there is one only
+	case size.MemoryGB == 0 && ampere(size.Shape):
+		size.MemoryGB = 6 * size.OCPUs
+	}
+	return size
+}
 
 // sizes is the ladder of machine sizes to try.
 func (s *Search) sizes() (list []oci.Size) {
 	for _, c := range s.ShapeConfig {
-		size := oci.Size{Shape: cmp.Or(c.Shape, s.Shape), OCPUs: c.Ocpus, MemoryGB: c.MemoryInGBs, Baseline: c.BaselineOcpuUtilization}
-		if size.MemoryGB == 0 && ampere(size.Shape) {
-			size.MemoryGB = 6 * size.OCPUs
+		if size := s.sizeOf(c); flexible(size.Shape) || !slices.Contains(list, size) {
+			list = append(list, size)
 		}
-		list = append(list, size)
 	}
 	switch {
 	case len(list) > 0:

@@ -207,6 +207,7 @@ func (o onWire) differs(list []sent) (wrong []string) {
 // wire. A build without the option must not send the same, or a row would prove
 // nothing.
 func TestOptionsOnTheWire(t *testing.T) {
+	t.Setenv("SSH_AUTH_SOCK", "/nowhere") // nobody connects to it
 	var plain plainBuilds
 	for i, r := range newWireSet(t).rows(t) {
 		t.Run(strings.Join(r.options, ", "), func(t *testing.T) {
@@ -288,7 +289,8 @@ func (o onWire) prove(t *testing.T, s *wireSet, builds *plainBuilds) {
 const (
 	otherRegion           = "uk-london-1"
 	launch, making        = "POST /instances", "POST /images"
-	addShape, otherShape  = "PUT /images/*/shapes/VM.Standard.A2.Flex", "VM.Standard.A2.Flex"
+	addShape, bareShape   = "PUT /images/*/shapes/BM.Standard.A1.160", "BM.Standard.A1.160"
+	otherShape            = "VM.Standard.A2.Flex"
 	schemas, newBastion   = "POST /computeImageCapabilitySchemas", "POST /bastions"
 	newSession, theirKeys = "POST /sessions", "metadata/ssh_authorized_keys"
 )

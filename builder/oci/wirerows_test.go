@@ -46,6 +46,11 @@ func (s *wireSet) machineRows(t *testing.T) []onWire {
 		{options: []string{"user_data"}, set: options{"user_data": encoded("#!/bin/sh\n")}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n"))},
 		// A word that happens to be base64 is no encoded user data.
 		{options: []string{"user_data"}, set: options{"user_data": "abcdefgh"}, op: launch, want: wants("metadata/user_data", encoded("abcdefgh"))},
+		{options: []string{"user_data"}, set: options{"user_data": encoded(`{"ignition":{}}`)}, op: launch, want: wants("metadata/user_data", encoded(`{"ignition":{}}`))},
+		{
+			options: []string{"metadata", "ssh_pin_host_key"}, with: options{"communicator": "ssh"}, op: launch, until: launch,
+			set: options{"ssh_pin_host_key": true, "metadata": map[string]string{"user_data": encoded("#!/bin/sh\ntheirs\n")}}, want: wants("metadata/user_data", holds("theirs")),
+		},
 		{options: []string{"user_data_file"}, set: options{"user_data_file": file}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n:\n"))},
 		{
 			options: []string{"ssh_pin_host_key"}, with: options{"communicator": "ssh"}, set: options{"ssh_pin_host_key": true}, op: launch, until: launch,
@@ -98,6 +103,12 @@ func (s *wireSet) sshRows(t *testing.T) []onWire {
 
 func (s *wireSet) filterRows() []onWire {
 	const list = "GET /images"
+	alone := func(option string, value any, query string) onWire {
+		return onWire{
+			options: []string{"base_image_filter." + option}, set: options{"base_image_ocid": "", "base_image_filter": options{option: value}},
+			op: list, want: map[string]any{"?" + query: value, "?sortBy": "TIMECREATED"},
+		}
+	}
 	block := func(more options) options {
 		f := options{"operating_system": "Canonical Ubuntu"}
 		maps.Copy(f, more)
@@ -111,6 +122,8 @@ func (s *wireSet) filterRows() []onWire {
 	}
 	return []onWire{
 		row("compartment_id", s.build.ChildCompartmentID, "compartmentId"),
+		alone("compartment_id", s.build.CompartmentID, "compartmentId"),
+		alone("shape", defaultShape, "shape"),
 		row("display_name", "Canonical-Ubuntu-24.04-aarch64-2025.12.31-0", "displayName"),
 		row("operating_system_version", "24.04", "operatingSystemVersion"),
 		// The image is for the shape, not the machine; so one that has both.
@@ -226,7 +239,6 @@ func (s *wireSet) imageRows() []onWire {
 		return onWire{options: []string{option}, with: with, set: options{option: value}, op: making, want: map[string]any{path: want}}
 	}
 	noName := options{"skip_create_image": false, "image_name": ""}
-	arm := options{"skip_create_image": false, "base_image_ocid": s.ubuntu}
 	return []onWire{
 		{options: []string{"skip_create_image"}, with: with, set: options{"skip_create_image": "true"}, op: making, gone: true},
 		row("image_compartment_ocid", s.build.ChildCompartmentID, "compartmentId", s.build.ChildCompartmentID),
@@ -240,7 +252,11 @@ func (s *wireSet) imageRows() []onWire {
 			options: []string{"nic_attachment_type"}, with: with, set: options{"nic_attachment_type": "VFIO"},
 			op: schemas, want: map[string]any{"schemaData/Network.AttachmentType/defaultValue": "VFIO"},
 		},
-		{options: []string{"image_shapes"}, with: arm, set: options{"image_shapes": defaultShape + "," + otherShape}, op: addShape},
+		{
+			options: []string{"image_firmware"}, with: with, set: options{"image_firmware": "UEFI_64"},
+			op: schemas, want: map[string]any{"schemaData/Compute.Firmware/defaultValue": "UEFI_64"},
+		},
+		{options: []string{"image_shapes"}, with: with, set: options{"image_shapes": defaultShape + "," + bareShape}, op: addShape},
 		{options: []string{"image_remove_other_shapes"}, with: with, set: options{"image_remove_other_shapes": "false"}, op: "DELETE /images/*/shapes/VM.Standard2.1", gone: true},
 		{options: []string{"packer_force"}, with: options{"skip_create_image": false, "image_name": baseName}, set: options{"packer_force": true}, op: "DELETE /images/*"},
 		{options: []string{"image_name_conflict"}, with: options{"skip_create_image": false, "image_name": baseName}, set: options{"image_name_conflict": "fail"}, fails: "there is an image \"" + baseName + "\" already"},
@@ -264,5 +280,8 @@ func (s *wireSet) bastionRows() []onWire {
 		row("bastion_ocid", s.bastion, newSession, "bastionId", s.bastion),
 		row("client_cidr_blocks", "127.0.0.0/8", newBastion, "clientCidrBlockAllowList", []any{"127.0.0.0/8"}),
 		row("session_ttl", "45m", newSession, "sessionTtlInSeconds", 2700.0),
+		row("tags", map[string]string{"team": ""}, newBastion, "freeformTags/team", ""),
+		row("defined_tags_json", `{"ns":{"k":"v"}}`, newBastion, "definedTags/ns/k", "v"),
+		row("defined_tags", options{"ns": options{"k": "v"}}, newBastion, "definedTags/ns/k", "v"),
 	}
 }

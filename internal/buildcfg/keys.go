@@ -5,17 +5,14 @@ package buildcfg
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 	"github.com/zclconf/go-cty/cty"
@@ -78,9 +75,26 @@ func textAsBytes(from, to reflect.Type, data interface{}) (interface{}, error) {
 	return data, nil
 }
 
-// Decode decodes a template into target, with SSH keys as text. The options named
-// late are decoded as they are written: what they speak of is not known yet.
+// Decode decodes a template into target, with SSH keys as text. What cannot be
+// decoded is left out, so that the rest is seen; Each has all errors. The options
+// named late are decoded as they are written: what they speak of is not known yet.
 func Decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}, late ...string) error {
+	var all []error
+	for {
+		err := decode(target, builder, ctx, raws, late)
+		all = append(all, err)
+		less := undecoded(err)
+		if err == nil || len(less) == 0 {
+			return errors.Join(all...)
+		}
+		var left bool
+		if raws, left = without(raws, less); !left {
+			return errors.Join(all...)
+		}
+	}
+}
+
+func decode(target interface{}, builder string, ctx *interpolate.Context, raws []interface{}, late []string) error {
 	return config.Decode(target, &config.DecodeOpts{
 		PluginType:         builder,
 		Interpolate:        true,
@@ -114,24 +128,4 @@ func KeysFromEnvironment(c *communicator.Config, prefix string) {
 			c.SSHPublicKey = []byte(os.Getenv(prefix + "_SSH_PUBLIC_KEY"))
 		}
 	}
-}
-
-// WriteKey leaves the temporary key in a file for as long as a build with -debug
-// runs, for people to look at the machine.
-func WriteKey(name string, key []byte, ui packersdk.Ui) (remove func(), err error) {
-	path := strings.NewReplacer("/", "_", string(os.PathSeparator), "_", ":", "_").Replace(name)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("-debug writes the temporary SSH key to a file, which cannot be made: %w", err)
-	}
-	_, err = f.Write(key)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, errors.Join(err, os.Remove(path))
-	}
-	ui.Sayf("The temporary SSH key is in %s until the build ends (-debug)", path)
-	return func() {
-		if err := os.Remove(path); err != nil {
-			ui.Errorf("The temporary SSH key could not be removed, please do so: %v", err)
-		}
-	}, nil
 }

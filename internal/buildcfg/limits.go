@@ -73,17 +73,30 @@ func (l *Limits) Problems() (list []error) {
 		list = append(list, fmt.Errorf("capacity_order must be \"place\" or \"size\", it is %q", l.CapacityOrder))
 	}
 	for _, d := range []struct {
-		value time.Duration
-		name  string
+		value, least time.Duration
+		name         string
 	}{
-		{l.CapacityTimeout, "capacity_timeout"}, {l.CapacityInterval, "capacity_interval"}, {l.CapacityRound, "capacity_round"},
-		{l.InstanceTimeout, "instance_timeout"}, {l.ImageTimeout, "image_timeout"}, {l.CleanupTimeout, "cleanup_timeout"},
+		{l.CapacityTimeout, time.Second, "capacity_timeout"}, {l.CapacityInterval, time.Millisecond, "capacity_interval"},
+		{l.CapacityRound, time.Millisecond, "capacity_round"}, {l.InstanceTimeout, time.Second, "instance_timeout"},
+		{l.ImageTimeout, time.Second, "image_timeout"}, {l.CleanupTimeout, time.Second, "cleanup_timeout"},
 	} {
-		if d.value < 0 {
-			list = append(list, fmt.Errorf("%s must not be negative", d.name))
+		if err := CheckDuration(d.name, d.value, d.least); err != nil {
+			list = append(list, err)
 		}
 	}
 	return list
+}
+
+// CheckDuration says why the time that an option has cannot be meant. A number
+// without a unit, which JSON templates may have, counts nanoseconds.
+func CheckDuration(option string, d, least time.Duration) error {
+	switch {
+	case d < 0:
+		return fmt.Errorf("%s must not be negative", option)
+	case 0 < d && d < least:
+		return fmt.Errorf("%s is %s, which is too short; a number without a unit counts nanoseconds, so write \"300s\" for 300 seconds", option, d)
+	}
+	return nil
 }
 
 // SizeFirst says whether a larger form elsewhere comes before a smaller one here.

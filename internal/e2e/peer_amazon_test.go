@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
@@ -27,15 +28,24 @@ func TestAccPeerAmazon(t *testing.T) {
 		t.Skip("PEER_AMAZON_PLUGIN does not name a binary of packer-plugin-amazon")
 	}
 	p := packer(t, plugin, "github.com/hashicorp/amazon")
-	for _, how := range []struct{ name, price, launch string }{
-		{"on-demand", "", "RunInstances"},
-		{"spot", "auto", "CreateFleet"},
+	for _, how := range []struct {
+		name, price, launch string
+		needs               []string
+	}{
+		{"on-demand", "", "RunInstances", []string{"ec2:DescribeVpcs", "ec2:DescribeSubnets", "ec2:DescribeInstanceTypeOfferings", "ec2:StopInstances"}},
+		{"spot", "auto", "CreateFleet", []string{"ec2:CreateLaunchTemplate", "ec2:CreateFleet", "ec2:DeleteLaunchTemplate", "iam:CreateServiceLinkedRole"}},
 	} {
 		t.Run(how.name, func(t *testing.T) {
-			s := stage.ForTest(t, stage.Options{})
-			env := append(s.Env(), "AWS_POLL_DELAY_SECONDS=1", "AWS_MAX_ATTEMPTS=600")
+			s := stage.ForTest(t, stage.Options{AdjustAWS: func(a *ec2sim.Account) { a.InstanceProfiles = []string{"builder"} }})
+			_, keys, err := s.AWS.Cloud.AddUserWithPolicy(s.AWS.Build, "peer", peerPolicy(how.needs))
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := append(s.Env(), "AWS_POLL_DELAY_SECONDS=1", "AWS_MAX_ATTEMPTS=600",
+				"AWS_ACCESS_KEY_ID="+keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+keys.SecretAccessKey)
 			said, err := packerBuild(t.Context(), p, env, "amazon-ebs.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort()),
-				"-var", "name=by-"+how.name, "-var", "spot_price="+how.price)
+				"-var", "name=by-"+how.name, "-var", "spot_price="+how.price,
+				"-var", "instance_profile=builder")
 			t.Log(said)
 			if err != nil {
 				for _, r := range s.AWS.Cloud.Requests() {
@@ -87,7 +97,22 @@ func checkPeerImages(t *testing.T, s *stage.Stage, artifact string) {
 	if left := s.Left(kept...); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
-	for _, u := range s.AWS.Cloud.IAMRefusals(s.AWS.Build, s.AWS.Build.UserName) {
+	for _, u := range s.AWS.Cloud.IAMRefusals(s.AWS.Build, "peer") {
 		t.Errorf("refused: %+v", u)
 	}
+	if unused := s.AWS.Cloud.UnusedGrants(s.AWS.Build, "peer"); len(unused) > 0 {
+		t.Errorf("nothing needed %v", unused)
+	}
+}
+
+// peerPolicy is what the peer's documentation says that it needs, without what
+// is for other builds than ours.
+func peerPolicy(more []string) string {
+	actions := append([]string{
+		"ec2:AuthorizeSecurityGroupIngress", "ec2:CopyImage", "ec2:CreateImage", "ec2:CreateKeyPair", "ec2:CreateSecurityGroup", "ec2:CreateTags",
+		"ec2:DeleteKeyPair", "ec2:DeleteSecurityGroup", "ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeRegions",
+		"ec2:DescribeSecurityGroups", "ec2:DescribeVolumes", "ec2:EnableImageDeprecation", "ec2:ModifyImageAttribute",
+		"ec2:RunInstances", "ec2:TerminateInstances", "iam:GetInstanceProfile", "iam:PassRole",
+	}, more...)
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["` + strings.Join(actions, `","`) + `"],"Resource":"*"}]}`
 }

@@ -8,8 +8,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -54,8 +52,6 @@ type api struct {
 	enableDeprecation        call[ec2.EnableImageDeprecationInput, ec2.EnableImageDeprecationOutput]
 	enableProtection         call[ec2.EnableImageDeregistrationProtectionInput, ec2.EnableImageDeregistrationProtectionOutput]
 	disableProtection        call[ec2.DisableImageDeregistrationProtectionInput, ec2.DisableImageDeregistrationProtectionOutput]
-	parameter                func(context.Context, *ssm.GetParameterInput, ...func(*ssm.Options)) (*ssm.GetParameterOutput, error)
-	quota                    func(context.Context, *servicequotas.GetServiceQuotaInput, ...func(*servicequotas.Options)) (*servicequotas.GetServiceQuotaOutput, error)
 	whoAmI                   func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 	decode                   func(context.Context, *sts.DecodeAuthorizationMessageInput, ...func(*sts.Options)) (*sts.DecodeAuthorizationMessageOutput, error)
 	getInstanceProfile       func(context.Context, *iam.GetInstanceProfileInput, ...func(*iam.Options)) (*iam.GetInstanceProfileOutput, error)
@@ -70,7 +66,7 @@ type api struct {
 }
 
 // newAPI picks the operations from the clients of the services.
-func newAPI(e *ec2.Client, p *ssm.Client, q *servicequotas.Client, s *sts.Client, i *iam.Client) api {
+func newAPI(e *ec2.Client, s *sts.Client, i *iam.Client) api {
 	return api{
 		describeRegions: e.DescribeRegions, describeInstanceTypes: e.DescribeInstanceTypes, describeOfferings: e.DescribeInstanceTypeOfferings,
 		describeVpcs: e.DescribeVpcs, describeSubnets: e.DescribeSubnets, describeSpotPriceHistory: e.DescribeSpotPriceHistory,
@@ -83,7 +79,7 @@ func newAPI(e *ec2.Client, p *ssm.Client, q *servicequotas.Client, s *sts.Client
 		createImage: e.CreateImage, registerImage: e.RegisterImage, copyImage: e.CopyImage, describeImages: e.DescribeImages, deregisterImage: e.DeregisterImage,
 		modifyImageAttribute: e.ModifyImageAttribute, enableDeprecation: e.EnableImageDeprecation,
 		enableProtection: e.EnableImageDeregistrationProtection, disableProtection: e.DisableImageDeregistrationProtection,
-		parameter: p.GetParameter, quota: q.GetServiceQuota, whoAmI: s.GetCallerIdentity, decode: s.DecodeAuthorizationMessage,
+		whoAmI: s.GetCallerIdentity, decode: s.DecodeAuthorizationMessage,
 		getInstanceProfile: i.GetInstanceProfile, createRole: i.CreateRole, putRolePolicy: i.PutRolePolicy, createInstanceProfile: i.CreateInstanceProfile,
 		addRoleToInstanceProfile: i.AddRoleToInstanceProfile, removeRoleFromProfile: i.RemoveRoleFromInstanceProfile,
 		deleteInstanceProfile: i.DeleteInstanceProfile, deleteRolePolicy: i.DeleteRolePolicy, deleteRole: i.DeleteRole,

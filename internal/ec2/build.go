@@ -45,8 +45,15 @@ type surveyed struct {
 
 // NewBuild prepares a build. say is told what takes long.
 func NewBuild(c *Client, cfg BuildConfig, o owner.Build, say func(format string, args ...any)) *Build {
+	var one sync.Mutex // regions are worked on at the same time
 	return &Build{
-		Client: c, cfg: cfg, owner: o, say: say, asked: map[string]*ec2.RunInstancesInput{}, crowded: map[string]bool{},
+		Client: c, cfg: cfg, owner: o,
+		say: func(format string, args ...any) {
+			one.Lock()
+			defer one.Unlock()
+			say(format, args...)
+		},
+		asked: map[string]*ec2.RunInstancesInput{}, crowded: map[string]bool{},
 		born: map[string]time.Time{}, markets: map[string]Market{}, orphans: map[string][]string{}, sundries: newSundries(), images: newImaging(),
 	}
 }

@@ -18,8 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -89,7 +87,7 @@ func (p *principal) in(region string) *Client {
 			o.BaseEndpoint = &p.creds.Endpoint
 		}
 	})
-	c := &Client{Region: region, by: p, api: newAPI(e, ssm.NewFromConfig(cfg), servicequotas.NewFromConfig(cfg), sts.NewFromConfig(cfg), iam.NewFromConfig(cfg))}
+	c := &Client{Region: region, by: p, api: newAPI(e, sts.NewFromConfig(cfg), iam.NewFromConfig(cfg))}
 	p.clients[region] = c
 	return c
 }

@@ -119,7 +119,7 @@ func newSim(t *testing.T, o simOptions) *sim {
 	if o.wrap != nil {
 		front = o.wrap(front)
 	}
-	s.http = simnet.Pipe(beside(front))
+	s.http = simnet.Pipe(front)
 	t.Cleanup(func() {
 		s.http.CloseIdleConnections()
 		if err := s.Close(); err != nil {
@@ -127,26 +127,6 @@ func newSim(t *testing.T, o simOptions) *sim {
 		}
 	})
 	return s
-}
-
-// beside refuses services that the simulator does not have, as one refuses a user
-// who may not ask.
-func beside(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch service, _, _ := strings.Cut(r.Host, "."); service {
-		case "servicequotas", "ssm":
-			_, _ = io.Copy(io.Discard, r.Body)
-			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, `{"__type":"AccessDeniedException","message":"no"}`)
-		case "iam", "sts":
-			_, _ = io.Copy(io.Discard, r.Body)
-			w.WriteHeader(http.StatusForbidden)
-			fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error><RequestId>r</RequestId></ErrorResponse>`)
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
 }
 
 func (s *sim) credentials() Credentials {

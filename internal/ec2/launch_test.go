@@ -19,6 +19,11 @@ import (
 // faults is a cloud on a bad day.
 func faults(f ...ec2sim.Fault) simOptions { return simOptions{faults: f} }
 
+// noQuotas is a user who may not read quotas, and learns of them from a launch.
+func noQuotas() ec2sim.Fault {
+	return ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "GetServiceQuota", Status: 400, Code: "AccessDeniedException", Message: "no"}
+}
+
 // TestSearch looks for a machine on bad days, with the launch loop.
 func TestSearch(t *testing.T) {
 	zone := func(end string) string { return simRegion + end }
@@ -41,9 +46,9 @@ func TestSearch(t *testing.T) {
 		{name: "free plan, then the second type", zone: zone("b"), shape: "t4g.small", sim: faults(ec2sim.Fault{Kind: ec2sim.FaultFreePlan, Type: micro}),
 			change: func(c *BuildConfig) { c.Types, c.TypesNamed = []string{micro, "t4g.small"}, true }, says: []string{"not eligible for Free Tier"}},
 		{name: "free plan, and nothing else", sim: faults(ec2sim.Fault{Kind: ec2sim.FaultFreePlan}), runs: 1, says: []string{"the account is on the free plan"}},
-		{name: "quota reached", sim: faults(ec2sim.Fault{Kind: ec2sim.FaultQuota, Quota: ec2sim.QuotaOnDemand, Value: 0}), runs: 1,
+		{name: "quota reached", sim: faults(noQuotas(), ec2sim.Fault{Kind: ec2sim.FaultQuota, Quota: ec2sim.QuotaOnDemand, Value: 0}), runs: 1,
 			says: []string{"the account's limits allow none of the sizes", "ask for a higher quota L-1216C47A"}},
-		{name: "quota of spot, then on demand", zone: zone("b"), runs: 2, sim: faults(ec2sim.Fault{Kind: ec2sim.FaultQuota, Quota: ec2sim.QuotaSpot, Value: 0}),
+		{name: "quota of spot, then on demand", zone: zone("b"), runs: 2, sim: faults(noQuotas(), ec2sim.Fault{Kind: ec2sim.FaultQuota, Quota: ec2sim.QuotaSpot, Value: 0}),
 			change: func(c *BuildConfig) { c.Markets = []Market{Spot, OnDemand} }, says: []string{"Max spot instance count exceeded"}},
 		{name: "accepted, then dead", zone: zone("b"), runs: 2, sim: faults(ec2sim.Fault{Kind: ec2sim.FaultLaunchFails, Times: 1}),
 			says: []string{"no capacity", "Server.InsufficientInstanceCapacity"}},

@@ -46,13 +46,15 @@ func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (str
 		}
 		return err
 	})
+	full := code(err, "InsufficientFreeAddressesInSubnet")
+	err = b.details(ctx, err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if code(err, "InsufficientFreeAddressesInSubnet") {
+	if full {
 		b.crowded[aws.ToString(subnetOf(in))] = true
 	}
 	if err != nil {
-		return "", b.details(ctx, err)
+		return "", err
 	}
 	b.born[id], b.markets[id] = time.Now(), marketOf(o)
 	return id, nil

@@ -6,8 +6,6 @@ package ec2
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,32 +15,6 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 )
-
-// quotas answers for Service Quotas.
-func quotas(values map[string]float64) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasPrefix(r.Host, "servicequotas.") {
-				body, _ := io.ReadAll(r.Body)
-				for code, v := range values {
-					if strings.Contains(string(body), code) {
-						w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-						fmt.Fprintf(w, `{"Quota":{"QuotaCode":%q,"Value":%g}}`, code, v)
-						return
-					}
-				}
-			}
-			if strings.HasPrefix(r.Host, "ssm.") {
-				_, _ = io.ReadAll(r.Body)
-				w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-				w.WriteHeader(http.StatusBadRequest)
-				fmt.Fprint(w, `{"__type":"ParameterNotFound","message":""}`)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
-}
 
 func TestPlan(t *testing.T) {
 	yes, no := true, false
@@ -105,7 +77,11 @@ func TestPlan(t *testing.T) {
 		{name: "none of a filter", change: func(c *BuildConfig) {
 			c.Source = SourceConfig{Filter: &ImageFilter{Filters: map[string][]string{"name": {"beos-*"}}, Owners: []string{"self"}}}
 		}, says: []string{"source_ami: no image in eu-central-1 meets the filter"}},
-		{name: "no such parameter", quotas: map[string]float64{}, change: func(c *BuildConfig) { c.Source = SourceConfig{Parameter: "/x"} }, says: []string{"there is no parameter /x in eu-central-1"}},
+		{name: "by a parameter", change: func(c *BuildConfig) {
+			c.Source, c.Zones = SourceConfig{Parameter: "/aws/service/debian/release/13/latest/arm64"}, zones("a")
+		}, offers: []string{"a t4g.micro "}},
+		{name: "a profile that does not exist", change: func(c *BuildConfig) { c.Profile = "nobody" }, says: []string{`iam_instance_profile: there is no instance profile "nobody"`}},
+		{name: "no such parameter", change: func(c *BuildConfig) { c.Source = SourceConfig{Parameter: "/x"} }, says: []string{"there is no parameter /x in eu-central-1"}},
 		{name: "no default VPC", sim: simOptions{account: func(a *ec2sim.Account) { a.NoDefaultVPC = []string{simRegion} }}, says: []string{"eu-central-1 has no default VPC, or it has no subnets; name a subnet by subnet_id"}},
 		{name: "a zone without a subnet", change: func(c *BuildConfig) { c.Zones = zones("x") }, says: []string{"availability_zone: no subnet is in eu-central-1x; there are: subnet-"}},
 		{name: "root volume too small", change: func(c *BuildConfig) { c.Root.SizeGB, c.Root.SizeNamed = 5, true }, says: []string{"needs 8 GB, 5 is too small"}},
@@ -118,10 +94,10 @@ func TestPlan(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				o := tt.sim
-				s := newSim(t, o)
 				if tt.quotas != nil {
-					s.http = wire(t, quotas(tt.quotas)(beside(s.Cloud)).ServeHTTP)
+					o.account = func(a *ec2sim.Account) { a.Quotas = tt.quotas }
 				}
+				s := newSim(t, o)
 				b := s.newBuild(t, tt.change)
 				plan, err := b.Plan(t.Context())
 				var got []string

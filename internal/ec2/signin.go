@@ -89,9 +89,9 @@ const maxSkew = 4*time.Minute + 50*time.Second
 func (p *principal) clockOff() string {
 	switch ahead := time.Duration(p.skew.Load()); {
 	case ahead > maxSkew:
-		return fmt.Sprintf("this computer's clock is %s slow; set it right", ahead.Round(time.Second))
+		return fmt.Sprintf("this computer's clock is %s slow; set it right", ahead.Round(10*time.Second))
 	case ahead < -maxSkew:
-		return fmt.Sprintf("this computer's clock is %s fast; set it right", (-ahead).Round(time.Second))
+		return fmt.Sprintf("this computer's clock is %s fast; set it right", (-ahead).Round(10*time.Second))
 	}
 	return ""
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 )
 
 // findSizes reads what the instance types are like. Those that the region does not
@@ -119,14 +118,8 @@ func (s *survey) findLimits(ctx context.Context, f *finding) {
 		if m == Spot {
 			l.code = quotaSpot
 		}
-		err := b.repeat(ctx, "get service quota", l.code, func(ctx context.Context) error {
-			r, err := b.quota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String("ec2"), QuotaCode: &l.code})
-			if err == nil && (r.Quota == nil || r.Quota.Value == nil) {
-				err = errNoAnswer
-			}
-			if err == nil {
-				l.quota = *r.Quota.Value
-			}
+		err := b.repeat(ctx, "get service quota", l.code, func(ctx context.Context) (err error) {
+			l.quota, err = b.quotaOf(ctx, l.code)
 			return err
 		})
 		if err != nil {

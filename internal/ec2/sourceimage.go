@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
 // SourceImage is the image that the machine starts from, once Plan has found it.
@@ -100,11 +99,8 @@ func (b *Build) sourceImage(ctx context.Context) (types.Image, error) {
 
 // parameterValue reads the id of an image from a parameter of SSM.
 func (b *Build) parameterValue(ctx context.Context, name string) (id string, err error) {
-	err = b.repeat(ctx, "get parameter", name, func(ctx context.Context) error {
-		r, err := b.parameter(ctx, &ssm.GetParameterInput{Name: &name})
-		if err == nil && r.Parameter != nil {
-			id = aws.ToString(r.Parameter.Value)
-		}
+	err = b.repeat(ctx, "get parameter", name, func(ctx context.Context) (err error) {
+		id, err = b.parameterIn(ctx, name)
 		return err
 	})
 	switch {

@@ -15,6 +15,10 @@ import (
 func TestWholeBuild(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSim(t, simOptions{})
+		c, err := SignIn(t.Context(), s.credentials(), Options{HTTP: s.http})
+		if err != nil || c.Account != s.account.ID || !strings.HasSuffix(c.ARN, ":user/packer") {
+			t.Fatalf("%+v %v", c, err)
+		}
 		b := s.newBuild(t, nil)
 		start := time.Now()
 		machine, o, made, err := s.find(t.Context(), b)

@@ -6,10 +6,8 @@ package goss
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"debug/elf"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -50,7 +48,7 @@ func binary(files fs.FS, arch string) (*Executable, error) {
 	packed, err := fs.ReadFile(files, name+".gz")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("this build of the plugin carries no goss for linux/%s: "+
-			"set goss_binary to one, or build the plugin after \"make goss\", which adds it for arm64", arch)
+			"set goss_binary, or goss_url, to one, or build the plugin after \"make goss\", which adds it for arm64", arch)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the goss binary of the plugin: %w", err)
@@ -82,47 +80,64 @@ func binary(files fs.FS, arch string) (*Executable, error) {
 	return exe, nil
 }
 
-// BinaryFromFile reads a goss binary that somebody else built. It must be an
-// ELF executable, not an archive. If want is not empty it is the SHA-256 that
-// the file must have, in hex.
+// BinaryFromFile reads a goss binary that somebody else built: an ELF
+// executable, or an archive with one in it as goss publishes them. If want is
+// not empty it is the SHA-256 that the file must have, in hex.
 func BinaryFromFile(path, want string) (*Executable, error) {
-	f, err := os.Open(path)
+	f, err := os.Open(path) // #nosec G304 -- the user names the file
 	if err != nil {
 		return nil, err // names the path by itself
 	}
 	defer f.Close()
-	raw, err := readAll(f)
+	data, err := readAll(f)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	exe, err := describe(raw, path)
+	return fromBytes(data, path, want)
+}
+
+// fromBytes makes an executable of a file that somebody published. Nothing of
+// it is looked at before its digest is the wanted one.
+func fromBytes(data []byte, origin, want string) (*Executable, error) {
+	if sum := digestOf(data); want != "" && !strings.EqualFold(want, sum) {
+		return nil, fmt.Errorf("%s has the SHA-256 %s, but %s is demanded", origin, sum, strings.ToLower(want))
+	}
+	raw, err := unpack(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", origin, err)
 	}
-	if want != "" && !strings.EqualFold(want, exe.SHA256) {
-		return nil, fmt.Errorf("%s has the SHA-256 %s, but %s is demanded", path, exe.SHA256, strings.ToLower(want))
+	exe, err := describe(raw, origin)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", origin, err)
 	}
-	// The best compression costs a second more than it saves on most links.
+	if exe.Gzip, err = compress(raw); err != nil {
+		return nil, fmt.Errorf("compress %s: %w", origin, err)
+	}
+	return exe, nil
+}
+
+// compress packs a binary for its way to the machine. The best compression
+// costs a second more than it saves on most links.
+func compress(raw []byte) ([]byte, error) {
 	var packed bytes.Buffer
 	zw, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 	if err != nil {
-		return nil, fmt.Errorf("compress %s: %w", path, err)
+		return nil, err
 	}
 	if _, err := zw.Write(raw); err != nil {
-		return nil, fmt.Errorf("compress %s: %w", path, err)
+		return nil, err
 	}
 	if err := zw.Close(); err != nil {
-		return nil, fmt.Errorf("compress %s: %w", path, err)
+		return nil, err
 	}
-	exe.Gzip = packed.Bytes()
-	return exe, nil
+	return packed.Bytes(), nil
 }
 
 // describe reads from the binary itself what it is.
 func describe(raw []byte, origin string) (*Executable, error) {
 	file, err := elf.NewFile(bytes.NewReader(raw))
 	if err != nil {
-		return nil, fmt.Errorf("not an ELF executable (archives must be unpacked first): %w", err)
+		return nil, fmt.Errorf("not an ELF executable: %w", err)
 	}
 	defer file.Close()
 	if file.Type != elf.ET_EXEC && file.Type != elf.ET_DYN {
@@ -137,8 +152,7 @@ func describe(raw []byte, origin string) (*Executable, error) {
 	default:
 		return nil, fmt.Errorf("built for %v; only arm64 and amd64 are supported", file.Machine)
 	}
-	sum := sha256.Sum256(raw)
-	return &Executable{Origin: origin, Arch: arch, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(raw))}, nil
+	return &Executable{Origin: origin, Arch: arch, SHA256: digestOf(raw), Size: int64(len(raw))}, nil
 }
 
 func readAll(r io.Reader) ([]byte, error) {

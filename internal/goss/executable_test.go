@@ -93,11 +93,12 @@ func TestBinary(t *testing.T) {
 func TestBinaryFromFile(t *testing.T) {
 	arm := elfHeader(3, 183)
 	tests := []struct {
-		name string
-		data []byte
-		want string
-		arch string
-		says string
+		name  string
+		data  []byte
+		want  string
+		arch  string
+		says  string
+		holds []byte // what is sent, if not data
 	}{
 		{name: "arm64", data: arm, arch: "arm64"},
 		{name: "amd64", data: elfHeader(2, 62), arch: "amd64"},
@@ -106,7 +107,12 @@ func TestBinaryFromFile(t *testing.T) {
 		{name: "another machine", data: elfHeader(2, 8), says: "EM_MIPS"},
 		{name: "an object file", data: elfHeader(1, 183), says: "not an executable"},
 		{name: "a web page", data: []byte("404 page not found"), says: "not an ELF executable"},
-		{name: "an archive", data: packed(t, arm), says: "archives must be unpacked"},
+		{name: "compressed", data: packed(t, arm), holds: arm, arch: "arm64"},
+		{name: "an archive", data: tarred(t, "goss", arm), holds: arm, arch: "arm64"},
+		{name: "an archive, by its own digest", data: tarred(t, "x/goss", arm), want: digestOf(tarred(t, "x/goss", arm)), holds: arm, arch: "arm64"},
+		{name: "an archive, by the digest of what is in it", data: tarred(t, "goss", arm), want: digestOf(arm), says: "is demanded"},
+		{name: "an archive of something else", data: tarred(t, "README.md", arm), says: "holds no file that is called goss"},
+		{name: "an archive cut short", data: tarred(t, "goss", arm)[:60], says: "unpack"},
 		{name: "nothing", data: nil, says: "not an ELF executable"},
 	}
 	for _, tt := range tests {
@@ -129,7 +135,10 @@ func TestBinaryFromFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if raw, err := io.ReadAll(zr); err != nil || !bytes.Equal(raw, tt.data) {
+			if tt.holds == nil {
+				tt.holds = tt.data
+			}
+			if raw, err := io.ReadAll(zr); err != nil || !bytes.Equal(raw, tt.holds) {
 				t.Errorf("what would be sent differs from the file (%v)", err)
 			}
 			if exe.Arch != tt.arch {

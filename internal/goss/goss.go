@@ -12,6 +12,18 @@
 // both; and enough tests must have been carried out. Whatever does not add up
 // is a failure with a sentence of its own: no result is a failing result.
 //
+// Several gossfiles make a Session: each is run and judged by itself, those
+// that failed are run again for as long as that can help, and Rules say what
+// their failures come to together. The Result is rendered in several formats;
+// whatever the machine put into it is made harmless on the way, and it must
+// have been masked before.
+//
+// Lint looks at gossfiles before there is a machine. It knows what goss
+// accepts without being linked with goss, which would cost megabytes, and
+// executes no template, since templates depend on the machine. It also sees
+// what goss passes over without a word: sections it does not know, lists that
+// assert nothing, tests that another file replaces.
+//
 // The package also carries the goss binary itself. It is built from the goss
 // module pinned in tools/goss by the command in cmd/embedgoss, and compiled
 // into the plugin, so that a machine needs neither a network nor a download

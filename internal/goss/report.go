@@ -70,6 +70,9 @@ func (r *Report) Count(o Outcome) int {
 	return n
 }
 
+// Done returns how many tests were carried out.
+func (r *Report) Done() int { return r.Count(Pass) + r.Count(Fail) }
+
 // The wire form. Pointers tell a missing member from a zero one: a result
 // without a verdict must not read as 0, which means "pass".
 type (

@@ -95,7 +95,7 @@ func value(v json.RawMessage) string {
 // actual is value, except where goss 0.4 shows its own insides instead of what
 // it read: lists of patterns are matched against a stream.
 func actual(v json.RawMessage) string {
-	if string(v) == `"object: *bytes.Reader"` {
+	if hidden(v) {
 		return "other text (goss does not show it)"
 	}
 	return value(v)
@@ -140,11 +140,17 @@ func firstLine(b []byte) string {
 // clean makes text from the machine fit for one line of a terminal. The
 // machine chooses these bytes: they must neither steer the terminal nor start
 // a line of their own, which some CI systems would obey.
-func clean(s string) string {
+func clean(s string) string { return cleanTo(s, longest) }
+
+// cleanAll is clean without a limit that matters, for texts that were put
+// together from clean ones.
+func cleanAll(s string) string { return cleanTo(s, 100*longest) }
+
+func cleanTo(s string, most int) string {
 	var b strings.Builder
 	n := 0
 	for _, r := range s {
-		if n++; n > longest {
+		if n++; n > most {
 			b.WriteString("...")
 			break
 		}

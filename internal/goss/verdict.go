@@ -22,6 +22,9 @@ const (
 	AllSkipped                   // there was, and all of it was skipped
 	TooFew                       // fewer tests than demanded were carried out
 	Failed                       // at least one test failed
+	Lenient                      // goss checked less than is written, under strict
+	Mistaken                     // a gossfile has an error that goss passes over
+	Vanished                     // tests of the baseline were not carried out
 )
 
 // Error is a verdict other than success.
@@ -52,47 +55,117 @@ type Run struct {
 
 // Rules are the demands on a run beyond "nothing failed".
 type Rules struct {
-	// MinTests is how many tests must have been carried out, skipped ones not
-	// counted. Less than 1 counts as 1.
+	// MinTests is how many tests must have been carried out over all
+	// gossfiles, skipped ones not counted. Less than 1 counts as 1.
 	MinTests int
+	// FailOn is the lowest severity whose failures count; those below are
+	// warnings. Tests without a severity always count. Zero: all count.
+	FailOn Severity
+	// MaxFailed is how many counting failures are let pass.
+	MaxFailed int
+	// ReportOnly lets failing tests pass, and only them: where goss could not
+	// run, or ran nothing, it is a failure all the same.
+	ReportOnly bool
+	// Strict makes failures of findings of LevelStrict and of keys that one
+	// gossfile takes from another.
+	Strict bool
+	// Baseline is an earlier result to compare with, or nil.
+	Baseline *Baseline
+	// Vanished makes a failure of tests that the baseline has and this run did
+	// not carry out.
+	Vanished bool
+	// Mask takes secrets out of what goss printed, before a sentence quotes a
+	// part of it. What tests found is masked later, by Result.Masked. Nil: there
+	// are no secrets.
+	Mask func(string) string
 }
 
-// Judge says what a run came to. A nil error means that the machine passed.
+// Judge says what one run came to. A nil error means that the machine passed.
 // The error is of type *Error otherwise. The report is given whenever it could
 // be read, also beside an error.
 func Judge(run Run, rules Rules) (*Report, error) {
+	j := judge(run, rules.Mask)
+	if j.err != nil {
+		return j.report, j.err
+	}
+	if n := j.report.Done(); n < rules.MinTests {
+		return j.report, tooFew(n, rules.MinTests)
+	}
+	return j.report, nil
+}
+
+// judgement is what one run of one gossfile came to by itself.
+type judgement struct {
+	report *Report // nil if there is none that can be read
+	err    *Error  // nil if it passed
+}
+
+// counted is the number of failures that count.
+func (j judgement) counted(rules Rules) int {
+	if j.report == nil {
+		return 0
+	}
+	n := 0
+	for i := range j.report.Tests {
+		if t := &j.report.Tests[i]; t.Outcome == Fail && t.Severity() >= rules.FailOn {
+			n++
+		}
+	}
+	return n
+}
+
+func judge(run Run, mask func(string) string) judgement {
+	words := run // what sentences may quote
+	if mask != nil {
+		words.Output, words.Warnings = []byte(mask(string(run.Output))), []byte(mask(string(run.Warnings)))
+	}
 	if run.ExitCode != 0 && run.ExitCode != 1 {
-		return nil, refuse(NotRun, "%s", explain(run))
+		return judgement{nil, refuse(NotRun, "%s", explain(words))}
 	}
 	if run.Output == nil {
-		return nil, refuse(Missing, "goss ended with exit code %d but its result is missing", run.ExitCode)
+		return judgement{nil, refuse(Missing, "goss ended with exit code %d but its result is missing", run.ExitCode)}
 	}
 	report, err := Parse(run.Output)
 	if err != nil {
-		var refusal *Error
-		if run.ExitCode == 1 && report == nil && errors.As(err, &refusal) {
-			// Misuse of a flag ends with 1 as well, and says so in words.
-			return nil, refuse(refusal.Reason, "%v%s", err, said(run.Warnings))
-		}
-		return report, err
+		return judgement{report, unread(run.ExitCode, report, err, words)}
 	}
-	failed, carriedOut := report.Count(Fail), report.Count(Pass)+report.Count(Fail)
+	failed := report.Count(Fail)
 	switch {
 	case (run.ExitCode == 0) != (failed == 0):
-		return report, refuse(Disagree, "goss ended with exit code %d but its result holds %s",
-			run.ExitCode, plural(failed, "failed test"))
+		return judgement{report, refuse(Disagree, "goss ended with exit code %d but its result holds %s",
+			run.ExitCode, plural(failed, "failed test"))}
 	case failed > 0:
-		return report, refuse(Failed, "%d of %s failed", failed, plural(len(report.Tests), "goss test"))
+		return judgement{report, refuse(Failed, "%d of %s failed", failed, plural(len(report.Tests), "goss test"))}
 	case len(report.Tests) == 0:
-		return report, refuse(NoTests, "goss ran no test at all, which proves nothing about the machine")
-	case carriedOut == 0:
-		return report, refuse(AllSkipped, "every goss test was skipped (%d of %[1]d), which proves nothing about the machine",
-			len(report.Tests))
-	case carriedOut < rules.MinTests:
-		return report, refuse(TooFew, "goss carried out %s but min_tests demands %d",
-			plural(carriedOut, "test"), rules.MinTests)
+		return judgement{report, refuse(NoTests, "goss ran no test at all, which proves nothing about the machine")}
+	case report.Done() == 0:
+		return judgement{report, refuse(AllSkipped, "every goss test was skipped (%d of %[1]d), which proves nothing about the machine",
+			len(report.Tests))}
 	}
-	return report, nil
+	return judgement{report, nil}
+}
+
+// unread is the refusal of a result that cannot be read.
+func unread(exit int, report *Report, err error, words Run) *Error {
+	refusal := refuse(Unreadable, "the result of goss cannot be read")
+	errors.As(err, &refusal)
+	if report != nil {
+		return refusal // it quotes nothing
+	}
+	// Read once more without secrets, it is refused in words without secrets.
+	sentence := "the result of goss cannot be read"
+	if _, err := Parse(words.Output); err != nil {
+		sentence = err.Error()
+	}
+	if exit == 1 {
+		// Misuse of a flag ends with 1 as well, and says so in words.
+		sentence += said(words.Warnings)
+	}
+	return refuse(refusal.Reason, "%s", sentence)
+}
+
+func tooFew(done, want int) *Error {
+	return refuse(TooFew, "goss carried out %s but min_tests demands %d", plural(done, "test"), want)
 }
 
 // explain puts an exit code that stands for no result at all into words.

@@ -81,7 +81,14 @@ func (s *survey) findImage(ctx context.Context) error {
 		}
 		return r.OpcNextPage, err
 	})
-	if err != nil {
+	switch {
+	case missing(err):
+		option := "base_image_filter: compartment_id"
+		if b.cfg.ImageFilter.Compartment == "" {
+			option = "compartment_ocid"
+		}
+		return fmt.Errorf("%s: compartment %s does not exist, or this user may not list images in it: %w", option, f.Compartment, err)
+	case err != nil:
 		return fmt.Errorf("base_image_filter: %w", err)
 	}
 	if b.found == "" {

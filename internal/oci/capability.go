@@ -16,6 +16,7 @@ import (
 const (
 	launchModeCapability = "Compute.LaunchMode"
 	nicCapability        = "Network.AttachmentType"
+	firmwareCapability   = "Compute.Firmware"
 )
 
 // setCapabilities writes the defaults that a template wants into the capability
@@ -120,6 +121,9 @@ func (c ImageConfig) capabilities() map[string]string {
 	}
 	if c.NICAttachment != "" {
 		wanted[nicCapability] = c.NICAttachment
+	}
+	if c.Firmware != "" {
+		wanted[firmwareCapability] = c.Firmware
 	}
 	return wanted
 }

@@ -208,6 +208,11 @@ func network(err error) bool {
 	return malformed(err)
 }
 
+// aboutShape says that a shape was not found.
+func aboutShape(e *Error) bool {
+	return e.Status == http.StatusNotFound && strings.Contains(strings.ToLower(e.Message), "shape")
+}
+
 // Classify implements cloud.Launcher: it is the one table that turns what OCI
 // says about a launch into what the search understands. The texts are OCI's;
 // where they come from is listed in docs/architecture.md.
@@ -227,7 +232,7 @@ func (*Client) Classify(err error) cloud.Verdict {
 	case e.Status == http.StatusTooManyRequests:
 		v.Outcome = capacity.Throttled
 	// Some availability domains answer so for a shape that they do not have.
-	case e.Status == http.StatusNotFound && strings.Contains(msg, "shape"):
+	case aboutShape(e):
 		v.Outcome = capacity.Unavailable
 	case lost(err):
 		v.Outcome, v.Ambiguous = capacity.Transient, true

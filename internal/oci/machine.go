@@ -91,6 +91,7 @@ type ImageConfig struct {
 	KeepOtherShapes bool     // do not remove shapes with another processor
 	LaunchMode      string
 	NICAttachment   string
+	Firmware        string
 	Skip            bool // nothing will be imaged: no need to check its limits
 }
 
@@ -165,7 +166,7 @@ func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (str
 		err = errNoAnswer
 	}
 	if err != nil {
-		return "", wrap("launch instance", "", err)
+		return "", b.maybeAbout(wrap("launch instance", "", err))
 	}
 	b.remember(*r.Id, r.OpcWorkRequestId)
 	return *r.Id, nil

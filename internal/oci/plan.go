@@ -30,6 +30,8 @@ type survey struct {
 	vcn      string // of the subnet
 	subnetAD string // the one availability domain of the subnet, if it has one
 
+	noCompartment bool // the machine's does not exist, which was said
+
 	inRegion []string // all availability domains, as far as they may be known
 	whole    bool     // they may be known
 }
@@ -76,7 +78,7 @@ func refusal(problems []error) error {
 // credentials, or ctx's.
 func (b *Build) survey(ctx context.Context) (*survey, error) {
 	s := &survey{b: b, billing: map[string]string{}, whole: true}
-	all, err := b.signIn(ctx)
+	all, err := b.firstCall(ctx, b.say)
 	switch {
 	case missing(err) && b.cfg.AvailabilityDomain != "":
 		all, s.whole = []string{b.cfg.AvailabilityDomain}, false // it is pinned: no need to see the others
@@ -87,6 +89,8 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	}
 	s.checkImage(ctx)
 	s.checkSubnet(ctx)
+	s.checkGroups(ctx)
+	s.checkTags(ctx)
 	if !b.cfg.Image.Skip {
 		s.checkImageLimit(ctx)
 	}
@@ -94,6 +98,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	s.checkReservation(ctx)
 	s.checkBastion(ctx)
 	s.inRegion = slices.Clone(all)
+	s.checkImageShapes(ctx)
 	domains, err := s.domains(all)
 	s.problem(err)
 	if err := ctx.Err(); err != nil {

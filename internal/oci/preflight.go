@@ -91,7 +91,7 @@ func (s *survey) checkImageLimit(ctx context.Context) {
 	case missing(err):
 		option := "image_compartment_ocid"
 		if b.cfg.Image.Compartment == b.cfg.Compartment {
-			option = "compartment_ocid"
+			option, s.noCompartment = "compartment_ocid", true
 		}
 		s.problem(fmt.Errorf("%s: compartment %s, in which the image is to be made, does not exist, or this user may not list images in it: %w", option, b.cfg.Image.Compartment, err))
 	case err != nil:
@@ -168,7 +168,13 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	anywhere := map[string]bool{} // shapes that exist, whatever the image
 	for _, d := range domains {
 		fits, err := b.shapesIn(ctx, d, b.BaseImage())
-		if err != nil {
+		switch {
+		case missing(err) && s.noCompartment:
+			return
+		case missing(err):
+			s.problem(fmt.Errorf("compartment_ocid: compartment %s does not exist, or this user may not list shapes in it: %w", b.cfg.Compartment, err))
+			return
+		case err != nil:
 			s.problem(err)
 			return
 		}

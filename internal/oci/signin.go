@@ -16,16 +16,49 @@ import (
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/identity"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
-// signIn makes the cheapest call that proves the credentials, and says what to
-// check where they are refused.
+// unanswered says from time to time that OCI does not answer, and what came of the
+// last attempt; heard is told that.
+func unanswered(ctx context.Context, region string, say func(string, ...any)) (heard func(error), stop func()) {
+	var mu sync.Mutex
+	var last error
+	stop = wait.Tell(ctx, func(d time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		if last == nil {
+			say("OCI in %s has not answered yet (%s)", region, d)
+			return
+		}
+		say("OCI in %s has not answered yet (%s), it is asked again; the last attempt: %v", region, d, last)
+	})
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		last = err
+	}, stop
+}
+
+// signIn is firstCall for who says nothing meanwhile.
 func (c *Client) signIn(ctx context.Context) ([]string, error) {
+	return c.firstCall(ctx, func(string, ...any) {})
+}
+
+// firstCall makes the cheapest call that proves the credentials, and says what to
+// check where they are refused. Where there is no way to OCI it takes three
+// minutes, which say is told.
+func (c *Client) firstCall(ctx context.Context, say func(string, ...any)) ([]string, error) {
 	var r identity.ListAvailabilityDomainsResponse
-	err := repeat(ctx, "list availability domains", "", func(ctx context.Context) (err error) {
+	const op = "list availability domains"
+	heard, stop := unanswered(ctx, c.Region, say)
+	err := repeat(ctx, op, "", func(ctx context.Context) (err error) {
 		r, err = c.identity.ListAvailabilityDomains(shield(ctx), identity.ListAvailabilityDomainsRequest{CompartmentId: &c.Tenancy, RequestMetadata: once()})
+		heard(wrap(op, "", err))
 		return err
 	})
+	stop()
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusUnauthorized {
 		return nil, fmt.Errorf("OCI in %s does not let %s of tenancy %s in: %s: %w", c.Region, c.principal.who, c.Tenancy, c.whyNot(ctx, e), err)

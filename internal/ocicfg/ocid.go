@@ -18,3 +18,11 @@ func OCID(option, kind, value string) error {
 	}
 	return fmt.Errorf("%s must be an OCID that begins with ocid1.%s, it is %q", option, kind, value)
 }
+
+// Compartment is OCID for a compartment. A tenancy is its own root compartment.
+func Compartment(option, value string) error {
+	if strings.HasPrefix(value, "ocid1.tenancy.") || OCID(option, "compartment", value) == nil {
+		return nil
+	}
+	return fmt.Errorf("%s must be the OCID of a compartment or of a tenancy, which begins with ocid1.compartment or ocid1.tenancy, it is %q", option, value)
+}

@@ -60,7 +60,7 @@ func Prepare(c *communicator.Config) (secret string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("make a temporary SSH key: %w", err)
 	}
-	if c.SSHTemporaryKeyPairName == "" {
+	if c.SSHTemporaryKeyPairName = name(c); c.SSHTemporaryKeyPairName == "" {
 		c.SSHTemporaryKeyPairName = comment
 	}
 	c.SSHPrivateKey, c.SSHPublicKey = pair.Private, line(pair.Public, c.SSHTemporaryKeyPairName)
@@ -83,7 +83,16 @@ func Lines(key []byte) []byte {
 // Check reports what is wrong with the user's key and with the settings of a
 // temporary one, without making one. prefix is that of the variables a key may come
 // from: "OCI" for OCI_SSH_PRIVATE_KEY.
-func Check(c *communicator.Config, prefix string) error {
+func Check(c *communicator.Config, prefix string) (list []error) {
+	for _, err := range []error{checkKey(c, prefix), checkKind(c), checkName(c)} {
+		if err != nil {
+			list = append(list, err)
+		}
+	}
+	return list
+}
+
+func checkKey(c *communicator.Config, prefix string) error {
 	if len(c.SSHPrivateKey) > 0 {
 		signer, err := ssh.ParsePrivateKey(Lines(c.SSHPrivateKey))
 		var locked *ssh.PassphraseMissingError
@@ -103,13 +112,36 @@ func Check(c *communicator.Config, prefix string) error {
 			}
 		}
 	}
-	if _, err := algorithm(c.SSHTemporaryKeyPairType); err != nil {
+	return nil
+}
+
+// checkKind checks what kind of key a temporary one is to be.
+func checkKind(c *communicator.Config) error {
+	kind, err := algorithm(c.SSHTemporaryKeyPairType)
+	if err != nil {
 		return err
 	}
+	switch n := c.SSHTemporaryKeyPairBits; {
+	case n == 0:
+	case kind == sshkey.RSA && (n < 1024 || n > 16384):
+		return fmt.Errorf("temporary_key_pair_bits must be from 1024 to 16384 for an RSA key, it is %d", n)
+	case kind == sshkey.ECDSA && n != 256 && n != 384 && n != 521:
+		return fmt.Errorf("temporary_key_pair_bits must be 256, 384 or 521 for an ECDSA key, it is %d", n)
+	}
+	return nil
+}
+
+// name is how the temporary key is called, as far as it is one word: blanks would
+// make several of the comment behind a key.
+func name(c *communicator.Config) string {
+	return strings.Join(strings.Fields(c.SSHTemporaryKeyPairName), "-")
+}
+
+func checkName(c *communicator.Config) error {
 	// It becomes part of a command on the machine (ssh_clear_authorized_keys).
-	for _, r := range c.SSHTemporaryKeyPairName {
+	for _, r := range name(c) {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@-", r) {
-			return fmt.Errorf("temporary_key_pair_name may have letters, digits and ._@- only, it is %q", c.SSHTemporaryKeyPairName)
+			return fmt.Errorf("temporary_key_pair_name may have letters, digits, blanks and ._@- only, it is %q", c.SSHTemporaryKeyPairName)
 		}
 	}
 	return nil

@@ -154,7 +154,7 @@ func TestTemporaryKeyTypes(t *testing.T) {
 	for kind, want := range map[string]string{"": "ssh-ed25519", "ed25519": "ssh-ed25519", "rsa": "ssh-rsa", "ecdsa": "ecdsa-sha2-"} {
 		c := &communicator.Config{Type: "ssh"}
 		c.SSHTemporaryKeyPairType = kind
-		if err := Check(c, "OCI"); err != nil {
+		if err := Check(c, "OCI"); len(err) > 0 {
 			t.Fatal(err)
 		}
 		if _, err := Prepare(c); err != nil {
@@ -168,7 +168,7 @@ func TestTemporaryKeyTypes(t *testing.T) {
 	for _, bad := range []string{"dsa", "ed448"} {
 		c := &communicator.Config{Type: "ssh"}
 		c.SSHTemporaryKeyPairType = bad
-		if err := Check(c, "OCI"); err == nil || !strings.Contains(err.Error(), "temporary_key_pair_type") {
+		if err := Check(c, "OCI"); len(err) != 1 || !strings.Contains(err[0].Error(), "temporary_key_pair_type") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -177,8 +177,26 @@ func TestTemporaryKeyTypes(t *testing.T) {
 	if _, err := Prepare(c); err != nil || !strings.HasSuffix(string(c.SSHPublicKey), " mine") {
 		t.Errorf("the key is not called as the template says: %s, %v", c.SSHPublicKey, err)
 	}
+	c.SSHTemporaryKeyPairName, c.SSHPrivateKey = " packer 1700000000 ", nil
+	if _, err := Prepare(c); err != nil || !strings.HasSuffix(string(c.SSHPublicKey), " packer-1700000000") {
+		t.Errorf("a name with blanks: %s, %v", c.SSHPublicKey, err)
+	}
+	for bits, kind := range map[int]string{1000: "rsa", 20000: "rsa", 255: "ecdsa", 2048: "ecdsa"} {
+		bad := &communicator.Config{Type: "ssh"}
+		bad.SSHTemporaryKeyPairType, bad.SSHTemporaryKeyPairBits = kind, bits
+		if err := Check(bad, "OCI"); len(err) != 1 || !strings.Contains(err[0].Error(), "temporary_key_pair_bits") {
+			t.Errorf("%d bits of %s: %v", bits, kind, err)
+		}
+	}
+	for bits, kind := range map[int]string{0: "ecdsa", 384: "ecdsa", 2048: "rsa", 4096: ""} {
+		ok := &communicator.Config{Type: "ssh"}
+		ok.SSHTemporaryKeyPairType, ok.SSHTemporaryKeyPairBits = kind, bits
+		if err := Check(ok, "OCI"); len(err) > 0 {
+			t.Errorf("%d bits of %q: %v", bits, kind, err)
+		}
+	}
 	c.SSHTemporaryKeyPairName = "a'; rm -rf /"
-	if err := Check(c, "OCI"); err == nil {
+	if err := Check(c, "OCI"); len(err) != 1 {
 		t.Error("a name that would change the clean-up's meaning is accepted")
 	}
 }

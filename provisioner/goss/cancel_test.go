@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestProvisionIsCancelled(t *testing.T) {
@@ -83,6 +84,7 @@ func TestProvisionIsCancelled(t *testing.T) {
 		c.options["retry_timeout"], c.options["sleep"] = "1h", "1h"
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
+		c.host.program("base64", "exit 127")
 		c.host.download = func(_ string, data []byte) ([]byte, error) {
 			cancel()
 			return data, nil
@@ -92,6 +94,26 @@ func TestProvisionIsCancelled(t *testing.T) {
 		}
 		c.mustBeClean()
 	})
+}
+
+// Packer's timeout is a deadline; what a test has started ends with it.
+func TestProvisionTimesOut(t *testing.T) {
+	pids := filepath.Join(t.TempDir(), "pids")
+	c := newCheck(t, "hang "+pids)
+	c.dropIn = true
+	c.options["remote_path"] = filepath.Join(c.base, "work", "goss")
+	c.options["skip_download"] = true
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := c.run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got error %v", err)
+	}
+	if b, err := os.ReadFile(pids); err == nil {
+		if left := running(t, strings.Fields(string(b))); len(left) > 0 {
+			t.Errorf("still running: %v", left)
+		}
+	}
+	c.mustBeClean()
 }
 
 // A test that left a process behind must not have it in the image's machine.

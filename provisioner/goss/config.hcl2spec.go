@@ -20,16 +20,58 @@ type FlatConfig struct {
 	PackerSensitiveVars []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
 	Tests               []string          `mapstructure:"tests" required:"false" cty:"tests" hcl:"tests"`
 	GossFile            *string           `mapstructure:"goss_file" required:"false" cty:"goss_file" hcl:"goss_file"`
+	GossFiles           []string          `mapstructure:"goss_files" required:"false" cty:"goss_files" hcl:"goss_files"`
 	VarsFile            *string           `mapstructure:"vars_file" required:"false" cty:"vars_file" hcl:"vars_file"`
+	VarsFiles           []string          `mapstructure:"vars_files" required:"false" cty:"vars_files" hcl:"vars_files"`
+	Vars                *string           `mapstructure:"vars" required:"false" cty:"vars" hcl:"vars"`
 	VarsInline          map[string]string `mapstructure:"vars_inline" required:"false" cty:"vars_inline" hcl:"vars_inline"`
 	VarsEnv             map[string]string `mapstructure:"vars_env" required:"false" cty:"vars_env" hcl:"vars_env"`
-	UseSudo             *bool             `mapstructure:"use_sudo" required:"false" cty:"use_sudo" hcl:"use_sudo"`
-	MinTests            *int              `mapstructure:"min_tests" required:"false" cty:"min_tests" hcl:"min_tests"`
+	Env                 map[string]string `mapstructure:"env" required:"false" cty:"env" hcl:"env"`
+	Wait                *string           `mapstructure:"wait" required:"false" cty:"wait" hcl:"wait"`
+	WaitTimeout         *string           `mapstructure:"wait_timeout" required:"false" cty:"wait_timeout" hcl:"wait_timeout"`
+	WaitInterval        *string           `mapstructure:"wait_interval" required:"false" cty:"wait_interval" hcl:"wait_interval"`
 	RetryTimeout        *string           `mapstructure:"retry_timeout" required:"false" cty:"retry_timeout" hcl:"retry_timeout"`
 	Sleep               *string           `mapstructure:"sleep" required:"false" cty:"sleep" hcl:"sleep"`
-	RemoteFolder        *string           `mapstructure:"remote_folder" required:"false" cty:"remote_folder" hcl:"remote_folder"`
+	MinTests            *int              `mapstructure:"min_tests" required:"false" cty:"min_tests" hcl:"min_tests"`
+	FailOn              *string           `mapstructure:"fail_on" required:"false" cty:"fail_on" hcl:"fail_on"`
+	MaxFailed           *int              `mapstructure:"max_failed" required:"false" cty:"max_failed" hcl:"max_failed"`
+	ReportOnly          *bool             `mapstructure:"report_only" required:"false" cty:"report_only" hcl:"report_only"`
+	Inspect             *bool             `mapstructure:"inspect" required:"false" cty:"inspect" hcl:"inspect"`
+	Strict              *bool             `mapstructure:"strict" required:"false" cty:"strict" hcl:"strict"`
+	Baseline            *string           `mapstructure:"baseline" required:"false" cty:"baseline" hcl:"baseline"`
+	BaselineComplete    *bool             `mapstructure:"baseline_complete" required:"false" cty:"baseline_complete" hcl:"baseline_complete"`
 	GossBinary          *string           `mapstructure:"goss_binary" required:"false" cty:"goss_binary" hcl:"goss_binary"`
+	GossURL             *string           `mapstructure:"goss_url" required:"false" cty:"goss_url" hcl:"goss_url"`
 	GossSHA256          *string           `mapstructure:"goss_sha256" required:"false" cty:"goss_sha256" hcl:"goss_sha256"`
+	GossMirror          *string           `mapstructure:"goss_mirror" required:"false" cty:"goss_mirror" hcl:"goss_mirror"`
+	Version             *string           `mapstructure:"version" required:"false" cty:"version" hcl:"version"`
+	Arch                *string           `mapstructure:"arch" required:"false" cty:"arch" hcl:"arch"`
+	URL                 *string           `mapstructure:"url" required:"false" cty:"url" hcl:"url"`
+	Username            *string           `mapstructure:"username" required:"false" cty:"username" hcl:"username"`
+	Password            *string           `mapstructure:"password" required:"false" cty:"password" hcl:"password"`
+	SkipSSL             *bool             `mapstructure:"skip_ssl" required:"false" cty:"skip_ssl" hcl:"skip_ssl"`
+	SkipInstall         *bool             `mapstructure:"skip_install" required:"false" cty:"skip_install" hcl:"skip_install"`
+	DownloadPath        *string           `mapstructure:"download_path" required:"false" cty:"download_path" hcl:"download_path"`
+	UseSudo             *bool             `mapstructure:"use_sudo" required:"false" cty:"use_sudo" hcl:"use_sudo"`
+	SudoPassword        *string           `mapstructure:"sudo_password" required:"false" cty:"sudo_password" hcl:"sudo_password"`
+	ExecuteCommand      *string           `mapstructure:"execute_command" required:"false" cty:"execute_command" hcl:"execute_command"`
+	RemoteFolder        *string           `mapstructure:"remote_folder" required:"false" cty:"remote_folder" hcl:"remote_folder"`
+	RemotePath          *string           `mapstructure:"remote_path" required:"false" cty:"remote_path" hcl:"remote_path"`
+	KeepRemote          *bool             `mapstructure:"keep_remote" required:"false" cty:"keep_remote" hcl:"keep_remote"`
+	TargetOS            *string           `mapstructure:"target_os" required:"false" cty:"target_os" hcl:"target_os"`
+	Package             *string           `mapstructure:"package" required:"false" cty:"package" hcl:"package"`
+	LogLevel            *string           `mapstructure:"log_level" required:"false" cty:"log_level" hcl:"log_level"`
+	MaxConcurrent       *int              `mapstructure:"max_concurrent" required:"false" cty:"max_concurrent" hcl:"max_concurrent"`
+	Reports             []FlatReport      `mapstructure:"report" required:"false" cty:"report" hcl:"report"`
+	ReportFiles         map[string]string `mapstructure:"reports" required:"false" cty:"reports" hcl:"reports"`
+	Receipt             *string           `mapstructure:"receipt" required:"false" cty:"receipt" hcl:"receipt"`
+	SpecFile            *string           `mapstructure:"spec_file" required:"false" cty:"spec_file" hcl:"spec_file"`
+	SkipDownload        *bool             `mapstructure:"skip_download" required:"false" cty:"skip_download" hcl:"skip_download"`
+	GitHub              *string           `mapstructure:"github" required:"false" cty:"github" hcl:"github"`
+	Format              *string           `mapstructure:"format" required:"false" cty:"format" hcl:"format"`
+	FormatOptions       *string           `mapstructure:"format_options" required:"false" cty:"format_options" hcl:"format_options"`
+	Record              []string          `mapstructure:"record" required:"false" cty:"record" hcl:"record"`
+	RecordFile          *string           `mapstructure:"record_file" required:"false" cty:"record_file" hcl:"record_file"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -54,16 +96,83 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
 		"tests":                      &hcldec.AttrSpec{Name: "tests", Type: cty.List(cty.String), Required: false},
 		"goss_file":                  &hcldec.AttrSpec{Name: "goss_file", Type: cty.String, Required: false},
+		"goss_files":                 &hcldec.AttrSpec{Name: "goss_files", Type: cty.List(cty.String), Required: false},
 		"vars_file":                  &hcldec.AttrSpec{Name: "vars_file", Type: cty.String, Required: false},
+		"vars_files":                 &hcldec.AttrSpec{Name: "vars_files", Type: cty.List(cty.String), Required: false},
+		"vars":                       &hcldec.AttrSpec{Name: "vars", Type: cty.String, Required: false},
 		"vars_inline":                &hcldec.AttrSpec{Name: "vars_inline", Type: cty.Map(cty.String), Required: false},
 		"vars_env":                   &hcldec.AttrSpec{Name: "vars_env", Type: cty.Map(cty.String), Required: false},
-		"use_sudo":                   &hcldec.AttrSpec{Name: "use_sudo", Type: cty.Bool, Required: false},
-		"min_tests":                  &hcldec.AttrSpec{Name: "min_tests", Type: cty.Number, Required: false},
+		"env":                        &hcldec.AttrSpec{Name: "env", Type: cty.Map(cty.String), Required: false},
+		"wait":                       &hcldec.AttrSpec{Name: "wait", Type: cty.String, Required: false},
+		"wait_timeout":               &hcldec.AttrSpec{Name: "wait_timeout", Type: cty.String, Required: false},
+		"wait_interval":              &hcldec.AttrSpec{Name: "wait_interval", Type: cty.String, Required: false},
 		"retry_timeout":              &hcldec.AttrSpec{Name: "retry_timeout", Type: cty.String, Required: false},
 		"sleep":                      &hcldec.AttrSpec{Name: "sleep", Type: cty.String, Required: false},
-		"remote_folder":              &hcldec.AttrSpec{Name: "remote_folder", Type: cty.String, Required: false},
+		"min_tests":                  &hcldec.AttrSpec{Name: "min_tests", Type: cty.Number, Required: false},
+		"fail_on":                    &hcldec.AttrSpec{Name: "fail_on", Type: cty.String, Required: false},
+		"max_failed":                 &hcldec.AttrSpec{Name: "max_failed", Type: cty.Number, Required: false},
+		"report_only":                &hcldec.AttrSpec{Name: "report_only", Type: cty.Bool, Required: false},
+		"inspect":                    &hcldec.AttrSpec{Name: "inspect", Type: cty.Bool, Required: false},
+		"strict":                     &hcldec.AttrSpec{Name: "strict", Type: cty.Bool, Required: false},
+		"baseline":                   &hcldec.AttrSpec{Name: "baseline", Type: cty.String, Required: false},
+		"baseline_complete":          &hcldec.AttrSpec{Name: "baseline_complete", Type: cty.Bool, Required: false},
 		"goss_binary":                &hcldec.AttrSpec{Name: "goss_binary", Type: cty.String, Required: false},
+		"goss_url":                   &hcldec.AttrSpec{Name: "goss_url", Type: cty.String, Required: false},
 		"goss_sha256":                &hcldec.AttrSpec{Name: "goss_sha256", Type: cty.String, Required: false},
+		"goss_mirror":                &hcldec.AttrSpec{Name: "goss_mirror", Type: cty.String, Required: false},
+		"version":                    &hcldec.AttrSpec{Name: "version", Type: cty.String, Required: false},
+		"arch":                       &hcldec.AttrSpec{Name: "arch", Type: cty.String, Required: false},
+		"url":                        &hcldec.AttrSpec{Name: "url", Type: cty.String, Required: false},
+		"username":                   &hcldec.AttrSpec{Name: "username", Type: cty.String, Required: false},
+		"password":                   &hcldec.AttrSpec{Name: "password", Type: cty.String, Required: false},
+		"skip_ssl":                   &hcldec.AttrSpec{Name: "skip_ssl", Type: cty.Bool, Required: false},
+		"skip_install":               &hcldec.AttrSpec{Name: "skip_install", Type: cty.Bool, Required: false},
+		"download_path":              &hcldec.AttrSpec{Name: "download_path", Type: cty.String, Required: false},
+		"use_sudo":                   &hcldec.AttrSpec{Name: "use_sudo", Type: cty.Bool, Required: false},
+		"sudo_password":              &hcldec.AttrSpec{Name: "sudo_password", Type: cty.String, Required: false},
+		"execute_command":            &hcldec.AttrSpec{Name: "execute_command", Type: cty.String, Required: false},
+		"remote_folder":              &hcldec.AttrSpec{Name: "remote_folder", Type: cty.String, Required: false},
+		"remote_path":                &hcldec.AttrSpec{Name: "remote_path", Type: cty.String, Required: false},
+		"keep_remote":                &hcldec.AttrSpec{Name: "keep_remote", Type: cty.Bool, Required: false},
+		"target_os":                  &hcldec.AttrSpec{Name: "target_os", Type: cty.String, Required: false},
+		"package":                    &hcldec.AttrSpec{Name: "package", Type: cty.String, Required: false},
+		"log_level":                  &hcldec.AttrSpec{Name: "log_level", Type: cty.String, Required: false},
+		"max_concurrent":             &hcldec.AttrSpec{Name: "max_concurrent", Type: cty.Number, Required: false},
+		"report":                     &hcldec.BlockListSpec{TypeName: "report", Nested: hcldec.ObjectSpec((*FlatReport)(nil).HCL2Spec())},
+		"reports":                    &hcldec.AttrSpec{Name: "reports", Type: cty.Map(cty.String), Required: false},
+		"receipt":                    &hcldec.AttrSpec{Name: "receipt", Type: cty.String, Required: false},
+		"spec_file":                  &hcldec.AttrSpec{Name: "spec_file", Type: cty.String, Required: false},
+		"skip_download":              &hcldec.AttrSpec{Name: "skip_download", Type: cty.Bool, Required: false},
+		"github":                     &hcldec.AttrSpec{Name: "github", Type: cty.String, Required: false},
+		"format":                     &hcldec.AttrSpec{Name: "format", Type: cty.String, Required: false},
+		"format_options":             &hcldec.AttrSpec{Name: "format_options", Type: cty.String, Required: false},
+		"record":                     &hcldec.AttrSpec{Name: "record", Type: cty.List(cty.String), Required: false},
+		"record_file":                &hcldec.AttrSpec{Name: "record_file", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatReport is an auto-generated flat version of Report.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatReport struct {
+	Format *string `mapstructure:"format" required:"true" cty:"format" hcl:"format"`
+	Path   *string `mapstructure:"path" required:"true" cty:"path" hcl:"path"`
+}
+
+// FlatMapstructure returns a new FlatReport.
+// FlatReport is an auto-generated flat version of Report.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Report) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatReport)
+}
+
+// HCL2Spec returns the hcl spec of a Report.
+// This spec is used by HCL to read the fields of Report.
+// The decoded values from this spec will then be applied to a FlatReport.
+func (*FlatReport) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"format": &hcldec.AttrSpec{Name: "format", Type: cty.String, Required: false},
+		"path":   &hcldec.AttrSpec{Name: "path", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -17,13 +17,16 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 )
 
+// gossfileText is the smallest gossfile that checks something.
+const gossfileText = "file: {/: {exists: true}}\n"
+
 func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 
 func TestPrepare(t *testing.T) {
-	dir := tree(t, map[string]string{"goss.yaml": "", "goss": "", "vars.yaml": ""})
+	dir := tree(t, map[string]string{"goss.yaml": gossfileText, "goss": "", "vars.yaml": ""})
 	gossfile := filepath.Join(dir, "goss.yaml")
 	tests := []struct {
 		name    string
@@ -43,21 +46,21 @@ func TestPrepare(t *testing.T) {
 			"remote_folder": "<unknown>", "goss_binary": "<unknown>", "goss_sha256": "<unknown>",
 		}, nil},
 
-		{"nothing to check", map[string]any{}, []string{"tests or goss_file must be set"}},
+		{"nothing to check", map[string]any{}, []string{"tests, goss_file or goss_files must be set"}},
 		{"no such file", map[string]any{"tests": []string{filepath.Join(dir, "none.yaml")}}, []string{"none.yaml: no such file"}},
 		{"no such binary", map[string]any{"goss_file": gossfile, "goss_binary": filepath.Join(dir, "none")}, []string{"goss_binary: stat"}},
 		{"a folder as binary", map[string]any{"goss_file": gossfile, "goss_binary": dir}, []string{"is not a file"}},
-		{"a digest of nothing", map[string]any{"goss_file": gossfile, "goss_sha256": strings.Repeat("0", 64)}, []string{"goss_sha256 is set but goss_binary is not"}},
+		{"a digest of nothing", map[string]any{"goss_file": gossfile, "goss_sha256": strings.Repeat("0", 64)}, []string{"goss_sha256 is set but goss_binary, goss_url and version are not"}},
 		{"no digest", map[string]any{"goss_file": gossfile, "goss_binary": filepath.Join(dir, "goss"), "goss_sha256": "abc"}, []string{"64 hexadecimal digits"}},
 		{"a duration without a unit", map[string]any{"goss_file": gossfile, "retry_timeout": "5"}, []string{"retry_timeout"}},
 		{"an option that does not exist", map[string]any{"goss_file": gossfile, "retry_time": "5s"}, []string{"retry_time"}},
-		{"GOSS_ in the environment", map[string]any{"goss_file": gossfile, "vars_env": map[string]string{"GOSS_FMT": "silent"}}, []string{"GOSS_FMT is refused"}},
-		{"too many variables", map[string]any{"goss_file": gossfile, "vars_inline": map[string]string{"a": strings.Repeat("x", maxInline)}}, []string{"use vars_file"}},
+		{"GOSS_ in the environment", map[string]any{"goss_file": gossfile, "vars_env": map[string]string{"GOSS_FMT": "silent"}}, []string{"vars_env: GOSS_FMT is refused"}},
+		{"too many variables", map[string]any{"goss_file": gossfile, "vars_inline": map[string]string{"a": strings.Repeat("x", maxInline)}}, []string{"use vars_files"}},
 		{"all mistakes at once", map[string]any{
 			"min_tests": 0, "retry_timeout": "-1s", "sleep": "-1s", "remote_folder": "relative/$(id)",
 			"vars_env": map[string]string{"a b": "x", "ZERO": "\x00"},
 		}, []string{
-			"tests or goss_file", "min_tests is 0", "retry_timeout is -1s", "sleep is -1s", "remote_folder is",
+			"tests, goss_file or", "min_tests is 0", "retry_timeout is -1s", "sleep is -1s", "remote_folder is",
 			`"a b" cannot be the name`, "ZERO contains a zero byte",
 		}},
 	}
@@ -84,7 +87,7 @@ func TestPrepare(t *testing.T) {
 }
 
 func TestPrepareDefaults(t *testing.T) {
-	gossfile := filepath.Join(tree(t, map[string]string{"goss.yaml": ""}), "goss.yaml")
+	gossfile := filepath.Join(tree(t, map[string]string{"goss.yaml": gossfileText}), "goss.yaml")
 	var p Provisioner
 	// Packer prepares twice; what the first time said must be gone.
 	if err := p.Prepare(map[string]any{"tests": []string{gossfile}, "min_tests": 9, "use_sudo": false, "sleep": "9s"}); err != nil {
@@ -94,14 +97,14 @@ func TestPrepareDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := p.config
-	if *c.MinTests != 1 || c.Sleep != time.Second || c.RetryTimeout != 0 || c.UseSudo.False() || len(c.Tests) != 1 {
+	if *c.MinTests != 1 || c.sleep != time.Second || c.retryTimeout != 0 || c.UseSudo.False() || len(c.Tests) != 1 {
 		t.Errorf("got %+v", c)
 	}
 }
 
 // JSON templates name variables inside of values.
 func TestPrepareInterpolates(t *testing.T) {
-	gossfile := filepath.Join(tree(t, map[string]string{"goss.yaml": ""}), "goss.yaml")
+	gossfile := filepath.Join(tree(t, map[string]string{"goss.yaml": gossfileText}), "goss.yaml")
 	var p Provisioner
 	err := p.Prepare(map[string]any{"goss_file": "{{user `file`}}", "vars_inline": map[string]string{"port": "{{user `port`}}"}},
 		map[string]any{"packer_user_variables": map[string]string{"file": gossfile, "port": "22"}})
@@ -115,7 +118,7 @@ func TestPrepareInterpolates(t *testing.T) {
 
 // The options as HCL gives them, which is how nearly everybody does.
 func TestPrepareFromHCL(t *testing.T) {
-	gossfile := filepath.Join(tree(t, map[string]string{"goss.yaml": ""}), "goss.yaml")
+	gossfile := filepath.Join(tree(t, map[string]string{"goss.yaml": gossfileText}), "goss.yaml")
 	file, diags := hclparse.NewParser().ParseHCL([]byte(`
 		tests         = ["`+gossfile+`"]
 		vars_inline   = { port = 22 }
@@ -135,7 +138,7 @@ func TestPrepareFromHCL(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := p.config
-	if *c.MinTests != 3 || c.RetryTimeout != 90*time.Second || !c.UseSudo.False() || c.VarsInline["port"] != "22" {
+	if *c.MinTests != 3 || c.retryTimeout != 90*time.Second || !c.UseSudo.False() || c.VarsInline["port"] != "22" {
 		t.Errorf("got %+v", c)
 	}
 	var ours []string
@@ -145,7 +148,11 @@ func TestPrepareFromHCL(t *testing.T) {
 		}
 	}
 	slices.Sort(ours)
-	want := "goss_binary goss_file goss_sha256 min_tests remote_folder retry_timeout sleep tests use_sudo vars_env vars_file vars_inline"
+	want := "arch baseline baseline_complete download_path env execute_command fail_on format format_options github " +
+		"goss_binary goss_file goss_files goss_mirror goss_sha256 goss_url inspect keep_remote log_level max_concurrent max_failed " +
+		"min_tests package password receipt record record_file remote_folder remote_path report report_only reports retry_timeout " +
+		"skip_download skip_install skip_ssl sleep spec_file strict sudo_password target_os tests url use_sudo username vars vars_env " +
+		"vars_file vars_files vars_inline version wait wait_interval wait_timeout"
 	if got := strings.Join(ours, " "); got != want {
 		t.Errorf("options %s\nwant    %s", got, want)
 	}

@@ -27,7 +27,10 @@ import (
 // and is abandoned when the context ends, a script counts as finished only when
 // its last line came back, and content is compared by digest by those who call.
 type guest struct {
-	comm        packersdk.Communicator
+	comm packersdk.Communicator
+	// mark is a word that every script has in it, by which whoever owns the
+	// connection tells ours from those of others.
+	mark        string
 	calls       sync.WaitGroup // those under way, abandoned ones included
 	interrupted atomic.Bool    // a call was abandoned
 }
@@ -53,13 +56,17 @@ func (a answers) one(key string) string {
 }
 
 // sh runs a script in a POSIX shell. What it was for ends the sentence "could
-// not ...".
-func (g *guest) sh(ctx context.Context, what, script string) (answers, error) {
+// not ...". What the script may read, such as a password, is given on standard
+// input, because command lines can be read by everybody on the machine.
+func (g *guest) sh(ctx context.Context, what, script, input string) (answers, error) {
 	var stdout, stderr limited
 	stdout.max, stderr.max = maxAnswer, maxAnswer
 	cmd := &packersdk.RemoteCmd{
-		Command: "sh -c " + quote(script+"\nprintf '"+endMark+"\\n'\n"),
+		Command: "sh -c " + quote(": "+g.mark+"\n"+script+"\nprintf '"+endMark+"\\n'\n"),
 		Stdout:  &stdout, Stderr: &stderr,
+	}
+	if input != "" {
+		cmd.Stdin = strings.NewReader(input)
 	}
 	code := 0
 	err := g.do(ctx, func() error {

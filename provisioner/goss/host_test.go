@@ -6,6 +6,7 @@ package goss
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,12 +14,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
 
 // host is a communicator whose machine is this one. Commands really run, in
@@ -146,6 +150,9 @@ func (s *screen) text() string {
 	return strings.Join(s.lines, "\n")
 }
 
+// here is the folder of this package, wherever a test goes.
+var here, _ = os.Getwd()
+
 // standin builds the program that takes goss's place, once.
 var standin = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "standin-")
@@ -154,6 +161,7 @@ var standin = sync.OnceValues(func() (string, error) {
 	}
 	bin := filepath.Join(dir, "goss")
 	cmd := exec.Command("go", "build", "-o", bin, "-ldflags", "-s -w", "./testdata/standin")
+	cmd.Dir = here
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("build the stand-in: %w\n%s", err, out)
@@ -177,6 +185,9 @@ type check struct {
 	base    string // remote_folder
 	tests   string // a folder with the recordings and the gossfile goss.yaml
 	options map[string]any
+	dropIn  bool
+	box     proof.Box
+	data    map[string]any // what the builder generated
 }
 
 // newCheck prepares a check whose gossfile gives the stand-in these orders.
@@ -187,15 +198,24 @@ func newCheck(t testing.TB, orders ...string) *check {
 		t.Fatal(err)
 	}
 	c := &check{t: t, host: newHost(t), ui: newScreen(), base: t.TempDir(), tests: filepath.Join(t.TempDir(), "checks")}
-	if err := os.CopyFS(c.tests, os.DirFS("testdata")); err != nil {
+	if err := os.CopyFS(c.tests, os.DirFS(filepath.Join(here, "testdata"))); err != nil {
 		t.Fatal(err)
 	}
-	c.file("goss.yaml", strings.Join(orders, "\n")+"\n")
+	c.file("goss.yaml", ordered(orders...))
 	c.options = map[string]any{
 		"tests": []string{c.tests}, "goss_file": "checks/goss.yaml",
 		"goss_binary": bin, "remote_folder": c.base, "use_sudo": false,
 	}
 	return c
+}
+
+// ordered is a gossfile with orders for the stand-in.
+func ordered(orders ...string) string {
+	text := gossfileText
+	for _, o := range orders {
+		text += "# " + o + "\n"
+	}
+	return text
 }
 
 func (c *check) file(name, content string) {
@@ -209,10 +229,12 @@ func (c *check) file(name, content string) {
 func (c *check) run(ctx context.Context) error {
 	c.t.Helper()
 	var p Provisioner
+	p.DropIn = c.dropIn
+	p.box = c.box
 	if err := p.Prepare(c.options); err != nil {
-		c.t.Fatalf("prepare: %v", err)
+		return fmt.Errorf("prepare: %w", err)
 	}
-	return p.Provision(ctx, c.ui, c.host, nil)
+	return p.Provision(ctx, c.ui, c.host, c.data)
 }
 
 // left lists what is in the machine's folder.
@@ -249,4 +271,13 @@ func running(t testing.TB, pids []string) []string {
 		_, rest, _ := bytes.Cut(stat, []byte(") "))
 		return bytes.HasPrefix(rest, []byte("Z")) || bytes.HasPrefix(rest, []byte("X"))
 	})
+}
+
+// quoteGo writes a string as the stand-in's orders have it.
+func quoteGo(s string) string { return strconv.Quote(s) }
+
+// quoteJSON writes a string as Go's encoder does.
+func quoteJSON(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
 }

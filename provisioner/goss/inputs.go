@@ -4,13 +4,8 @@
 package goss
 
 import (
-	"bytes"
-	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -28,9 +23,10 @@ const (
 
 // inputs is what goss reads, gathered on this host.
 type inputs struct {
-	files    []inputFile
-	gossfile string // relative to the working directory, slash-separated
-	varsfile string // the same; empty if there is none
+	files     []inputFile
+	gossfiles []string // what to run, relative to the working directory, slash-separated
+	wait      string   // the same, for what is waited for; empty if there is nothing
+	varsFiles []string // on this host, in the order in which they are merged
 }
 
 // inputFile is one file: where it is here and what it is called there,
@@ -44,23 +40,28 @@ type inputFile struct {
 // inputs finds out which files have to reach the machine, and checks that they
 // make sense together. It reads folders but no file.
 func (c *Config) inputs() (*inputs, error) {
-	in := &inputs{}
+	in := &inputs{varsFiles: c.VarsFiles}
+	if c.VarsFile != "" {
+		in.varsFiles = slices.Concat([]string{c.VarsFile}, c.VarsFiles)
+	}
+	if c.GossFile != "" && len(c.GossFiles) > 0 {
+		return nil, errors.New("goss_file and goss_files exclude each other")
+	}
+	tests, option := c.Tests, "tests"
+	var errs []error
+	if len(tests) == 0 {
+		tests, errs = c.fromHost()
+		option = "goss_file"
+	}
 	tops := map[string]string{}
 	var names []string
-	tests := c.Tests
-	if len(tests) == 0 {
-		if err := regularFile(c.GossFile); err != nil {
-			return nil, fmt.Errorf("goss_file: %w", err)
-		}
-		tests = []string{c.GossFile}
-	}
-	var errs []error
 	for _, local := range tests {
 		name, err := baseName(local)
-		if err == nil {
-			if other, taken := tops[name]; taken {
-				err = fmt.Errorf("%s and %s would both arrive as %q", other, local, name)
+		if other, taken := tops[name]; err == nil && taken {
+			if filepath.Clean(other) == filepath.Clean(local) {
+				continue
 			}
+			err = fmt.Errorf("%s and %s would both arrive as %q", other, local, name)
 		}
 		if err == nil {
 			tops[name] = local
@@ -68,28 +69,51 @@ func (c *Config) inputs() (*inputs, error) {
 			err = in.add(local, name, 0)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("tests: %w", err))
+			errs = append(errs, fmt.Errorf("%s: %w", option, err))
 		}
 	}
-	if c.VarsFile != "" {
-		if err := regularFile(c.VarsFile); err != nil {
-			errs = append(errs, fmt.Errorf("vars_file: %w", err))
+	for i, local := range in.varsFiles {
+		if err := regularFile(local); err != nil {
+			option := "vars_files"
+			if i == 0 && c.VarsFile != "" {
+				option = "vars_file"
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", option, err))
 		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	if err := in.choose(c, names); err != nil {
-		return nil, err
+	return in, in.choose(c, names)
+}
+
+// fromHost lists what is brought along where there are no tests: the gossfiles
+// are named by their paths on this host then.
+func (c *Config) fromHost() (local []string, errs []error) {
+	if c.GossFile != "" {
+		if err := regularFile(c.GossFile); err != nil {
+			return nil, []error{fmt.Errorf("goss_file: %w", err)}
+		}
+		local = append(local, c.GossFile)
 	}
-	if c.VarsFile != "" {
-		// Beside the working directory: a test must not meet it by a glob.
-		in.varsfile = "../vars/" + filepath.Base(c.VarsFile)
-		if err := in.add(c.VarsFile, in.varsfile, 0); err != nil {
-			return nil, fmt.Errorf("vars_file: %w", err)
+	for _, name := range c.GossFiles {
+		found := []string{name}
+		if strings.ContainsAny(name, "*?[") {
+			var err error
+			if found, err = filepath.Glob(name); err != nil || len(found) == 0 {
+				errs = append(errs, fmt.Errorf("goss_files: no file is called %q", name))
+			}
+		}
+		local = append(local, found...)
+	}
+	if c.Wait != "" {
+		if err := regularFile(c.Wait); err != nil {
+			errs = append(errs, fmt.Errorf("wait: %w", err))
+		} else {
+			local = append(local, c.Wait)
 		}
 	}
-	return in, nil
+	return local, errs
 }
 
 // add takes a file, or a folder with everything in it. Symbolic links are
@@ -121,119 +145,6 @@ func (in *inputs) add(local, remote string, depth int) error {
 		}
 	}
 	return nil
-}
-
-// choose finds the gossfile to run. The names are those of the entries of
-// tests, as they arrive.
-func (in *inputs) choose(c *Config, names []string) error {
-	switch {
-	case len(c.Tests) == 0:
-		in.gossfile = names[0]
-	case c.GossFile != "":
-		in.gossfile = path.Clean(filepath.ToSlash(c.GossFile))
-		if !in.has(in.gossfile) {
-			return fmt.Errorf("goss_file: %q is not among the files of tests, which are %s", c.GossFile, in.list())
-		}
-	case len(names) == 1 && in.has(names[0]):
-		in.gossfile = names[0]
-	case in.has("goss.yaml"):
-		in.gossfile = "goss.yaml"
-	case len(names) == 1 && in.has(path.Join(names[0], "goss.yaml")):
-		in.gossfile = path.Join(names[0], "goss.yaml")
-	default:
-		return fmt.Errorf("goss_file must say which of the files of tests to run, which are %s", in.list())
-	}
-	switch path.Ext(in.gossfile) {
-	case ".yaml", ".yml", ".json":
-		return nil
-	}
-	return fmt.Errorf("the gossfile %q must end in .yaml, .yml or .json, or goss will not read it", in.gossfile)
-}
-
-func (in *inputs) has(remote string) bool {
-	return slices.ContainsFunc(in.files, func(f inputFile) bool { return f.remote == remote })
-}
-
-// list names the files for a message, not more than fit into one.
-func (in *inputs) list() string {
-	var names []string
-	for i, f := range in.files {
-		if i == 10 {
-			names = append(names, fmt.Sprintf("%d more", len(in.files)-i))
-			break
-		}
-		names = append(names, f.remote)
-	}
-	if names == nil {
-		return "none"
-	}
-	return strings.Join(names, ", ")
-}
-
-// archive packs the files and the script that runs goss into one upload, and
-// says how many of its bytes, uncompressed, are the layout script at its
-// beginning. That script cuts the files out of the rest and puts them in
-// place. This is what tar is for, but minimal images come without tar; head
-// and tail are everywhere. No file name is ever seen by a shell unquoted.
-func (in *inputs) archive(script string) (packed []byte, layout int, err error) {
-	var content bytes.Buffer
-	var cuts strings.Builder
-	dirs := map[string]bool{"tests": true}
-	put := func(name, mode string, data []byte) {
-		// Offsets are relative to the end of the layout script, whose length is
-		// not known before it is complete.
-		fmt.Fprintf(&cuts, "take %d %d %s %s\n", content.Len(), len(data), quote(name), mode)
-		content.Write(data)
-		dirs[path.Dir(name)] = true
-	}
-	put("run.sh", "0600", []byte(script))
-	for _, f := range in.files {
-		data, err := os.ReadFile(f.local)
-		if err != nil {
-			return nil, 0, err
-		}
-		if content.Len()+len(data) > maxInputBytes {
-			return nil, 0, fmt.Errorf("the files of tests hold more than %d MB", maxInputBytes>>20)
-		}
-		mode := "0600"
-		if f.executable {
-			mode = "0700"
-		}
-		put(path.Join("tests", f.remote), mode, data)
-	}
-	head := `set -e
-umask 077
-start=$1
-take() {
-	tail -c "+$((start + $1 + 1))" inputs | head -c "$2" >"$3"
-	chmod "$4" "$3"
-}
-mkdir -p ` + quoteAll(slices.Sorted(maps.Keys(dirs))) + "\n" + cuts.String()
-
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	if _, err := io.WriteString(zw, head); err != nil {
-		return nil, 0, err
-	}
-	if _, err := content.WriteTo(zw); err != nil {
-		return nil, 0, err
-	}
-	if err := zw.Close(); err != nil {
-		return nil, 0, err
-	}
-	return out.Bytes(), len(head), nil
-}
-
-// inlineJSON returns vars_inline as goss takes it; empty if there is nothing.
-func (c *Config) inlineJSON() (string, error) {
-	if len(c.VarsInline) == 0 {
-		return "", nil
-	}
-	b, err := json.Marshal(c.VarsInline)
-	if err != nil {
-		return "", fmt.Errorf("vars_inline: %w", err)
-	}
-	return string(b), nil
 }
 
 // baseName is the name under which a file or folder arrives.

@@ -66,7 +66,7 @@ func TestInputs(t *testing.T) {
 		{name: "a file of a folder", c: Config{Tests: []string{"suite"}, GossFile: "suite/sub/a.yaml"}, gossfile: "suite/sub/a.yaml", files: "suite/goss.yaml suite/sub/a.yaml"},
 		{name: "a file of a folder, said in a roundabout way", c: Config{Tests: []string{"suite"}, GossFile: "./suite/../suite/goss.yaml"}, gossfile: "suite/goss.yaml", files: "suite/goss.yaml suite/sub/a.yaml"},
 		{name: "goss_file alone", c: Config{GossFile: "suite/sub/a.yaml"}, gossfile: "a.yaml", files: "a.yaml"},
-		{name: "variables beside the tests", c: Config{Tests: []string{"goss.yaml"}, VarsFile: "vars.yaml"}, gossfile: "goss.yaml", files: "goss.yaml ../vars/vars.yaml"},
+		{name: "variables beside the tests", c: Config{Tests: []string{"goss.yaml"}, VarsFile: "vars.yaml"}, gossfile: "goss.yaml", files: "goss.yaml"},
 
 		{name: "nothing chosen", c: Config{Tests: []string{"plain", "base.goss.yaml"}}, says: "goss_file must say which of the files of tests to run, which are plain/x.yaml, base.goss.yaml"},
 		{name: "chosen outside of tests", c: Config{Tests: []string{"suite"}, GossFile: "base.goss.yaml"}, says: `"base.goss.yaml" is not among the files of tests`},
@@ -98,8 +98,8 @@ func TestInputs(t *testing.T) {
 			for _, f := range in.files {
 				files = append(files, f.remote)
 			}
-			if got := strings.Join(files, " "); in.gossfile != tt.gossfile || got != tt.files {
-				t.Errorf("runs %q with %q, want %q with %q", in.gossfile, got, tt.gossfile, tt.files)
+			if got := strings.Join(files, " "); strings.Join(in.gossfiles, " ") != tt.gossfile || got != tt.files {
+				t.Errorf("runs %q with %q, want %q with %q", in.gossfiles, got, tt.gossfile, tt.files)
 			}
 		})
 	}
@@ -124,7 +124,7 @@ func TestArchiveArrives(t *testing.T) {
 		"suite/empty":                       "",
 		"suite/with space/it's \"here\"":    "quoted",
 		"suite/$(id)/`id`;exit 1":           "not run",
-		"suite/-rf":                         "an option?",
+		"suite/-rf":                         "{an: option}",
 		"suite/line\nbreak":                 "two",
 		"suite/binary":                      string([]byte{0, 1, 2, 255, '\n', 0}),
 		"suite/large":                       strings.Repeat("0123456789abcdef\n", 40_000),
@@ -140,13 +140,23 @@ func TestArchiveArrives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, layout, err := in.archive("the script\n")
+	v, err := c.variables(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run{c: &c, in: in, vars: v, w: &workspace{}}
+	load, err := r.cargo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	load[0].data = []byte("the script\n")
+	packed, layout, err := archive(load)
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	there := t.TempDir()
-	script := unpackScript(there, digestOf([]byte("goss")), digestOf(packed), layout)
+	script := unpackScript(there, digestOf(gzipped(t, []byte("goss"))), digestOf(packed), layout, "")
 	if err := os.WriteFile(filepath.Join(there, "inputs.gz"), packed, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +167,7 @@ func TestArchiveArrives(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 
-	want := map[string]string{"goss": "goss", "run.sh": "the script\n", "vars/-rf": "an option?"}
+	want := map[string]string{"goss": "goss", "run.sh": "the script\n", "leave.sh": "", "vars/vars": "{an: option}"}
 	for name, content := range files {
 		want["tests/"+name] = content
 	}
@@ -205,6 +215,32 @@ func FuzzQuote(f *testing.F) {
 		out, err = exec.Command("sh", "-c", "sh -c "+quote("printf %s "+quote(s))).Output()
 		if err != nil || string(out) != s {
 			t.Errorf("two shells made %q of %q (%v)", out, s, err)
+		}
+	})
+}
+
+// Whatever a value is, the script that starts goss hands it over unchanged.
+func FuzzValues(f *testing.F) {
+	for _, s := range []string{"", "it's", "$(id)", "`id`", "a\nb\n", `\`, "\x80", "';exit 1;'", "{{ .x }}", "\r"} {
+		f.Add(s, s)
+	}
+	dir := f.TempDir()
+	show := filepath.Join(dir, "show me's")
+	if err := os.WriteFile(show, []byte("#!/bin/sh\nprintf '%s|%s|%s' \"$A\" \"$GOSS_VARS_INLINE\" \"$1\"\n"), 0o700); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, env, inline string) {
+		if strings.ContainsRune(env+inline, 0) || len(env)+len(inline) > 10_000 || inline == "" {
+			return
+		}
+		p := program{dir: dir, work: dir, goss: show, inline: inline, env: map[string]string{"A": env}}
+		script := filepath.Join(dir, "run.sh")
+		if err := os.WriteFile(script, []byte(p.script()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("sh", "-c", "sh "+quote(script)+" "+quote(env)).Output()
+		if want := env + "|" + inline + "|" + env; err != nil || string(out) != want {
+			t.Errorf("handed over %q, want %q (%v)", out, want, err)
 		}
 	})
 }

@@ -7,28 +7,32 @@
 // It brings goss and its gossfiles to the machine, runs goss there, brings the
 // result back and lets internal/goss judge it. The build goes on only if the
 // machine passed; everything else, from a failing test to a result that got
-// lost, ends it.
+// lost, ends it. What it found is written to reports, and left for the builder
+// as a note (internal/proof), so that the image can tell that it was checked.
 //
 // The machine needs no network and keeps no trace. Everything happens in one
 // private folder, in memory where the machine allows it, which is removed at
 // the end in every case: after success, after failure, and after Ctrl-C, when
 // goss and whatever its tests have started are ended first. That the folder is
-// gone is checked, because what stays would be part of the image.
+// gone is checked, because what stays would be part of the image. A template
+// may name a working directory outside of it; that is then as it was before.
 //
 // The machine is not trusted to say more than it can prove. Each transfer is
 // compared by its digest, a script counts as finished only when its last line
 // arrived, and what the machine prints is shown in a form that cannot steer a
 // terminal. Variables travel in a file, never on a command line, and are never
 // printed.
+//
+// Under the plugin's default name the provisioner takes the place of the
+// plugin that people know as "goss": the options are the same for both, and
+// where a default of that plugin is another one, it holds there.
 package goss
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
@@ -36,13 +40,18 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
-	"github.com/armfree/packer-plugin-armfree/internal/wait"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
 
 // Provisioner is the Packer component armfree-goss. The zero value is ready for
 // Prepare.
 type Provisioner struct {
+	// DropIn gives the options the defaults that they have in the plugin whose
+	// place the provisioner takes.
+	DropIn bool
+
 	config Config
+	box    proof.Box // where notes for the builder are left; tests set it
 }
 
 var _ packersdk.Provisioner = (*Provisioner)(nil)
@@ -52,183 +61,206 @@ func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapst
 
 // Prepare reads and checks the options. It looks at files on this host and
 // reports all problems at once.
-func (p *Provisioner) Prepare(raws ...any) error { return p.config.decode(raws...) }
+func (p *Provisioner) Prepare(raws ...any) error { return p.config.decode(p.DropIn, raws...) }
 
 // Provision checks the machine. It returns nil only if goss ran, its whole
 // result came back, the machine passed, and nothing of ours is left on it.
-func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, _ map[string]any) error {
+func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, data map[string]any) error {
 	var secrets mask.Masker
-	for _, name := range p.config.PackerSensitiveVars {
-		secrets.Add(p.config.PackerUserVars[name])
+	secrets.AddVariables(p.config.PackerSensitiveVars, p.config.PackerUserVars)
+	secrets.Add(p.config.SudoPassword, p.config.Password)
+	r := run{
+		c: &p.config, secrets: &secrets, ui: secrets.Ui(ui), box: p.box, build: p.config.buildOf(data),
+		guest: &guest{comm: comm, mark: newMark()},
 	}
-	err := p.check(ctx, secrets.Ui(ui), &guest{comm: comm})
-	if err == nil {
-		return nil
+	if r.box.Dir == "" {
+		r.box = proof.Default()
 	}
-	if text := secrets.Text(err.Error()); text != err.Error() {
-		return errors.New(text)
-	}
-	return err
+	return secrets.Error(r.check(ctx))
+}
+
+// run is one use of the provisioner on one machine.
+type run struct {
+	c       *Config
+	secrets *mask.Masker
+	ui      packersdk.Ui
+	guest   *guest
+	box     proof.Box
+	build   build
+
+	// What the machine was found to be, and what ran on it.
+	machine facts
+	used    goss.GossUsed
+	user    string
+	in      *inputs
+	vars    variables
+	linted  map[string]goss.Linted
+
+	w    *workspace
+	prog program
+	// printed is what goss printed at last, by gossfile.
+	printed map[string][]byte
+	// spec and debug are the gossfiles as goss rendered them.
+	spec, debug []byte
 }
 
 // check is the way from a machine to a verdict.
-func (p *Provisioner) check(ctx context.Context, ui packersdk.Ui, g *guest) (err error) {
-	in, err := p.config.inputs()
+func (r *run) check(ctx context.Context) error {
+	if err := r.gather(); err != nil {
+		return err
+	}
+	result, recorded, err := r.onMachine(ctx)
 	if err != nil {
 		return err
 	}
-	machine, err := look(ctx, g, !p.config.UseSudo.False())
-	if err != nil {
-		return err
-	}
-	exe, err := p.binary(machine.arch)
-	if err != nil {
-		return err
-	}
-	user := "the login user"
-	if machine.sudo || machine.uid == "0" {
-		user = "root"
-	}
-	ui.Sayf("Checking the machine with %s (linux/%s) as %s: %s", exe.Origin, exe.Arch, user, in.gossfile)
-
-	w := newWorkspace(g, machine, p.config.RemoteFolder)
-	defer func() { err = errors.Join(err, w.remove(ctx)) }()
-	if err := w.open(ctx); err != nil {
-		return err
-	}
-	if err := p.bring(ctx, w, exe, in); err != nil {
-		return err
-	}
-	return p.untilPassed(ctx, ui, w)
-}
-
-// binary finds the goss for the machine.
-func (p *Provisioner) binary(arch string) (*goss.Executable, error) {
-	if p.config.GossBinary == "" {
-		return goss.Binary(arch)
-	}
-	exe, err := goss.BinaryFromFile(p.config.GossBinary, p.config.GossSHA256)
-	if err != nil {
-		return nil, fmt.Errorf("goss_binary: %w", err)
-	}
-	if exe.Arch != arch {
-		return nil, fmt.Errorf("goss_binary: %s is for %s but the machine is %s", p.config.GossBinary, exe.Arch, arch)
-	}
-	return exe, nil
-}
-
-// bring uploads goss and what it reads, and makes sure that all of it arrived.
-func (p *Provisioner) bring(ctx context.Context, w *workspace, exe *goss.Executable, in *inputs) error {
-	inline, err := p.config.inlineJSON()
-	if err != nil {
-		return err
-	}
-	archive, layout, err := in.archive(runScript(w.dir, in.gossfile, in.varsfile, inline, p.config.VarsEnv))
-	if err != nil {
-		return fmt.Errorf("pack the test files: %w", err)
-	}
-	if err := w.guest.upload(ctx, w.path("goss.gz"), exe.Gzip); err != nil {
-		return err
-	}
-	if err := w.guest.upload(ctx, w.path("inputs.gz"), archive); err != nil {
-		return err
-	}
-	sum := sha256.Sum256(archive)
-	said, err := w.guest.sh(ctx, "unpack goss on the machine", unpackScript(w.dir, exe.SHA256, hex.EncodeToString(sum[:]), layout))
-	if err != nil {
-		return err
-	}
-	if bad := said.one("bad"); bad != "" {
-		return fmt.Errorf("the upload failed: %.300s", bad)
-	}
-	return nil
-}
-
-// untilPassed runs goss, again and again within retry_timeout while tests fail.
-// The last run is shown in full, those before it in one line each.
-func (p *Provisioner) untilPassed(ctx context.Context, ui packersdk.Ui, w *workspace) error {
-	var report *goss.Report
-	var warnings []byte
-	n, start := 0, time.Now()
-	attempt := func(ctx context.Context) (bool, error) {
-		n++
-		run, err := w.attempt(ctx, n)
-		if err != nil {
-			report = nil
-			return false, err
+	if recorded != nil {
+		if err := r.writeRecorded(recorded); err != nil {
+			return err
 		}
-		warnings = run.Warnings
-		report, err = goss.Judge(run, goss.Rules{MinTests: *p.config.MinTests})
-		if left := p.config.RetryTimeout - time.Since(start); again(err) && left > 0 {
-			ui.Sayf("Attempt %d: %v; the next one in %s, %s left", n, err,
-				min(p.config.Sleep, left.Round(time.Second)), left.Round(time.Second))
+	}
+	if result == nil {
+		return nil
+	}
+	return r.conclude(result)
+}
+
+// gather reads what is brought along.
+func (r *run) gather() (err error) {
+	r.in = new(inputs)
+	if len(r.c.Tests) > 0 || r.c.GossFile != "" || len(r.c.GossFiles) > 0 {
+		if r.in, err = r.c.inputs(); err != nil {
+			return err
 		}
-		return err == nil, err
 	}
-	var err error
-	if p.config.RetryTimeout == 0 {
-		_, err = attempt(ctx)
-	} else {
-		err = wait.Loop{
-			What:     "the tests of goss to pass",
-			Timeout:  p.config.RetryTimeout,
-			Option:   "retry_timeout",
-			Pace:     wait.Pace{First: p.config.Sleep, Max: p.config.Sleep, Factor: 1},
-			Tolerate: again,
-		}.Until(ctx, attempt)
+	if r.linted, err = r.c.linted(r.in); err != nil {
+		return err
 	}
-	show(ui, report, err, warnings)
+	r.vars, err = r.c.variables(r.in)
 	return err
 }
 
-// again reports whether a verdict may be another one a little later.
-func again(err error) bool {
-	var verdict *goss.Error
-	return errors.As(err, &verdict) && verdict.Again()
-}
-
-// attempt runs goss once and brings back what it printed.
-func (w *workspace) attempt(ctx context.Context, n int) (goss.Run, error) {
-	said, err := w.guest.sh(ctx, "run goss on the machine", attemptScript(w.dir, n, w.sudo))
+// onMachine is what is done on the machine, and what is left of it is nothing.
+func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []byte, err error) {
+	c := r.c
+	sudo, input := c.sudo()
+	if r.machine, err = look(ctx, r.guest, sudo, input); err != nil {
+		return nil, nil, err
+	}
+	exe, err := c.binary(ctx, r.ui, r.machine.arch)
 	if err != nil {
-		return goss.Run{}, err
+		return nil, nil, err
 	}
-	var run goss.Run
-	if run.ExitCode, err = strconv.Atoi(said.one("code")); err != nil {
-		return goss.Run{}, errors.New("the machine did not say how goss ended")
+	r.w = newWorkspace(r.guest, c.folders(r.machine.home))
+	r.w.keep = c.KeepRemote
+	c.rights(r.w, r.machine.sudo, sudo, input)
+	switch {
+	case r.machine.sudo || r.machine.uid == "0":
+		r.user = "root"
+	case c.ExecuteCommand != "":
+		r.user = "the user of execute_command"
+	default:
+		r.user = "the login user"
 	}
-	if said.one("warned") == "yes" {
-		// Warnings explain and never decide, so that they may get lost.
-		if run.Warnings, err = w.guest.download(ctx, w.path(fmt.Sprintf("warnings.%d", n))); err != nil && ctx.Err() != nil {
-			return goss.Run{}, err
+	defer func() { err = errors.Join(err, r.w.remove(ctx)) }()
+	if err := r.w.open(ctx); err != nil {
+		return nil, nil, err
+	}
+	if c.KeepRemote {
+		r.ui.Sayf("keep_remote is set: %s stays on the machine, and becomes part of the image", r.w.dir)
+	}
+	if err := r.bring(ctx, exe); err != nil {
+		return nil, nil, err
+	}
+	if len(c.Record) > 0 {
+		if recorded, err = r.record(ctx); err != nil {
+			return nil, nil, err
 		}
 	}
-	result, err := w.guest.download(ctx, w.path(fmt.Sprintf("result.%d", n)))
-	if err != nil {
-		return goss.Run{}, fmt.Errorf("goss ended with exit code %d but its result is missing: %w", run.ExitCode, err)
+	if len(r.in.gossfiles) == 0 {
+		return nil, recorded, nil
 	}
-	sum := sha256.Sum256(result)
-	if said.one("sum") != hex.EncodeToString(sum[:]) {
-		return goss.Run{}, fmt.Errorf("goss ended with exit code %d but its result did not come back whole", run.ExitCode)
+	r.ui.Sayf("Checking the machine with %s (linux/%s) as %s: %s", r.used.Origin, r.machine.arch, r.user, strings.Join(r.in.gossfiles, ", "))
+	if err := r.await(ctx); err != nil {
+		return nil, nil, err
 	}
-	run.Output = result
-	return run, nil
+	result, err = r.suites(ctx)
+	if err == nil {
+		err = r.render(ctx)
+	}
+	return result, recorded, err
 }
 
-// show prints a report for people. What goss warned about comes first: a key
-// that is given twice explains a test that seems to be missing.
-func show(ui packersdk.Ui, report *goss.Report, verdict error, warnings []byte) {
-	say := ui.Say
-	if verdict != nil {
-		say = ui.Error
+// sudo is the command for sudo, if it is wanted, and what it reads.
+func (c *Config) sudo() (command, input string) {
+	if c.SudoPassword != "" {
+		input = c.SudoPassword + "\n"
 	}
-	for _, line := range goss.Warnings(warnings) {
-		say("  goss warns: " + line)
+	wanted := !c.UseSudo.False()
+	if c.dropIn {
+		wanted = c.UseSudo.True()
 	}
-	if report == nil {
-		return
+	switch {
+	case !wanted || c.ExecuteCommand != "":
+		return "", input
+	case input != "":
+		return "sudo -S -p ''", input
 	}
-	for _, line := range report.Text() {
-		say("  " + line)
+	return "sudo -n", ""
+}
+
+// rights says as whom goss runs in a workspace.
+func (c *Config) rights(w *workspace, isSudo bool, sudo, input string) {
+	stdin := ""
+	if input == "" {
+		stdin = " </dev/null"
 	}
+	switch {
+	case c.ExecuteCommand != "":
+		w.input = input
+		w.become = func(script string) (string, error) {
+			line, err := c.command(script)
+			return line + stdin, err
+		}
+		w.asRoot = func(string) string {
+			line, err := c.command(w.path("leave.sh"))
+			if w.dir == "" || err != nil {
+				return ""
+			}
+			return "[ -f " + quote(w.path("leave.sh")) + " ] && " + line + stdin
+		}
+	case isSudo:
+		w.input = input
+		w.become = func(script string) (string, error) { return sudo + " sh " + quote(script) + stdin, nil }
+		w.asRoot = func(script string) string { return sudo + " sh -c " + quote(script) + stdin }
+	default:
+		w.become = func(script string) (string, error) { return "sh " + quote(script) + " </dev/null", nil }
+	}
+}
+
+// folders are those in which the private folder may be, in the order in which
+// they are tried.
+func (c *Config) folders(home string) []string {
+	usual := []string{"/dev/shm", home, "/tmp", "/var/tmp"}
+	switch {
+	case c.RemoteFolder == "":
+		return usual
+	case c.dropIn: // there it is the folder of the tests only
+		return append(usual, c.RemoteFolder)
+	}
+	return []string{c.RemoteFolder}
+}
+
+// about is what reports say beside the tests.
+func (r *run) about() goss.About {
+	return goss.About{
+		Time: time.Now(), Build: r.build.BuildName, BuildID: r.build.RunUUID, Machine: r.machine.about, Goss: r.used,
+	}
+}
+
+// spelled counts things in words.
+func spelled(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

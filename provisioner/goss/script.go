@@ -6,7 +6,6 @@ package goss
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,20 +29,23 @@ func quoteAll(words []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// probeScript asks what kind of machine this is and who we are on it.
-func probeScript(askSudo bool) string {
+// probeScript asks what kind of machine this is and who we are on it; with a
+// command for sudo, also whether that makes us root.
+func probeScript(sudo string) string {
 	script := `
 printf 'armfree:system=%s\n' "$(uname -s)"
 printf 'armfree:machine=%s\n' "$(uname -m)"
+printf 'armfree:kernel=%s\n' "$(uname -r)"
+[ -r /etc/os-release ] && sed 's/^/armfree:release=/' /etc/os-release
 uid=$(id -u)
 printf 'armfree:uid=%s\n' "$uid"
 printf 'armfree:home=%s\n' "${HOME:-}"
 `
-	if askSudo {
+	if sudo != "" {
 		script += `
 if [ "$uid" != 0 ]; then
-	answer=$(sudo -n id -u 2>&1 </dev/null)
-	printf 'armfree:sudo=%s\n' "$(printf '%s\n' "$answer" | head -n 1)"
+	answer=$(` + sudo + ` id -u 2>&1)
+	printf 'armfree:sudo=%s\n' "$(printf '%s\n' "$answer" | tail -n 1)"
 fi
 `
 	}
@@ -73,103 +75,125 @@ done
 `
 }
 
-// unpackScript turns the two uploads into goss, its inputs and the script that
-// runs it. What arrived is compared with its digest before anything is made of
-// it: a transfer that was cut short does not always report an error.
-func unpackScript(dir, gossSum, inputsSum string, layout int) string {
-	return `
+// unpackScript turns the uploads into goss, its inputs and the scripts that
+// run it. What arrived is compared with its digest before anything is made of
+// it: a transfer that was cut short does not always report an error. The digest
+// is that of the compressed binary, which is a third of it and knows by itself
+// whether it was unpacked whole. Without one there is no goss to unpack.
+func unpackScript(dir, gossSum, inputsSum string, layout int, last string) string {
+	script := `
 umask 077
 cd ` + quote(dir) + ` || exit 1
 sum() { set -- $(sha256sum <"$1"); printf '%s' "$1"; }
-if ! gzip -dc goss.gz >goss; then
+`
+	if gossSum != "" {
+		script += `if [ "$(sum goss.gz)" != ` + quote(gossSum) + ` ]; then
+	printf 'armfree:bad=the goss binary arrived with the SHA-256 %s\n' "$(sum goss.gz)"
+elif ! gzip -dc goss.gz >goss; then
 	printf 'armfree:bad=the goss binary could not be unpacked\n'
-elif [ "$(sum goss)" != ` + quote(gossSum) + ` ]; then
-	printf 'armfree:bad=the goss binary arrived with the SHA-256 %s\n' "$(sum goss)"
-elif [ "$(sum inputs.gz)" != ` + quote(inputsSum) + ` ]; then
+el`
+	}
+	return script + `if [ "$(sum inputs.gz)" != ` + quote(inputsSum) + ` ]; then
 	printf 'armfree:bad=the test files arrived with the SHA-256 %s\n' "$(sum inputs.gz)"
 elif ! gzip -dc inputs.gz >inputs || ! head -c ` + strconv.Itoa(layout) + ` inputs >layout.sh || ! sh layout.sh ` + strconv.Itoa(layout) + `; then
 	printf 'armfree:bad=the test files could not be unpacked\n'
 else
 	rm -f goss.gz inputs.gz inputs layout.sh
-	chmod 0700 goss
+	[ ! -e goss ] || chmod 0700 goss
+` + last + `
 fi
 `
 }
 
-// runScript is the script that starts goss. It travels as a file, since it
-// holds the variables: a command line can be read by everybody on the machine.
+// program is everything about goss that is the same for each of its runs.
+type program struct {
+	dir    string // the private folder
+	work   string // goss's working directory
+	goss   string // goss itself
+	inline string
+	env    map[string]string
+}
+
+// script starts goss with the arguments that it is given. It travels as a
+// file, since it holds the variables: a command line can be read by everybody
+// on the machine.
 //
 // goss gets a process group of its own, whose number is left in the file
 // "pid", so that cancelling ends it together with what its tests started. Even
 // when goss ends by itself a command that ran into its time limit may still be
 // going; it is ended too. The file "stop" closes the gap in which goss runs
 // and its number is not yet known.
-func runScript(dir, gossfile, varsfile, inline string, env map[string]string) string {
+func (p program) script() string {
 	var b strings.Builder
-	b.WriteString("cd " + quote(path.Join(dir, "tests")) + " || exit 125\n")
+	b.WriteString("umask 022\ndir=" + quote(p.dir) + "\ncd " + quote(p.work) + " || exit 125\n")
 	// goss takes every one of its flags from the environment as well.
 	b.WriteString(`
 for name in $(env | grep '^GOSS_[A-Za-z0-9_]*=' | cut -d= -f1); do
 	unset "$name"
 done
 `)
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		fmt.Fprintf(&b, "export %s=%s\n", name, quote(env[name]))
+	for _, name := range slices.Sorted(maps.Keys(p.env)) {
+		if !strings.HasPrefix(name, "GOSS_") {
+			fmt.Fprintf(&b, "export %s=%s\n", name, quote(p.env[name]))
+		}
 	}
-	if inline != "" {
-		fmt.Fprintf(&b, "export GOSS_VARS_INLINE=%s\n", quote(inline))
+	if p.inline != "" {
+		fmt.Fprintf(&b, "export GOSS_VARS_INLINE=%s\n", quote(p.inline))
 	}
-	args := []string{"--log-level", "WARN", "--gossfile", "./" + gossfile}
-	if varsfile != "" {
-		args = append(args, "--vars", varsfile)
-	}
-	args = append(args, "validate", "--format", "json", "--format-options", "sort", "--no-color")
 	fmt.Fprintf(&b, `
-[ -e ../stop ] && exit 143
+[ -e "$dir/stop" ] && exit 143
 if command -v setsid >/dev/null 2>&1; then
-	setsid ../goss %[1]s </dev/null &
+	setsid %[1]s "$@" </dev/null &
 else
-	../goss %[1]s </dev/null &
+	%[1]s "$@" </dev/null &
 fi
 pid=$!
-if ! echo "$pid" >../pid || [ -e ../stop ]; then
+if ! echo "$pid" >"$dir/pid" || [ -e "$dir/stop" ]; then
 	kill -s KILL -- "-$pid" || kill -s KILL "$pid"
 	exit 143
 fi
 wait "$pid"
 code=$?
-rm -f ../pid
+rm -f "$dir/pid"
 kill -s KILL -- "-$pid" 2>/dev/null
 exit "$code"
-`, quoteAll(args))
+`, quote(p.goss))
 	return b.String()
 }
 
-// attemptScript runs goss once. Each run has files of its own, so that the
-// result of an earlier one is never taken for its own. They are opened by this
-// shell and not by root's, so that they can be fetched.
-func attemptScript(dir string, n int, sudo bool) string {
-	become := ""
-	if sudo {
-		become = "sudo -n "
-	}
+// jobScript runs a script once, as whoever it is to run. Each run has files of
+// its own, so that the result of an earlier one is never taken for its own.
+// They are opened by this shell and not by root's, so that they can be fetched.
+func jobScript(dir, name, script, become string) string {
 	return fmt.Sprintf(`
 umask 077
 cd %[1]s || exit 1
-%[2]ssh %[3]s >result.%[4]d 2>warnings.%[4]d </dev/null
+printf '%%s\n' %[2]s >job.%[3]s
+chmod 0700 job.%[3]s
+%[4]s >result.%[3]s 2>warnings.%[3]s
 printf 'armfree:code=%%s\n' "$?"
-set -- $(sha256sum <result.%[4]d)
+set -- $(sha256sum <result.%[3]s)
 printf 'armfree:sum=%%s\n' "$1"
-[ -s warnings.%[4]d ] && printf 'armfree:warned=yes\n'
-`, quote(dir), become, quote(path.Join(dir, "run.sh")), n)
+[ -s warnings.%[3]s ] && printf 'armfree:warned=yes\n'
+# Short ones come back by themselves, which saves a transfer.
+if [ "$(wc -c <result.%[3]s)" -le %[5]d ]; then
+	printf 'armfree:result='
+	base64 <result.%[3]s | tr -d '\n'
+	printf '\n'
+fi
+`, quote(dir), quote("#!/bin/sh\n"+script), name, become, maxInlineResult)
 }
 
-// removeScript ends what still runs and removes every one of the given folders
-// that exists. It names those that it could not remove.
-func removeScript(dirs []string, sudo bool) string {
+// maxInlineResult is the size up to which a result is printed in base64. It
+// must fit into maxAnswer.
+const maxInlineResult = 150_000
+
+// leaveScript ends what still runs in the folder. Unless that is to be kept, it
+// takes back what was put outside of it, and removes it.
+func leaveScript(dir, away string, keep bool) string {
 	script := `
-for dir in ` + quoteAll(dirs) + `; do
-	[ -d "$dir" ] || continue
+dir=` + quote(dir) + `
+if [ -d "$dir" ]; then
 	: >"$dir/stop"
 	pid=
 	[ -s "$dir/pid" ] && read -r pid <"$dir/pid"
@@ -185,17 +209,28 @@ for dir in ` + quoteAll(dirs) + `; do
 		kill -s KILL -- "-$pid" 2>/dev/null
 		;;
 	esac
-	rm -rf "$dir"
-done
 `
-	if sudo {
-		// A test may have made files as root. Where sudo stopped working, the
-		// user still removes what is theirs.
-		script = "\nsudo -n sh -c " + quote(script) + " 2>/dev/null || {" + script + "}\n"
+	if !keep {
+		script += away + "\trm -rf \"$dir\"\n"
 	}
-	return script + `
+	return script + "fi\n"
+}
+
+// removeScript leaves, at first as root where a command for that is given: a
+// test may have made files as root. Where root can no longer be had, the user
+// still removes what is theirs. It names those folders that are still there.
+func removeScript(leave, asRoot string, dirs []string) string {
+	script := "\n"
+	if asRoot != "" {
+		script += asRoot + " >/dev/null 2>&1\n"
+	}
+	script += leave
+	if len(dirs) > 0 {
+		script += `
 for dir in ` + quoteAll(dirs) + `; do
 	[ -e "$dir" ] && printf 'armfree:left=%s\n' "$dir"
 done
 `
+	}
+	return script
 }

@@ -6,11 +6,17 @@ package goss
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -21,22 +27,30 @@ const (
 	settleWithin = 3 * time.Second
 )
 
+// newMark makes the word that everything we do on the machine has in it, and
+// that is the name of the private folder. It is chosen here and not on the
+// machine, so that it is known even if the answer to "make it" is lost.
+func newMark() string { return "armfree-goss." + rand.Text() }
+
 // facts is what the machine tells about itself.
 type facts struct {
-	arch string // in Go's words: arm64, amd64
-	uid  string
-	home string
-	sudo bool // goss and the clean-up go through sudo
+	arch  string // in Go's words: arm64, amd64
+	uid   string
+	home  string
+	sudo  bool // goss and the clean-up go through sudo
+	about goss.Machine
 }
 
 // look asks the machine what it is, and makes sure that it is one that can be
-// checked.
-func look(ctx context.Context, g *guest, wantSudo bool) (facts, error) {
-	said, err := g.sh(ctx, "look at the machine", probeScript(wantSudo))
+// checked. sudo is the command for sudo, or empty if it is not wanted.
+func look(ctx context.Context, g *guest, sudo, input string) (facts, error) {
+	said, err := g.sh(ctx, "look at the machine", probeScript(sudo), input)
 	if err != nil {
 		return facts{}, err
 	}
 	f := facts{uid: said.one("uid"), home: said.one("home")}
+	f.about = goss.Machine{Arch: said.one("machine"), Kernel: said.one("kernel")}
+	f.about.ParseOSRelease([]byte(strings.Join(said["release"], "\n")))
 	if system := said.one("system"); system != "Linux" {
 		return facts{}, fmt.Errorf("the machine runs %q, but only Linux can be checked", system)
 	}
@@ -48,10 +62,14 @@ func look(ctx context.Context, g *guest, wantSudo bool) (facts, error) {
 	default:
 		return facts{}, fmt.Errorf("the machine is of the architecture %q, for which there is no goss", machine)
 	}
-	if wantSudo && f.uid != "0" {
-		if said.one("sudo") != "0" {
+	if sudo != "" && f.uid != "0" {
+		switch answer := said.one("sudo"); {
+		case answer == "0":
+		case input != "":
+			return facts{}, fmt.Errorf("sudo does not work with sudo_password on the machine (it says %.200q)", answer)
+		default:
 			return facts{}, fmt.Errorf("sudo does not work without a password on the machine (it says %.200q): "+
-				"allow it, or set use_sudo = false to run goss without root's rights", said.one("sudo"))
+				"allow it, set sudo_password, or set use_sudo = false to run goss without root's rights", answer)
 		}
 		f.sudo = true
 	}
@@ -61,24 +79,26 @@ func look(ctx context.Context, g *guest, wantSudo bool) (facts, error) {
 // workspace is the private folder on the machine.
 type workspace struct {
 	guest *guest
-	sudo  bool
-	dir   string   // empty until it is made
-	tried []string // every folder that may have been made
+	// become makes the command that runs a script as whoever goss runs as.
+	become func(script string) (string, error)
+	// asRoot makes the command that runs the given script as root, for the
+	// clean-up; nil if nobody but the user has a part in it.
+	asRoot func(script string) string
+	input  string // for standard input of both: sudo's password
+	keep   bool
+	dir    string   // empty until it is made
+	tried  []string // every folder that may have been made
+	place  *placement
+	jobs   int
 }
 
-// newWorkspace chooses the names. They are chosen here and not on the machine,
-// so that they are known even if the answer to "make it" is lost.
-func newWorkspace(g *guest, f facts, folder string) *workspace {
-	bases := []string{folder}
-	if folder == "" {
-		bases = []string{"/dev/shm", f.home, "/tmp", "/var/tmp"}
-	}
-	w := &workspace{guest: g, sudo: f.sudo}
-	name := "armfree-goss." + rand.Text()
+// newWorkspace chooses the names.
+func newWorkspace(g *guest, bases []string) *workspace {
+	w := &workspace{guest: g}
 	for _, base := range bases {
 		// The SSH communicator puts paths on a command line as they are.
 		if safeFolder.MatchString(base) {
-			w.tried = append(w.tried, path.Join(base, name))
+			w.tried = append(w.tried, path.Join(base, g.mark))
 		}
 	}
 	return w
@@ -86,7 +106,7 @@ func newWorkspace(g *guest, f facts, folder string) *workspace {
 
 // open makes the folder.
 func (w *workspace) open(ctx context.Context) error {
-	said, err := w.guest.sh(ctx, "make a private folder on the machine", openScript(w.tried))
+	said, err := w.guest.sh(ctx, "make a private folder on the machine", openScript(w.tried), "")
 	if err != nil {
 		return err
 	}
@@ -100,14 +120,34 @@ func (w *workspace) open(ctx context.Context) error {
 // path names a file in the folder.
 func (w *workspace) path(name string) string { return path.Join(w.dir, name) }
 
+// leave is the script that leaves nothing, in all folders that may be there.
+func (w *workspace) leave() string {
+	var b strings.Builder
+	for _, dir := range w.tried {
+		away := ""
+		if w.place != nil && dir == w.dir {
+			away = w.place.away()
+		}
+		b.WriteString(leaveScript(dir, away, w.keep))
+	}
+	return b.String()
+}
+
 // remove ends what still runs there and removes the folder, also when ctx was
 // cancelled. It is an error when the folder is still there afterwards: it would
 // become part of the image.
 func (w *workspace) remove(ctx context.Context) error {
 	ctx, cancel := wait.Cleanup(ctx, removeWithin)
 	defer cancel()
-	script := removeScript(w.tried, w.sudo)
-	said, err := w.guest.sh(ctx, "remove the private folder from the machine", script)
+	asRoot, gone := "", w.tried
+	if w.asRoot != nil {
+		asRoot = w.asRoot(w.leave())
+	}
+	if w.keep {
+		gone = nil
+	}
+	script := removeScript(w.leave(), asRoot, gone)
+	said, err := w.guest.sh(ctx, "remove the private folder from the machine", script, w.input)
 	if err != nil {
 		return fmt.Errorf("%w; it may be left as %s", err, strings.Join(w.tried, " or "))
 	}
@@ -117,7 +157,7 @@ func (w *workspace) remove(ctx context.Context) error {
 	defer cancelShort()
 	if w.guest.interrupted.Load() {
 		w.guest.settle(short)
-		if said, err = w.guest.sh(ctx, "remove the private folder from the machine", script); err != nil {
+		if said, err = w.guest.sh(ctx, "remove the private folder from the machine", script, w.input); err != nil {
 			return fmt.Errorf("%w; it may be left as %s", err, strings.Join(w.tried, " or "))
 		}
 	}
@@ -125,4 +165,48 @@ func (w *workspace) remove(ctx context.Context) error {
 		return fmt.Errorf("%s could not be removed from the machine", strings.Join(left, ", "))
 	}
 	return nil
+}
+
+// run runs a script on the machine, as whoever goss runs as, and brings back
+// what it printed.
+func (w *workspace) run(ctx context.Context, what, script string) (goss.Run, error) {
+	w.jobs++
+	name := strconv.Itoa(w.jobs)
+	become, err := w.become(w.path("job." + name))
+	if err != nil {
+		return goss.Run{}, err
+	}
+	said, err := w.guest.sh(ctx, what, jobScript(w.dir, name, script, become), w.input)
+	if err != nil {
+		return goss.Run{}, err
+	}
+	var run goss.Run
+	if run.ExitCode, err = strconv.Atoi(said.one("code")); err != nil {
+		return goss.Run{}, errors.New("the machine did not say how goss ended")
+	}
+	if said.one("warned") == "yes" {
+		// Warnings explain and never decide, so that they may get lost.
+		if run.Warnings, err = w.guest.download(ctx, w.path("warnings."+name)); err != nil && ctx.Err() != nil {
+			return goss.Run{}, err
+		}
+	}
+	whole := func(result []byte) bool { return said.one("sum") == hexSum(result) }
+	result, err := base64.StdEncoding.DecodeString(said.one("result"))
+	if err != nil || !whole(result) {
+		result, err = w.guest.download(ctx, w.path("result."+name))
+	}
+	if err != nil {
+		return goss.Run{}, fmt.Errorf("goss ended with exit code %d but its result is missing: %w", run.ExitCode, err)
+	}
+	if !whole(result) {
+		return goss.Run{}, fmt.Errorf("goss ended with exit code %d but its result did not come back whole", run.ExitCode)
+	}
+	run.Output = result
+	return run, nil
+}
+
+// hexSum is the digest of data, as sha256sum prints it.
+func hexSum(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }

@@ -98,6 +98,7 @@ install_packages "${APT_SOURCE:-}" \
 
 # --- firewall -------------------------------------------------------------------------------------------------------
 
+# The cloud is at 169.254.0.0/16: metadata, names, time, and on OCI the disk itself where it is attached by iSCSI.
 say "writing the firewall's rules"
 install -d -m 755 /etc/iptables
 cat >/etc/iptables/rules.v4 <<'E'
@@ -111,7 +112,7 @@ cat >/etc/iptables/rules.v4 <<'E'
 -A INPUT -p icmp -j ACCEPT
 -A INPUT -p udp -m udp --sport 67 --dport 68 -j ACCEPT
 -A INPUT -p tcp -m tcp --dport 22 -m conntrack --ctstate NEW -j ACCEPT
--A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j ACCEPT
+-A OUTPUT -d 169.254.0.0/16 -j ACCEPT
 COMMIT
 E
 cat >/etc/iptables/rules.v6 <<'E'

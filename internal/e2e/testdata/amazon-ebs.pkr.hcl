@@ -22,6 +22,11 @@ variable "name" {
   default = "by-amazon-ebs"
 }
 
+variable "instance_profile" {
+  type    = string
+  default = ""
+}
+
 variable "spot_price" {
   type    = string
   default = ""
@@ -74,6 +79,7 @@ source "amazon-ebs" "peer" {
   snapshot_tags = {
     kept = "yes"
   }
+  iam_instance_profile                      = var.instance_profile
   temporary_key_pair_type                   = "ed25519"
   temporary_security_group_source_public_ip = true
   skip_metadata_api_check                   = true

@@ -78,6 +78,7 @@ type credential struct {
 	who     Principal
 	secret  string
 	token   string    // "" for keys that last
+	visible time.Time // from when on it is known everywhere
 	expires time.Time // of a session
 }
 
@@ -91,7 +92,7 @@ type Credentials struct {
 func (c *Cloud) issue(who Principal, life time.Duration) Credentials {
 	who.Session = true
 	made := Credentials{"ASIA" + randomUpper(16), randomHex(20), randomHex(64), time.Now().Add(life)}
-	c.keys[made.AccessKeyID] = &credential{who, made.SecretAccessKey, made.SessionToken, made.Expires}
+	c.keys[made.AccessKeyID] = &credential{who: who, secret: made.SecretAccessKey, token: made.SessionToken, expires: made.Expires}
 	return made
 }
 
@@ -110,7 +111,7 @@ func (c *Cloud) AddUser(a *Account, name string) (Principal, Credentials) {
 	defer c.mu.Unlock()
 	in := c.iam.of(a)
 	u := in.newUser(name, "/", "AIDA"+randomUpper(17))
-	u.attached = []*managedPolicy{in.policies[administratorAccess]}
+	u.attached, u.given = []*managedPolicy{in.policies[administratorAccess]}, true
 	made := c.newAccessKey(in, u)
 	return in.principal(u), made
 }

@@ -92,6 +92,8 @@ type call struct {
 	dryRun    bool
 	asked     bool // IAM has been asked
 	asks      []Access
+	made      bool   // it has made something
+	hides     *Fault // what it makes is invisible for a while
 	requestID string
 }
 

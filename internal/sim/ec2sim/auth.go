@@ -71,7 +71,7 @@ func parseSignature(r *http.Request) (signature, *signatureProblem) {
 // cloud's lock is held.
 func (c *Cloud) authenticate(q *call, sig signature) error {
 	key := c.keys[sig.keyID]
-	if key == nil {
+	if key == nil || time.Now().Before(key.visible) {
 		return q.api.problem(unknownKey)
 	}
 	if sig.service != q.api.name || sig.region != q.region.name {

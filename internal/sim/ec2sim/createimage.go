@@ -153,8 +153,10 @@ func (c *Cloud) finishImage(ctx context.Context, img *image, op string, err erro
 	c.mu.Lock()
 	t := target{op: op, account: img.account.Name, region: img.region.name, state: "pending"}
 	delay := schedule.Duration(c.delays.Image)
-	if slow := c.faults.hit(t, FaultSlow); slow != nil && op == "RegisterImage" {
-		delay += slow.Delay
+	if op == "RegisterImage" { // of the others the snapshots are what is slow
+		if slow := c.faults.hit(t, FaultSlow); slow != nil {
+			delay += slow.Delay
+		}
 	}
 	t.state = ""
 	broken := c.faults.hit(t, FaultImageFails)

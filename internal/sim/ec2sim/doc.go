@@ -65,14 +65,14 @@
 // paths of REST services such as EBS direct ([restPath], [restOp]). A service
 // whose bytes should not be read under the lock marks its operation with
 // withoutLock. Values that belong to the services of others are found here:
-// [Cloud.Quota] for Service Quotas, [Cloud.snapshotDisk] for EBS direct,
-// [Cloud.publicImages] for the SSM parameters of images, [Cloud.issue] for
-// STS.
+// [Cloud.Quota] for Service Quotas, [Cloud.publicImages] for the SSM parameters
+// of images, [Cloud.issue] for STS.
 //
-// # Adding IAM
+// # IAM
 //
-// [Config.Authorize] is asked about each action, with its resources and the
-// keys that conditions can look at; see [Access]. Nil allows everything.
-// Whoever calls is a [Principal]. The files iam*.go are where a policy
-// evaluator goes.
+// Each action is decided by the policies of whoever calls, a [Principal]: see
+// iam_decide.go. [Access] says what is asked, with the resources and the keys
+// that conditions can look at. [Config.Authorize] decides instead of them where
+// a test wants it. What was asked is remembered: [Cloud.IAMUses],
+// [Cloud.IAMRefusals], [Cloud.UnusedGrants].
 package ec2sim

@@ -150,8 +150,7 @@ func (p *blockPage) cut(blocks []int64) (page []int64, next string) {
 	at, _ := slices.BinarySearch(blocks, p.start)
 	blocks = blocks[at:]
 	if p.empty {
-		blocks, page = nil, nil
-		return page, p.listing.token("page", p.snapshot.id, p.start, time.Now().Unix())
+		return nil, p.listing.token("page", p.snapshot.id, p.start, time.Now().Unix())
 	}
 	if len(blocks) > p.limit {
 		next = p.listing.token("page", p.snapshot.id, blocks[p.limit], time.Now().Unix())

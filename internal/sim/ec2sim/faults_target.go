@@ -104,7 +104,7 @@ func faultOps() map[FaultKind][]string {
 		FaultSnapshotFails: {"CreateSnapshot", "CreateImage", "CopyImage"},
 		FaultSlow:          slices.Collect(maps.Keys(SlowStates())),
 		FaultInvisible: {"RunInstances", "CreateFleet", "CreateImage", "RegisterImage", "CopyImage", "CreateSnapshot", "CreateSecurityGroup",
-			"CreateKeyPair", "ImportKeyPair", "CreateLaunchTemplate"},
+			"CreateKeyPair", "ImportKeyPair", "CreateLaunchTemplate", "CreateAccessKey", "CreateInstanceProfile"},
 		FaultBadChecksum: {"GetSnapshotBlock"}, FaultShortBody: {"GetSnapshotBlock"}, FaultCutBody: {"GetSnapshotBlock"},
 		FaultBlockToken: {"GetSnapshotBlock"}, FaultEmptyPage: {"ListSnapshotBlocks", "ListChangedBlocks"},
 		FaultStatus: nil, FaultStatusAfterEffect: nil, FaultCutAfterEffect: nil, FaultThrottle: nil,

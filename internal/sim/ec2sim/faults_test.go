@@ -184,6 +184,11 @@ func TestFaultInvisible(t *testing.T) {
 		GroupName: aws.String("g"), Description: aws.String("d")}))
 	wantError(t, k.run(func(in *ec2.RunInstancesInput) { in.SecurityGroupIds = []string{*group.GroupId} }), 400, "InvalidGroup.NotFound", *group.GroupId)
 	eventually(t, "it is visible", func() bool { return look() == nil })
+	for _, f := range k.cloud.Faults() {
+		if want := map[string]int{"RunInstances": 1, "CreateSecurityGroup": 1}[f.Op]; f.Matched != want {
+			t.Errorf("the fault of %s matched %d times", f.Op, f.Matched)
+		}
+	}
 	k.reaches(k.client, id, "running")
 	img := must[*ec2.CreateImageOutput](t)(k.client.CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: &id, Name: aws.String("img")}))
 	_, err := k.client.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*img.ImageId}})

@@ -199,12 +199,8 @@ func (c *Cloud) planPool(q *call, p *fleetPool, in *fleetParams, market string, 
 	text := func(to *string, from string) { *to = orText(from, *to) }
 	text(&launch.InstanceType, p.over.Type)
 	text(&launch.ImageID, p.over.ImageID)
-	if launch.Market != nil {
-		// Packer's plugin for Amazon has lived with a template for spot
-		// instances in fleets of them for years.
-		if market != spot || launch.Market.Type != spot {
-			return errCombination("Incompatible launch template: the launch template's purchase option is set. Fleets do not support it.")
-		}
+	if launch.Market != nil && orText(launch.Market.Type, onDemand) != market { // as Packer's plugin for Amazon has it, it fits
+		return errCombination("Incompatible launch template: the launch template's purchase option is not that of the fleet.")
 	}
 	if p.over.SubnetID != "" && len(launch.Interfaces) == 1 {
 		launch.Interfaces = slices.Clone(launch.Interfaces)

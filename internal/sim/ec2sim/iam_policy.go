@@ -165,7 +165,27 @@ func readRule(raw json.RawMessage, kind policyKind) (policyRule, error) {
 	case kind == identityPolicy && (has("Resource") == has("NotResource") || len(r.resources) == 0):
 		return r, errPolicy("Policy statement must contain resources.")
 	}
+	if err := r.checkProviders(); err != nil {
+		return r, err
+	}
 	return r, r.check(kind)
+}
+
+// checkProviders refuses trust in all tokens of an issuer that everybody can
+// get tokens of, such as GitHub.
+func (r policyRule) checkProviders() error {
+	for _, p := range r.principals {
+		_, host, is := strings.Cut(p.id, ":oidc-provider/")
+		if p.kind != "Federated" || !is || r.deny || host != "token.actions.githubusercontent.com" {
+			continue
+		}
+		if !slices.ContainsFunc(r.conditions, func(c policyCondition) bool {
+			return strings.EqualFold(c.key, host+":sub") && !slices.Contains(c.values, "*")
+		}) {
+			return errPolicy("The trust policy must evaluate the condition key %s:sub, and not with a wildcard alone.", host)
+		}
+	}
+	return nil
 }
 
 var actionForm = regexp.MustCompile(`^[A-Za-z0-9-]+:[A-Za-z0-9*?]+$`)

@@ -85,7 +85,7 @@ func (c *Cloud) createInstanceProfile(q *call, in *struct {
 	if of.profiles[in.Name] != nil {
 		return nil, errExists("Instance Profile %s already exists.", in.Name)
 	}
-	p := &instanceProfile{name: in.Name, path: in.Path, id: "AIPA" + randomUpper(17), created: time.Now(), tags: tags}
+	p := &instanceProfile{name: in.Name, path: in.Path, id: "AIPA" + randomUpper(17), created: time.Now(), visible: c.visibleFrom(q), tags: tags}
 	of.profiles[in.Name] = p
 	return struct{ InstanceProfile iamProfileXML }{of.iamProfileXML(p)}, nil
 }

@@ -5,8 +5,8 @@ package ec2sim
 
 import (
 	"maps"
+	"net/http"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -248,8 +248,21 @@ func (in *iamAccount) profilesOf(r *iamRole) []*instanceProfile {
 	return found
 }
 
-// hasRole tells whether the service of an account may act: its role exists.
-func (in *iamAccount) hasRole(service string) bool {
-	r := in.roles[serviceLinkedRoles()[service]]
-	return r != nil && strings.HasPrefix(r.path, "/aws-service-role/")
+// needRole makes the role that a service needs to act for an account, unless it
+// is there, if the caller may make it.
+func (c *Cloud) needRole(q *call, service string) error {
+	of := c.iamOf(q)
+	name := serviceLinkedRoles()[service]
+	if of.roles[name] != nil {
+		return nil
+	}
+	x := iamResource(of.arn("role", "/aws-service-role/"+service+"/", name), nil, nil).with("iam:AWSServiceName", service)
+	if c.allows(q, Access{q.who, "iam:CreateServiceLinkedRole", []AccessResource{x}, q.accessContext()}) != nil {
+		return fail(http.StatusForbidden, "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+			"The provided credentials do not have permission to create the service-linked role for EC2 Spot Instances.")
+	}
+	if !q.dryRun {
+		of.linkRole(service)
+	}
+	return nil
 }

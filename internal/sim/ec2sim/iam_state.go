@@ -31,6 +31,7 @@ type iamAccount struct {
 type iamIdentity struct {
 	name, path, id string
 	created        time.Time
+	given          bool // by the test, not by a client
 	tags           tagMap
 	inline         map[string]*inlinePolicy
 	attached       []*managedPolicy
@@ -72,6 +73,8 @@ type iamRole struct {
 type instanceProfile struct {
 	name, path, id string
 	created        time.Time
+	visible        time.Time // from when on EC2 knows it
+	given          bool      // by the test, not by a client
 	tags           tagMap
 	role           *iamRole
 }
@@ -89,11 +92,13 @@ func (s *iamState) of(a *Account) *iamAccount {
 	}
 	s.accounts[a.ID] = in
 	first := in.newUser(a.UserName, "/", a.userID)
+	first.given = true
 	first.keys = []*accessKey{{a.AccessKeyID, first.created}}
 	first.attached = []*managedPolicy{in.policies[administratorAccess]}
 	for _, name := range a.InstanceProfiles {
-		p := &instanceProfile{name: name, path: "/", id: "AIPA" + randomUpper(17), created: time.Now(), tags: tagMap{}}
+		p := &instanceProfile{name: name, path: "/", id: "AIPA" + randomUpper(17), created: time.Now(), given: true, tags: tagMap{}}
 		p.role = in.newRole(name, "/")
+		p.role.given = true
 		text := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}}`
 		p.role.trust = inlinePolicy{text, mustPolicy(name, text, trustPolicy)}
 		in.profiles[name] = p
@@ -201,7 +206,7 @@ func (c *Cloud) policiesOf(who Principal) (own, session []*policy) {
 func (c *Cloud) instanceProfile(a *Account, name, arn string) (found *instanceProfile, foundARN string) {
 	in := c.iam.of(a)
 	for _, p := range in.profiles {
-		if own := in.profileARN(p); p.name == name || own == arn {
+		if own := in.profileARN(p); (p.name == name || own == arn) && !time.Now().Before(p.visible) {
 			return p, own
 		}
 	}

@@ -226,6 +226,14 @@ func (c *Cloud) newAccessKey(in *iamAccount, u *iamUser) Credentials {
 	return made
 }
 
+// visibleFrom is when the rest of Amazon knows what a request to IAM makes.
+func (c *Cloud) visibleFrom(q *call) time.Time {
+	if f := c.faults.hit(q.target(), FaultInvisible); f != nil {
+		return time.Now().Add(time.Duration(f.Delay))
+	}
+	return time.Time{}
+}
+
 func (c *Cloud) createAccessKey(q *call, in *struct{ UserName string }) (any, error) {
 	of, u, err := c.user(q, in.UserName)
 	if err != nil {
@@ -235,6 +243,7 @@ func (c *Cloud) createAccessKey(q *call, in *struct{ UserName string }) (any, er
 		return nil, fail(http.StatusConflict, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2")
 	}
 	made := c.newAccessKey(of, u)
+	c.keys[made.AccessKeyID].visible = c.visibleFrom(q)
 	type key struct {
 		UserName        string
 		AccessKeyID     string `xml:"AccessKeyId"`

@@ -19,6 +19,7 @@ type AccountInventory struct {
 	Name    string            `json:"name"`
 	ID      string            `json:"id"`
 	Regions []RegionInventory `json:"regions"`
+	IAM     []Resource        `json:"iam"` // that clients have made
 }
 
 // RegionInventory is what one account has in one region, beyond what it had
@@ -79,7 +80,7 @@ func (c *Cloud) Inventory() Inventory {
 	defer c.mu.Unlock()
 	out := Inventory{Accounts: []AccountInventory{}}
 	for _, a := range c.cfg.Accounts {
-		of := AccountInventory{Name: a.Name, ID: a.ID, Regions: []RegionInventory{}}
+		of := AccountInventory{Name: a.Name, ID: a.ID, Regions: []RegionInventory{}, IAM: c.iam.of(a).inventory()}
 		for _, r := range c.regions {
 			in := RegionInventory{Region: r.name, Resources: []Resource{}, Machines: []string{}}
 			for _, x := range all[resource](c) {
@@ -111,6 +112,11 @@ func (c *Cloud) Left(keep ...string) []string {
 	}
 	var left []string
 	for _, a := range c.Inventory().Accounts {
+		for _, x := range a.IAM {
+			if !kept[x.ID] {
+				left = append(left, fmt.Sprintf("%s %s of account %s", x.Kind, x.Name, a.Name))
+			}
+		}
 		for _, r := range a.Regions {
 			for _, x := range r.Resources {
 				if !kept[x.ID] {

@@ -190,8 +190,10 @@ func (c *Cloud) place(q *call, l *launchPlan, s *subnet, reservation string, ind
 	}
 	op := q.op.name
 	c.start(i, op, c.faults.hit(i.target(op), FaultLaunchFails))
-	if f := c.faults.hit(i.target(op), FaultSpotInterrupt); f != nil && l.market == spot {
-		c.interruptLater(i, *f)
+	if l.market == spot {
+		if f := c.faults.hit(i.target(op), FaultSpotInterrupt); f != nil {
+			c.interruptLater(i, *f)
+		}
 	}
 	return i, nil
 }

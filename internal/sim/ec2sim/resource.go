@@ -38,9 +38,11 @@ func (b *resourceBase) base() *resourceBase { return b }
 func (c *Cloud) newBase(q *call, kind string, tags tagMap) resourceBase {
 	b := resourceBase{home: q.home(), id: newID(kinds()[kind].prefix), kind: kind, tags: tagMap{}, created: time.Now()}
 	maps.Copy(b.tags, tags)
-	t := q.target()
-	if f := c.faults.peek(t, FaultInvisible); f != nil {
-		b.visible = b.created.Add(time.Duration(f.Delay))
+	if !q.made { // a request that makes several things counts once
+		q.made, q.hides = true, c.faults.hit(q.target(), FaultInvisible)
+	}
+	if q.hides != nil {
+		b.visible = b.created.Add(time.Duration(q.hides.Delay))
 	}
 	return b
 }

@@ -94,6 +94,9 @@ func (c *Cloud) launchResources(q *call, l *launchPlan) (asked, tagged []AccessR
 	}
 	kinds := []string{"instance", "volume", "network-interface"}
 	if l.market == spot {
+		if err := c.needRole(q, "spot.amazonaws.com"); err != nil {
+			return nil, nil, err
+		}
 		asked = append(asked, q.planned("spot-instances-request", l.tags["spot-instances-request"]))
 		kinds = append(kinds, "spot-instances-request")
 	}

@@ -47,19 +47,6 @@ func (c *Cloud) snapshotPath(s *snapshot) string {
 	return filepath.Join(c.cfg.WorkDir, "snapshots", s.id+".qcow2")
 }
 
-// snapshotDisk is the file with the bytes of a completed snapshot that the
-// caller owns, for EBS direct. The cloud's lock is held.
-func (c *Cloud) snapshotDisk(q *call, id string) (path string, sizeGiB int, err error) {
-	s, err := find[*snapshot](c, q, "snapshot", id)
-	if err != nil {
-		return "", 0, err
-	}
-	if s.state != "completed" {
-		return "", 0, refuse("IncorrectState", "The snapshot %s is %s", id, s.state)
-	}
-	return s.path, s.sizeGiB, nil
-}
-
 // readable tells whether the caller may make volumes of a snapshot.
 func (s *snapshot) readable(q *call) bool {
 	return s.region == q.region && (s.seenBy(q) || s.public || slices.Contains(s.shared, q.who.Account.ID))

@@ -69,6 +69,7 @@ type Behaviour struct {
 	OtherHostKey      bool          // shows a host key that is not its own, as somebody in between would
 	IgnorePowerButton bool          // Shutdown has no effect
 	OnlyFrom          string        // the one IP address from which connections are accepted; others are closed at once
+	NoSudo            bool          // sudo asks for a password, which nobody has
 	Password          string        // lets in whoever has it, beside the keys; empty: nobody
 }
 

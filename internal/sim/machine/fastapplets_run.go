@@ -14,6 +14,10 @@ import (
 // sudo runs a program as root (or -u) without asking: cloud images grant that
 // to their login user.
 func sudo(ctx context.Context, p *Process) int {
+	if p.UID != 0 && p.m.behaviour.NoSudo {
+		fmt.Fprintln(p.Stderr, "sudo: a password is required")
+		return 1
+	}
 	user := "root"
 	args := p.Args[1:]
 	keep, login := false, false

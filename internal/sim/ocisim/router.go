@@ -74,7 +74,7 @@ func (c *Cloud) allRoutes() map[service][]route {
 	return map[service][]route{
 		compute: slices.Concat(c.shapeRoutes(), c.instanceRoutes(), c.imageRoutes(), c.schemaRoutes(),
 			c.networkRoutes(), c.nsgRoutes(), c.volumeRoutes(), c.workRequestRoutes(), c.consoleRoutes(), c.reservationRoutes()),
-		identity:      c.identityRoutes(),
+		identity:      slices.Concat(c.identityRoutes(), c.tagRoutes()),
 		authService:   c.authRoutes(),
 		domainService: c.domainRoutes(),
 		limitsService: c.limitRoutes(),

@@ -107,7 +107,7 @@ func (a *AWS) Env() []string {
 		"AWS_REGION=" + AWSRegion, "AWS_DEFAULT_REGION=" + AWSRegion,
 		"AWS_CONFIG_FILE=" + filepath.Join(a.config, "config"), "AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(a.config, "credentials"),
 		"AWS_EC2_METADATA_DISABLED=true", // this host is no instance
-		"AWS_BASE_IMAGE=" + a.BaseImage, "AWS_SSH_USERNAME=admin",
+		"AWS_SOURCE_AMI=" + a.BaseImage, "AWS_SUBNET_ID=" + a.Cloud.DefaultSubnet(a.Build, AWSRegion, AWSRegion+"a"), "AWS_SSH_USERNAME=admin",
 	}
 }
 

@@ -66,6 +66,8 @@ func environment(s *stage.Stage, dir, control string) ([]byte, error) {
 	set("CLOUDSIM_PRIVATE_SUBNET", s.Build.PrivateSubnetID(s.Build.HomeRegion))
 	set("CLOUDSIM_VCN", s.Build.VCNID(s.Build.HomeRegion))
 	set("CLOUDSIM_KMS_KEY", s.Build.KMSKeyID(s.Build.HomeRegion))
+	set("CLOUDSIM_AWS_SSH_PORT", strconv.Itoa(s.AWS.Cloud.SSHPort()))
+	set("CLOUDSIM_AWS_ENDPOINT_URL", s.AWS.Endpoint)
 	set("CLOUDSIM_CONTROL", control)
 
 	var lines bytes.Buffer

@@ -1,17 +1,19 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command cloudsim runs the OCI simulator alone.
+// Command cloudsim runs the simulators of OCI and AWS alone.
 //
 // It starts a build tenancy, a production tenancy and a neighbour who is not
-// to be touched, prints the environment in which an unmodified OCI client
-// reaches them under Oracle's own host names, as lines for a shell, and runs
-// until it is interrupted. Nothing is left behind then.
+// to be touched at Oracle, and an account that builds and a neighbour at
+// Amazon. It prints the environment in which unmodified clients reach them
+// under the clouds' own host names, as lines for a shell, and runs until it is
+// interrupted. Nothing is left behind then.
 //
 //	cloudsim -env sim.env &
 //	. ./sim.env
 //	packer build …          # or any other client
-//	curl "$CLOUDSIM_CONTROL"            # everything that exists
+//	curl "$CLOUDSIM_CONTROL"            # everything that exists at Oracle
+//	curl "$CLOUDSIM_CONTROL/aws/"       # and at Amazon
 //
 // Its private keys are made at the start and open nothing else.
 package main
@@ -30,6 +32,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -47,11 +50,12 @@ func main() {
 
 // options are what the command line says.
 type options struct {
-	guest, image, envFile, control, delays, faults string
-	sshPort                                        int
-	platform                                       bool
-	services                                       services
-	switches                                       ocisim.Switches
+	guest, image, envFile, control, delays, faults, awsFaults string
+	sshPort                                                   int
+	platform                                                  bool
+	services                                                  services
+	switches                                                  ocisim.Switches
+	freePlan                                                  bool
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -63,7 +67,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.envFile, "env", "", "write the environment to this `file` instead of standard output")
 	flags.StringVar(&o.control, "control", "127.0.0.1:0", "loopback `address` of the control interface")
 	flags.StringVar(&o.delays, "delays", "realistic", "how long lifecycle states last: quick or `realistic`")
-	flags.StringVar(&o.faults, "faults", "", "JSON `file` of faults that are set from the start")
+	flags.StringVar(&o.faults, "faults", "", "JSON `file` of faults of OCI that are set from the start")
+	flags.StringVar(&o.awsFaults, "aws-faults", "", "JSON `file` of faults of AWS that are set from the start")
+	flags.BoolVar(&o.freePlan, "aws-free-plan", false, "make Amazon's account one of the free plan")
 	flags.IntVar(&o.sshPort, "ssh-port", 0, "`port` on which instances listen for SSH; 0: one that is free")
 	flags.BoolVar(&o.platform, "platform-images", false, "add images like Oracle's own, which every tenancy sees; their disks are the base image's")
 	flags.Var(&o.services, "service", "a server on this host that qemu guests may reach, as 169.254.x.y:port=`host:port`; may be repeated")
@@ -107,7 +113,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := addFaults(s.Cloud, o.faults); err != nil {
+	if err := addFaults(s.Cloud.AddFaultsJSON, o.faults); err != nil {
+		return err
+	}
+	if err := addFaults(s.AWS.Cloud.AddFaultsJSON, o.awsFaults); err != nil {
 		return err
 	}
 
@@ -115,10 +124,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return fmt.Errorf("listen for the control interface: %w", err)
 	}
-	control := &http.Server{Handler: s.Cloud.Control(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: control(s), ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
-	go func() { ended <- control.Serve(listener) }()
-	defer func() { err = errors.Join(err, control.Close()) }()
+	go func() { ended <- server.Serve(listener) }()
+	defer func() { err = errors.Join(err, server.Close()) }()
 
 	lines, err := environment(s, dir, "http://"+listener.Addr().String())
 	if err != nil {
@@ -144,12 +153,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 
 // open builds the stage on which everything plays.
 func open(ctx context.Context, o options, dir string) (*stage.Stage, error) {
-	set := stage.Options{Dir: dir, Image: o.image, SSHPort: o.sshPort, Delays: ocisim.RealisticDelays(), Switches: o.switches,
+	set := stage.Options{Dir: dir, Image: o.image, SSHPort: o.sshPort, Delays: ocisim.RealisticDelays(), AWSDelays: ec2sim.RealisticDelays(),
+		Switches: o.switches, AdjustAWS: func(build *ec2sim.Account) { build.FreePlan = o.freePlan },
 		PlatformImages: o.platform, Adjust: func(build, _ *ocisim.Tenancy) {
 			build.TagNamespaces = map[string][]string{"Operations": {"CostCenter"}}
 		}}
 	if o.delays == "quick" {
-		set.Delays = ocisim.QuickDelays()
+		set.Delays, set.AWSDelays = ocisim.QuickDelays(), ec2sim.QuickDelays()
 	}
 	if o.guest == "qemu" {
 		disks, err := ocisim.NewOverlayDisks()
@@ -169,7 +179,16 @@ func open(ctx context.Context, o options, dir string) (*stage.Stage, error) {
 	return stage.New(ctx, set)
 }
 
-func addFaults(c *ocisim.Cloud, path string) error {
+// control serves both clouds' control interfaces: Oracle's at the root, and
+// Amazon's below /aws.
+func control(s *stage.Stage) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.Cloud.Control())
+	mux.Handle("/aws/", http.StripPrefix("/aws", s.AWS.Cloud.Control()))
+	return mux
+}
+
+func addFaults(add func(text []byte) error, path string) error {
 	if path == "" {
 		return nil
 	}
@@ -177,7 +196,7 @@ func addFaults(c *ocisim.Cloud, path string) error {
 	if err != nil {
 		return fmt.Errorf("read the faults: %w", err)
 	}
-	if err := c.AddFaultsJSON(text); err != nil {
+	if err := add(text); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

@@ -19,6 +19,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"golang.org/x/crypto/ssh"
@@ -68,7 +71,8 @@ func TestCloudsim(t *testing.T) {
 	env := readEnv(t, envFile)
 	for _, name := range []string{"HTTPS_PROXY", "SSL_CERT_FILE", "CHECKPOINT_DISABLE", "OCI_API_PRIVATE_KEY", "BUILD_OCI_NAMESPACE",
 		"PROD_OCI_API_PRIVATE_KEY", "PROD_OCI_COMPARTMENT_OCID", "OCI_BASE_IMAGE_OCID", "OCI_SUBNET_OCID", "CLOUDSIM_BASTION",
-		"CLOUDSIM_PRIVATE_SUBNET", "CLOUDSIM_VCN", "CLOUDSIM_KMS_KEY"} {
+		"CLOUDSIM_PRIVATE_SUBNET", "CLOUDSIM_VCN", "CLOUDSIM_KMS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION",
+		"AWS_CA_BUNDLE", "AWS_SOURCE_AMI"} {
 		if env[name] == "" {
 			t.Errorf("%s is not set", name)
 		}
@@ -108,6 +112,8 @@ func TestCloudsim(t *testing.T) {
 		t.Errorf("the control interface does not list the instance: %v\n%s", err, resp)
 	}
 
+	askAmazon(t, env)
+
 	interrupt()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -124,6 +130,34 @@ func TestCloudsim(t *testing.T) {
 			conn.Close()
 			t.Errorf("%s still answers", address)
 		}
+	}
+}
+
+// askAmazon asks the other cloud both ways: through the proxy, and at the
+// plain URL.
+func askAmazon(t *testing.T, env map[string]string) {
+	t.Helper()
+	signedIn := aws.Config{Region: env["AWS_REGION"], Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"]}, nil
+	})}
+	for _, endpoint := range []string{"", env["CLOUDSIM_AWS_ENDPOINT_URL"]} {
+		cfg := signedIn.Copy()
+		if endpoint == "" {
+			cfg.HTTPClient = computeFrom(t, env).HTTPClient
+		} else {
+			cfg.BaseEndpoint = &endpoint
+		}
+		who, err := sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+		if err != nil || !strings.HasSuffix(*who.Arn, ":user/packer") {
+			t.Errorf("at %q: %+v, %v", endpoint, who, err)
+		}
+		out, err := ec2.NewFromConfig(cfg).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{env["AWS_SOURCE_AMI"]}})
+		if err != nil || len(out.Images) != 1 {
+			t.Errorf("at %q: %+v, %v", endpoint, out, err)
+		}
+	}
+	if resp, err := get(t, env["CLOUDSIM_CONTROL"]+"/aws/requests"); err != nil || strings.Count(resp, `"GetCallerIdentity"`) != 2 {
+		t.Errorf("the control interface does not list the requests: %v\n%s", err, resp)
 	}
 }
 

@@ -3,7 +3,7 @@
 
 // Command standin takes the place of goss in the provisioner's tests. It is
 // started as goss is, and insists on that. What it then does is written in its
-// "gossfile", one order per line:
+// gossfile, one order per comment:
 //
 //	print FILE        copy FILE to standard output
 //	say TEXT          print TEXT on standard output
@@ -13,9 +13,11 @@
 //	vars TEXT         refuse to go on unless --vars names a file with that text
 //	hang FILE         start a child, write both process ids to FILE, wait
 //	orphan FILE       start a child, write its process id to FILE, go on
+//	args TEXT         refuse to go on unless the arguments contain the text
+//	exists FILE       refuse to go on unless there is such a file
 //	exit CODE
 //
-// "attempt N ORDER" is carried out by the Nth run only.
+// "attempt N ORDER" is carried out by the Nth run of that gossfile only.
 package main
 
 import (
@@ -23,6 +25,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -31,12 +34,20 @@ func main() {
 	flags := map[string]string{}
 	args := os.Args[1:]
 	for i := 0; i < len(args); i++ {
-		if strings.HasPrefix(args[i], "--") && args[i] != "--no-color" {
+		if strings.HasPrefix(args[i], "--") && args[i] != "--no-color" && args[i] != "--debug" && i+1 < len(args) {
 			flags[args[i]] = args[i+1]
 			i++
 			continue
 		}
 		flags[args[i]] = "yes"
+	}
+	if flags["--version"] == "yes" {
+		fmt.Println("goss version v0.0.1-standin")
+		return
+	}
+	if flags["render"] == "yes" {
+		fmt.Printf("rendered: %q\n# debug=%s became=%s\n", flags["--gossfile"], flags["--debug"], os.Getenv("BECAME"))
+		return
 	}
 	for name, want := range map[string]string{
 		"--log-level": "WARN", "--format": "json", "--format-options": "sort", "--no-color": "yes", "validate": "yes",
@@ -49,9 +60,15 @@ func main() {
 	if err != nil {
 		refuse("%v", err)
 	}
-	run := strconv.Itoa(count())
+	run := ""
+	if bytes.Contains(orders, []byte("# attempt ")) {
+		run = strconv.Itoa(count(flags["--gossfile"]))
+	}
 	for line := range strings.Lines(string(orders)) {
-		line = strings.TrimSuffix(line, "\n")
+		line, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "# ")
+		if !ok {
+			continue
+		}
 		if rest, ok := strings.CutPrefix(line, "attempt "); ok {
 			n, order, _ := strings.Cut(rest, " ")
 			if n != run {
@@ -86,6 +103,14 @@ func obey(line, vars string) {
 		if v, ok := os.LookupEnv(rest); ok {
 			refuse("%s is %q", rest, v)
 		}
+	case "args":
+		if !strings.Contains(strings.Join(os.Args, " "), rest) {
+			refuse("arguments %q", os.Args)
+		}
+	case "exists":
+		if _, err := os.Stat(rest); err != nil {
+			refuse("%v", err)
+		}
 	case "vars":
 		b, err := os.ReadFile(vars)
 		if err != nil || strings.TrimSpace(string(b)) != rest {
@@ -116,9 +141,9 @@ func obey(line, vars string) {
 	}
 }
 
-// count says how often the stand-in was started in this folder.
-func count() int {
-	const name = "../runs"
+// count says how often the stand-in was started for a gossfile.
+func count(gossfile string) int {
+	name := filepath.Join(filepath.Dir(os.Args[0]), "runs."+filepath.Base(gossfile))
 	b, _ := os.ReadFile(name)
 	b = append(b, 'x')
 	if err := os.WriteFile(name, b, 0o600); err != nil {

@@ -1,0 +1,64 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ec2
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+)
+
+// A role and an instance profile are made for the build, and go at its end, also
+// where replies are lost.
+func TestTemporaryProfile(t *testing.T) {
+	for _, lose := range []string{
+		"", "CreateRole", "PutRolePolicy", "CreateInstanceProfile", "AddRoleToInstanceProfile",
+		"DeleteRole", "DeleteRolePolicy", "DeleteInstanceProfile", "RemoveRoleFromInstanceProfile",
+	} {
+		bubble(t, func(t *testing.T) {
+			o := simOptions{}
+			if lose != "" {
+				o = faults(ec2sim.Fault{Kind: ec2sim.FaultCutAfterEffect, Op: lose, Times: 1})
+			}
+			s := newSim(t, o)
+			b := s.newBuild(t, func(c *BuildConfig) {
+				c.Policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`
+			})
+			machine := s.machine(t, b)
+			i, err := b.instance(t.Context(), machine)
+			if err != nil || i.IamInstanceProfile == nil {
+				t.Errorf("%s: %v %v", lose, i.IamInstanceProfile, err)
+			}
+			s.tidy(t, b, machine)
+			s.nothingLeft(t)
+			for op, want := range map[string]int{"CreateRole": 1, "DeleteRole": 1, "DeleteInstanceProfile": 1} {
+				if n := s.CountRequests(op); n < want {
+					t.Errorf("%s: %d requests", op, n)
+				}
+			}
+		})
+	}
+}
+
+// Groups and key pairs that are made beside a machine, when replies are lost.
+func TestLostSundries(t *testing.T) {
+	for _, op := range []string{"CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "ImportKeyPair", "DeleteSecurityGroup", "DeleteKeyPair", "TerminateInstances"} {
+		bubble(t, func(t *testing.T) {
+			s := newSim(t, faults(ec2sim.Fault{Kind: ec2sim.FaultCutAfterEffect, Op: op, Times: 1}))
+			b := s.newBuild(t, func(c *BuildConfig) {
+				c.ImportKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8p3ylwUKmHn2HsDTjXlmQRUUN3cbJXsUb1Wk4cO2oq x"
+			})
+			machine := s.machine(t, b)
+			if n := len(slices.DeleteFunc(s.Left(), func(l string) bool {
+				return !strings.HasPrefix(l, "security-group ") && !strings.HasPrefix(l, "key-pair ")
+			})); n != 2 {
+				t.Errorf("%s: %d of them in %q", op, n, s.Left())
+			}
+			s.tidy(t, b, machine)
+			s.nothingLeft(t)
+		})
+	}
+}

@@ -1,0 +1,89 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package goss
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReceipt(t *testing.T) {
+	in := ReceiptInput{
+		About:   about(),
+		Sources: []Source{{Name: "b.yaml", Data: []byte("b")}, {Name: "a.yaml", Data: []byte("hunter2")}},
+		Vars:    map[string]any{"password": "hunter2", "a": 1}, Keys: map[string]string{"packer_run_uuid": "u"},
+	}
+	stored := func(r *Result) []byte {
+		t.Helper()
+		receipt, err := NewReceipt(r, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := receipt.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := stored(good(t))
+	if strings.Contains(string(b), "hunter2") || !strings.Contains(string(b), `"password"`) || !strings.Contains(string(b), digestOf([]byte("hunter2"))) {
+		t.Errorf("%s", b)
+	}
+	p, err := ReceiptProof(b)
+	if err != nil || p.State != ProofPassed || p.Tests != 7 || p.Digest != digestOf(b) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	tags := p.Tags()
+	if tags["armfree-validated"] != "true" || tags["armfree-validated-tests"] != "7" || tags["armfree-validated-digest"] != "sha256:"+p.Digest {
+		t.Errorf("%v", tags)
+	}
+	if p.Stale().State != ProofStale {
+		t.Error("not stale")
+	}
+	receipt, err := ReadReceipt(b)
+	if err != nil || receipt.Keys["packer_run_uuid"] != "u" || receipt.Machine.OS == "" || receipt.Sources[0].Name != "a.yaml" || receipt.Gossfiles[0].Counts.Passed != 7 {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+
+	if p, err := ReceiptProof(stored(mixedResult(t))); err != nil || p.State != ProofFailed || p.Stale().State != ProofFailed {
+		t.Errorf("a failure gives %+v, %v", p, err)
+	}
+	s := NewSession(Rules{ReportOnly: true}, Suite{Name: "a"})
+	s.Record(0, Run{ExitCode: 1, Output: recording(t, "mixed.json")}, time.Time{}, 0)
+	if p, err := ReceiptProof(stored(s.Result())); err != nil || p.State != ProofReported {
+		t.Errorf("report_only gives %+v, %v", p, err)
+	}
+	for _, bad := range []string{"", "{}", string(b[:100]), strings.Replace(string(b), `"verdict": "passed"`, `"verdict": "good"`, 1), string(rendered(t, "json", good(t)))} {
+		if p, err := ReceiptProof([]byte(bad)); err == nil || p.State != ProofFailed || p.Tags()["armfree-validated"] != "false" {
+			t.Errorf("%.60q proves %+v", bad, p)
+		}
+	}
+}
+
+func FuzzReadBack(f *testing.F) {
+	r := good(f)
+	report, err := Render("json", r, about())
+	if err != nil {
+		f.Fatal(err)
+	}
+	receipt, err := NewReceipt(r, ReceiptInput{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	stored, err := receipt.Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(report)
+	f.Add(stored)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if b, err := ReadBaseline(data); err == nil && b.Compare(good(t)) == nil {
+			t.Fatal("nothing compared")
+		}
+		if p, err := ReceiptProof(data); p.State == ProofPassed && (err != nil || p.Tests < 1) {
+			t.Fatalf("%+v, %v", p, err)
+		}
+	})
+}

@@ -1,0 +1,95 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package goss
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// placement is a working directory outside of the private folder, for
+// gossfiles that name it. What is put there is taken away at the end, and what
+// was there before is as it was.
+type placement struct {
+	dir   string // the private folder, which remembers what was done
+	work  string
+	files []string // relative to work
+}
+
+// folders are those that have to be there, parents first.
+func (p placement) folders() []string {
+	var above, below []string
+	for d := path.Clean(p.work); d != "/"; d = path.Dir(d) {
+		above = append(above, d)
+	}
+	slices.Reverse(above)
+	for _, f := range p.files {
+		for d := path.Dir(f); d != "."; d = path.Dir(d) {
+			if full := path.Join(p.work, d); !slices.Contains(below, full) {
+				below = append(below, full)
+			}
+		}
+	}
+	slices.Sort(below)
+	return append(above, below...)
+}
+
+// aside is where a file goes that is in the way. It stays in its folder, so
+// that it stays the same file.
+func (p placement) aside(f string) string { return path.Join(p.work, f) + "." + path.Base(p.dir) }
+
+// put is the script that puts the files in place.
+func (p placement) put() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `
+(
+	umask 022
+	dir=%s
+	mkdir "$dir/put"
+	folder() {
+		[ -d "$2" ] && return 0
+		: >"$dir/put/folder.$1"
+		mkdir "$2"
+	}
+	file() {
+		if [ -e "$3" ] || [ -L "$3" ]; then
+			mv -f "$3" "$4" || return 1
+			: >"$dir/put/old.$1"
+		fi
+		: >"$dir/put/file.$1"
+		cp "$2" "$3" && chmod a+rX "$3"
+	}
+	set -e
+`, quote(p.dir))
+	for i, d := range p.folders() {
+		fmt.Fprintf(&b, "\tfolder %d %s\n", i, quote(d))
+	}
+	for i, f := range p.files {
+		fmt.Fprintf(&b, "\tfile %d %s\n", i, quoteAll([]string{path.Join(p.dir, "tests", f), path.Join(p.work, f), p.aside(f)}))
+	}
+	b.WriteString(") || printf '%s\\n' " + quote("armfree:bad=the test files could not be put into "+p.work) + "\n")
+	return b.String()
+}
+
+// away is the script that undoes put. A folder that was made goes with all that
+// is in it.
+func (p placement) away() string {
+	var b strings.Builder
+	b.WriteString(`
+	back() {
+		[ -e "$dir/put/file.$1" ] && rm -f "$2"
+		[ -e "$dir/put/old.$1" ] && mv -f "$3" "$2"
+	}
+	gone() { [ -e "$dir/put/folder.$1" ] && rm -rf "$2"; }
+`)
+	for i, f := range p.files {
+		fmt.Fprintf(&b, "\tback %d %s\n", i, quoteAll([]string{path.Join(p.work, f), p.aside(f)}))
+	}
+	for i, d := range p.folders() {
+		fmt.Fprintf(&b, "\tgone %d %s\n", i, quote(d))
+	}
+	return b.String()
+}
