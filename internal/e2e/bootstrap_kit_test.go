@@ -104,6 +104,13 @@ func (c *ci) must(err error) {
 	}
 }
 
+// spotRole makes the account's role for spot machines, as the script does.
+func (c *ci) spotRole() {
+	c.t.Helper()
+	_, err := c.iam.CreateServiceLinkedRole(c.t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("spot.amazonaws.com")})
+	c.must(err)
+}
+
 // attach gives the user policies.
 func (c *ci) attach(names ...string) {
 	c.t.Helper()
@@ -181,6 +188,9 @@ func (c *ci) look(what string) {
 	}
 	c.kept = nil
 	for _, a := range c.Cloud.Inventory().Accounts {
+		for _, x := range a.IAM { // the user itself, and what it has
+			c.kept = append(c.kept, x.ID)
+		}
 		for _, r := range a.Regions {
 			for _, x := range r.Resources {
 				if x.Kind == "image" || x.Kind == "snapshot" || x.Kind == "key-pair" && x.Name == graviton+"-key" {

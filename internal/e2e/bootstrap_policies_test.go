@@ -51,6 +51,7 @@ func TestBootstrapPolicies(t *testing.T) {
 	// With everything.
 	_, others := features()
 	c.attach(others...)
+	c.spotRole()
 	c.build("a spot build", set{"spot_price": "auto", "instance_type": "t4g.small", "ami_name": "spot"})
 	c.build("a build with `image_method = \"image\"`", set{"image_method": "image", "ami_name": "by CreateImage"})
 	c.build("a build with a key pair of its own", set{"ssh_key_delivery": "key_pair", "ami_name": "key"})
@@ -121,6 +122,7 @@ func TestBootstrapPoliciesRefuse(t *testing.T) {
 	machine, err := c.ec2.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: &c.BaseImage, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
 	c.must(err)
 	others := *machine.Instances[0].InstanceId
+	c.spotRole()
 
 	cfg := c.Config(awsstage.Region)
 	cfg.Credentials = credentials.NewStaticCredentialsProvider(c.id, c.key, "")

@@ -4,15 +4,13 @@
 #
 # Installs what this host lacks to build ARM64 guests (build.sh) and to run them, by apt as root. Installs nothing when
 # all is there. Where it cannot install, it says what is missing. The AWS CLI, which the acceptance tests ask whether it
-# takes the simulator for Amazon, is installed where apt has it; without it those tests are skipped. Arguments are more
-# of what is wanted: COMMAND:PACKAGE.
+# takes the simulator for Amazon, is installed where apt has it; without it those tests are skipped.
 set -euo pipefail
 
 # command:package
 want=(qemu-system-aarch64:qemu-system-arm qemu-img:qemu-utils mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs
   mkfs.vfat:dosfstools mcopy:mtools sfdisk:fdisk apt-ftparchive:apt-utils socat:socat curl:curl)
 [ "$(uname -m)" = aarch64 ] || want+=(qemu-aarch64-static:qemu-user-static arch-test:arch-test)
-want+=("$@")
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
