@@ -19,10 +19,10 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
 
-// onAWS runs a template in testdata with the real Packer.
+// onAWS runs a template in testdata with the real Packer, in all zones.
 func onAWS(ctx context.Context, s *stage.Stage, p *runpacker.Packer, template string, args ...string) (string, error) {
 	args = append([]string{"-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort())}, args...)
-	return packerBuild(ctx, p, s.Env(), template, args...)
+	return packerBuild(ctx, p, append(s.Env(), "AWS_SUBNET_ID="), template, args...)
 }
 
 // leftOnAWS is what there is beside finished images and their snapshots; images
