@@ -220,7 +220,7 @@ func TestBuild(t *testing.T) {
 		i := running(t, s)
 		tags := tagsOf(i.Tags)
 		tag, err := owner.ParseTag(tags[owner.Key])
-		if err != nil || tags["a"] != "b" || tags["Name"] != "Packer Builder" || tag.Role != owner.RoleInstance || tag.Expires.Before(time.Now()) {
+		if err != nil || tags["a"] != "b" || tags["Name"] != "" || tag.Role != owner.RoleInstance || tag.Expires.Before(time.Now()) {
 			t.Errorf("tags of the machine: %v", tags)
 		}
 		if i.InstanceType != "t4g.micro" || i.KeyName != nil || i.MetadataOptions.HttpTokens != types.HttpTokensStateRequired || i.InstanceLifecycle != "" {

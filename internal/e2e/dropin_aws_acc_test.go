@@ -15,6 +15,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
 // Templates for the amazon-ebs builder of packer-plugin-amazon run on ours with one
@@ -189,6 +190,31 @@ func differencesOnAWS() []awsDifference {
 			for i := range ours.Machines {
 				if ours.Machines[i].KeyPair == "" && peer.Machines[i].KeyPair == "${temporary}" {
 					ours.Machines[i].KeyPair, found = "${temporary}", true
+				}
+			}
+			return found
+		}},
+		{"no fleet", "machines are asked for one by one; what a fleet launches has tags of Amazon's", func(_, peer *outcomeOnAWS) (found bool) {
+			for i := range peer.Machines {
+				for k := range peer.Machines[i].Tags {
+					if strings.HasPrefix(k, "aws:ec2") {
+						delete(peer.Machines[i].Tags, k)
+						found = true
+					}
+				}
+			}
+			return found
+		}},
+		{"run tags of copied snapshots", "a copy's snapshot has all tags that the first one has; the peer's lacks the run tags", func(ours, peer *outcomeOnAWS) (found bool) {
+			for i := range ours.Images {
+				for n := range min(len(ours.Images[i].Devices), len(peer.Images[i].Devices)) {
+					o, p := ours.Images[i].Devices[n].Tags, peer.Images[i].Devices[n].Tags
+					for k, v := range o {
+						if _, has := p[k]; !has && ours.Images[i].Region != stage.AWSRegion && ours.Images[i].Tags[k] == v {
+							delete(o, k)
+							found = true
+						}
+					}
 				}
 			}
 			return found

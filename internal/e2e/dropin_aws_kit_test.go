@@ -263,7 +263,10 @@ func (d *dropInOnAWS) images(region string) (all []awsImage) {
 	return all
 }
 
-var anyPair = regexp.MustCompile(`"packer_[0-9a-f-]{36}"`)
+var (
+	anyPair  = regexp.MustCompile(`"packer_[0-9a-f-]{36}"`)
+	anyFleet = regexp.MustCompile(`"(fleet-[0-9a-f-]{36}|lt-[0-9a-f]{17})"`)
+)
 
 // normal puts placeholders where runs differ, and the parts in an order.
 func (d *dropInOnAWS) normal(o outcomeOnAWS) outcomeOnAWS {
@@ -273,6 +276,7 @@ func (d *dropInOnAWS) normal(o outcomeOnAWS) outcomeOnAWS {
 		plain = strings.ReplaceAll(plain, id, "${"+name+"}")
 	}
 	plain = anyPair.ReplaceAllString(plain, `"$${temporary}"`)
+	plain = anyFleet.ReplaceAllString(plain, `"$${fleet}"`)
 	o = outcomeOnAWS{}
 	if err := json.Unmarshal([]byte(plain), &o); err != nil {
 		d.t.Fatal(err)
