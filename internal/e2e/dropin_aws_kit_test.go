@@ -134,7 +134,7 @@ func newDropInOnAWS(t *testing.T, dir string) *dropInOnAWS {
 		}
 		return path
 	}
-	profiles := write("profiles", fmt.Sprintf("[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = nobodys\n\n[images]\naws_access_key_id = %s\naws_secret_access_key = %s\n", a.Build.AccessKeyID, a.Build.SecretAccessKey))
+	profiles := write("profiles", fmt.Sprintf("[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = nobodys\n\n[profile images]\naws_access_key_id = %s\naws_secret_access_key = %s\n", a.Build.AccessKeyID, a.Build.SecretAccessKey))
 	d.env = append(d.s.Env(),
 		// What a template says comes before what people have for other programs.
 		"AWS_SUBNET_ID=", "AWS_SOURCE_AMI=", "AWS_SSH_USERNAME=", "AWS_POLL_DELAY_SECONDS=1", "AWS_MAX_ATTEMPTS=600",
