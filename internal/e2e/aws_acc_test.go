@@ -169,7 +169,7 @@ func TestAccAWSCapacity(t *testing.T) {
 			faults: []ec2sim.Fault{full(ec2sim.Fault{AZ: "eu-central-1a", NoHint: true}), full(ec2sim.Fault{AZ: "eu-central-1b", NoHint: true})},
 			args:   []string{`types=["t4g.micro"]`},
 			says: []string{
-				"Looking for a machine for up to 60s: 3 availability zones in eu-central-1, as t4g.micro 2 vCPU/1 GiB",
+				"Looking for a machine for up to 1m: 3 availability zones in eu-central-1, as t4g.micro 2 vCPU/1 GiB",
 				"Attempt 1: eu-central-1a t4g.micro 2 vCPU/1 GiB: no capacity: We currently do not have sufficient t4g.micro capacity", "(500 InsufficientInstanceCapacity, request ", "Next: eu-central-1b", " left",
 				"Attempt 3: eu-central-1c t4g.micro 2 vCPU/1 GiB: launched",
 			},
