@@ -64,7 +64,7 @@ func TestBadDaysOfTheSearch(t *testing.T) {
 		},
 		{
 			name:   "all types are out, and free later",
-			faults: []ec2sim.Fault{out(ec2sim.Fault{Until: lasts(1500 * time.Millisecond)})},
+			faults: []ec2sim.Fault{out(ec2sim.Fault{Times: 8})},
 			says:   []string{"no capacity", "Next: ", "launched"}, launches: -1,
 		},
 		{

@@ -66,7 +66,7 @@ func settings(s *stage.Stage) set {
 func build(ctx context.Context, t *testing.T, s *stage.Stage, change set, h hook) (packersdk.Artifact, string, error) {
 	t.Helper()
 	in := settings(s)
-	maps.Copy(in, change)
+	maps.Copy(in, deep(change).(set)) // Packer's SDK changes what it decodes
 	maps.DeleteFunc(in, func(_ string, v interface{}) bool { return v == nil })
 	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client()}
 	if _, _, err := b.Prepare(in); err != nil {
@@ -82,6 +82,35 @@ func build(ctx context.Context, t *testing.T, s *stage.Stage, change set, h hook
 		a = nil
 	}
 	return a, out.String(), err
+}
+
+// deep copies what a template consists of.
+func deep(v interface{}) interface{} {
+	switch v := v.(type) {
+	case set:
+		out := set{}
+		for k, x := range v {
+			out[k] = deep(x)
+		}
+		return out
+	case []interface{}:
+		out := make([]interface{}, len(v))
+		for i, x := range v {
+			out[i] = deep(x)
+		}
+		return out
+	case []set:
+		out := make([]set, len(v))
+		for i, x := range v {
+			out[i] = deep(x).(set)
+		}
+		return out
+	case []string:
+		return slices.Clone(v)
+	case map[string]string:
+		return maps.Clone(v)
+	}
+	return v
 }
 
 // built is build for one that must go well.
@@ -220,7 +249,7 @@ func TestBuild(t *testing.T) {
 		i := running(t, s)
 		tags := tagsOf(i.Tags)
 		tag, err := owner.ParseTag(tags[owner.Key])
-		if err != nil || tags["a"] != "b" || tags["Name"] != "Packer Builder" || tag.Role != owner.RoleInstance || tag.Expires.Before(time.Now()) {
+		if err != nil || tags["a"] != "b" || tags["Name"] != "" || tag.Role != owner.RoleInstance || tag.Expires.Before(time.Now()) {
 			t.Errorf("tags of the machine: %v", tags)
 		}
 		if i.InstanceType != "t4g.micro" || i.KeyName != nil || i.MetadataOptions.HttpTokens != types.HttpTokensStateRequired || i.InstanceLifecycle != "" {

@@ -109,7 +109,7 @@ func TestDefaults(t *testing.T) {
 		}
 	}
 	w, err := b.Render(ec2.SourceImage{})
-	if err != nil || w.RunTags["Name"] != "Packer Builder" || len(w.VolumeTags)+len(w.SpotTags) != 0 {
+	if err != nil || len(w.RunTags)+len(w.VolumeTags)+len(w.SpotTags) != 0 {
 		t.Errorf("%+v, %v", w, err)
 	}
 }

@@ -202,7 +202,7 @@ tags = { "{{ .BuildRegion }}-{{ .SourceAMI }}" = "{{ isotime \"2006\" | clean_re
 	expect(t, "region", all[0].Region, "eu-west-1")
 	expect(t, "roles", len(c.credentials.Roles), 0)
 	tags := words(t, all[0]).ImageTags
-	if v, there := tags["Empty"]; !there || v != "" || !strings.HasPrefix(tags["eu-west-1-ami-0aaaaaaaaaaaaaaaa"], "20") || tags["Name"] != "Packer Builder" {
+	if v, there := tags["Empty"]; !there || v != "" || !strings.HasPrefix(tags["eu-west-1-ami-0aaaaaaaaaaaaaaaa"], "20") || tags["Name"] != "" {
 		t.Errorf("tags %v", tags)
 	}
 	if len(warnings) > 0 {

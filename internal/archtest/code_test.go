@@ -151,6 +151,7 @@ func codeRules() []rule {
 				"internal/sim/machine:guest":                 "an acceptance test, run by make testacc",
 				"internal/sim/machine:TestHelperMachine":     "the child process that a test starts",
 				"internal/sim/machine:TestQEMUNeedsItsParts": "needs QEMU and its firmware",
+				"internal/e2e:TestAccAWSDropIn":              "the peer's binary is not in this repository; what it made is recorded",
 				"internal/e2e:TestAccDropIn":                 "the peer's binary is not in this repository; what it made is recorded",
 				"internal/e2e:TestAccPeerAmazon":             "the peer's binary is not in this repository",
 				"internal/e2e:TestAccPeerOracle":             "the peer's binary is not in this repository; what it said is replayed",

@@ -39,9 +39,6 @@ const opening = "{\x00{"
 
 func inert(text string) string { return strings.ReplaceAll(text, "{{", opening) }
 
-// nameless is what a machine is called that the template does not name.
-const nameless = "Packer Builder"
-
 // Render gives the texts of a build in a region, once the source image is known.
 func (o *Options) Render(region string, source ec2.SourceImage) (ec2.Words, error) {
 	return o.render(region, source, "")
@@ -83,9 +80,6 @@ func (o *Options) render(region string, source ec2.SourceImage, block string) (e
 	}
 	if len(w.Description) > 255 {
 		errs = append(errs, fmt.Errorf("%sami_description has %d characters, EC2 takes at most 255", block, len(w.Description)))
-	}
-	if _, named := w.RunTags["Name"]; !named {
-		w.RunTags["Name"] = nameless
 	}
 	if !o.SkipAMIRunTags {
 		maps.Copy(w.ImageTags, w.RunTags)

@@ -26,8 +26,7 @@ type Tag struct {
 // until when it is needed.
 type Tags struct {
 	// Tags of the machine and of everything else that is made for the build, and,
-	// unless `skip_ami_run_tags` is set, of the image and its snapshots. Without a
-	// tag `Name` there is one, `Packer Builder`, as with amazon-ebs.
+	// unless `skip_ami_run_tags` is set, of the image and its snapshots.
 	RunTags map[string]string `mapstructure:"run_tags" required:"false"`
 	// The same as a block that may be repeated, with `key` and `value`.
 	RunTag []Tag `mapstructure:"run_tag" required:"false"`

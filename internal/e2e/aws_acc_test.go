@@ -19,10 +19,10 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
 
-// onAWS runs a template in testdata with the real Packer.
+// onAWS runs a template in testdata with the real Packer, in all zones.
 func onAWS(ctx context.Context, s *stage.Stage, p *runpacker.Packer, template string, args ...string) (string, error) {
 	args = append([]string{"-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort())}, args...)
-	return packerBuild(ctx, p, s.Env(), template, args...)
+	return packerBuild(ctx, p, append(s.Env(), "AWS_SUBNET_ID="), template, args...)
 }
 
 // leftOnAWS is what there is beside finished images and their snapshots; images
@@ -169,7 +169,7 @@ func TestAccAWSCapacity(t *testing.T) {
 			faults: []ec2sim.Fault{full(ec2sim.Fault{AZ: "eu-central-1a", NoHint: true}), full(ec2sim.Fault{AZ: "eu-central-1b", NoHint: true})},
 			args:   []string{`types=["t4g.micro"]`},
 			says: []string{
-				"Looking for a machine for up to 60s: 3 availability zones in eu-central-1, as t4g.micro 2 vCPU/1 GiB",
+				"Looking for a machine for up to 1m: 3 availability zones in eu-central-1, as t4g.micro 2 vCPU/1 GiB",
 				"Attempt 1: eu-central-1a t4g.micro 2 vCPU/1 GiB: no capacity: We currently do not have sufficient t4g.micro capacity", "(500 InsufficientInstanceCapacity, request ", "Next: eu-central-1b", " left",
 				"Attempt 3: eu-central-1c t4g.micro 2 vCPU/1 GiB: launched",
 			},

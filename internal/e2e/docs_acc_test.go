@@ -20,7 +20,7 @@ const root = "../.."
 
 var (
 	keyFile  = regexp.MustCompile(`key_file\s*=\s*"[^"]*"`)
-	used     = regexp.MustCompile(`source\.armfree-oci\.(\w+)`)
+	used     = regexp.MustCompile(`source\.(armfree-oci|armfree-aws)\.(\w+)`)
 	block    = regexp.MustCompile("(?ms)^```hcl\n(.*?)^```$")
 	required = `packer {
   required_plugins {
@@ -103,7 +103,7 @@ func TestAccDocumentedTemplates(t *testing.T) {
 					return `key_file = "` + filepath.Join(dir, ".pem") + `"`
 				})
 				if of := used.FindStringSubmatch(m[1]); of != nil && !strings.Contains(m[1], `source "`) {
-					m[1] += `source "armfree-oci" "` + of[1] + "\" {}\n" // the page has it in another block
+					m[1] += `source "` + of[1] + `" "` + of[2] + "\" {}\n" // the page has it in another block
 				}
 				if err := os.WriteFile(filepath.Join(dir, "page.pkr.hcl"), []byte(m[1]), 0o600); err != nil {
 					return err

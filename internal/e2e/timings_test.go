@@ -205,8 +205,11 @@ func timingsTable(peer, ours *timings) string {
 	if peer != nil {
 		counted[1], counted[3] = fmt.Sprint(peer.requests), fmt.Sprintf("%.1f", float64(peer.requests)/float64(ours.requests))
 	}
-	rows = append(rows, counted)
+	return aligned(append(rows, counted))
+}
 
+// aligned is a table for people; its first column is text, the others are numbers.
+func aligned(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {

@@ -79,7 +79,7 @@ func TestImage(t *testing.T) {
 			change: func(c *BuildConfig) { c.Image.Copies = []Copy{{Region: farRegion}} }, fails: "in eu-north-1: make image ami-"},
 		{name: "the image takes too long", faults: []ec2sim.Fault{{Kind: ec2sim.FaultSlow, Op: "CreateSnapshot", State: "pending", Delay: ec2sim.Duration(3 * time.Hour)}}, fails: `(the limit is the option "image_timeout")`},
 		{name: "the spot machine is taken back", faults: []ec2sim.Fault{{Kind: ec2sim.FaultSpotInterrupt, Delay: ec2sim.Duration(time.Second)}},
-			change: func(c *BuildConfig) { c.Markets = []Market{Spot} }, fails: "EC2 took the spot machine back before it was an image"},
+			change: func(c *BuildConfig) { c.Markets = []Market{Spot} }, fails: "EC2 took it back before it was an image; try again, or ask for a machine on demand"},
 		{
 			name: "copies", change: func(c *BuildConfig) {
 				c.Image.Copies = []Copy{{Region: farRegion}, {Region: "us-east-1", Encrypt: &yes}}

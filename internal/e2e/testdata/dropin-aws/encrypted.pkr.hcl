@@ -40,13 +40,9 @@ source "amazon-ebs" "encrypted" {
   }
   instance_type = "t4g.micro"
   source_ami_filter {
-    filter {
-      name  = "name"
-      value = "debian-12-arm64-*"
-    }
-    filter {
-      name  = "architecture"
-      value = "arm64"
+    filters = {
+      name         = "debian-12-arm64-*"
+      architecture = "arm64"
     }
     owners      = ["136693071363"]
     most_recent = true

@@ -50,7 +50,7 @@ source "amazon-ebs" "debian" {
     }
   }
   run_volume_tag {
-    key   = "volume"
+    name  = "volume"
     value = "yes"
   }
   snapshot_tag {
