@@ -103,7 +103,7 @@ func TestLostReplies(t *testing.T) {
 			faults = append(faults, ec2sim.Fault{Kind: ec2sim.FaultStatusAfterEffect, Status: 503, Code: "Unavailable", Message: "The service is unavailable."})
 		}
 		for _, f := range faults {
-			f = ec2sim.Fault{Kind: f.Kind, Op: d.Op, Skip: d.Nth - 1, Times: 1, Status: f.Status, Code: f.Code, Message: f.Message}
+			f := ec2sim.Fault{Kind: f.Kind, Status: f.Status, Code: f.Code, Message: f.Message, Op: d.Op, Skip: d.Nth - 1, Times: 1}
 			t.Run(d.String()+"-"+string(f.Kind), func(t *testing.T) {
 				t.Parallel()
 				s := stage.ForTest(t, stage.Options{})

@@ -81,7 +81,7 @@ func arrows() map[string][]string {
 			"internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/owner", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component[2:]...),
 		"internal/buildcfg": append([]string{
-			"internal/capacity", "internal/sshkey", "github.com/hashicorp/packer-plugin-sdk/communicator",
+			"internal/capacity", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component[1:]...),
 		"internal/sshkey": {"github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
 		"internal/mask":   {"github.com/hashicorp/packer-plugin-sdk/packer"},

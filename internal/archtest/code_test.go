@@ -143,6 +143,8 @@ func codeRules() []rule {
 				return out
 			},
 			exceptions: map[string]string{
+				"internal/e2e:bootstrapStage":                "the AWS CLI may not be installed; make testacc installs it where it can",
+				"internal/e2e:newOracle":                     "openssl may not be installed",
 				"internal/e2e:acceptance":                    "an acceptance test, run by make testacc",
 				"internal/e2e:newCLI":                        "the AWS CLI, where it is installed; .ci installs it",
 				"internal/sim/cmd/demo:acceptance":           "an acceptance test, run by make testacc",

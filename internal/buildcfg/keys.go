@@ -9,7 +9,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
@@ -18,6 +17,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // The options that hold an SSH key as text. Packer's SDK has them as bytes,
@@ -100,18 +100,8 @@ func decode(target interface{}, builder string, ctx *interpolate.Context, raws [
 		Interpolate:        true,
 		InterpolateContext: ctx,
 		InterpolateFilter:  &interpolate.RenderFilter{Exclude: late},
-		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(emptyAsUnset)),
+		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(tmpl.EmptyAsUnset)),
 	}, keysAsBytes(raws)...)
-}
-
-// emptyAsUnset takes an empty duration for one that is left to its default, as
-// a variable of a JSON template is that nobody set. Packer's SDK does so for other
-// kinds of values only.
-func emptyAsUnset(from, to reflect.Type, data interface{}) (interface{}, error) {
-	if from.Kind() == reflect.String && to == reflect.TypeFor[time.Duration]() && reflect.ValueOf(data).String() == "" {
-		return time.Duration(0), nil
-	}
-	return data, nil
 }
 
 // KeysFromEnvironment takes the SSH keys of the environment where the template

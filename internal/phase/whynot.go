@@ -110,7 +110,7 @@ func throughProxy(ctx context.Context, c *communicator.Config, addr string) (net
 // throughHost connects through ssh_bastion_host.
 func throughHost(ctx context.Context, c *communicator.Config, addr string) (net.Conn, error) {
 	at := net.JoinHostPort(c.SSHBastionHost, strconv.Itoa(c.SSHBastionPort))
-	config, err := jumpConfig(c)
+	config, err := jumpConfig(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (c bothConns) Close() error { return errors.Join(c.Conn.Close(), c.outer.Cl
 
 // jumpConfig is how Packer's SDK signs in to ssh_bastion_host, but for asking
 // people.
-func jumpConfig(c *communicator.Config) (*ssh.ClientConfig, error) {
+func jumpConfig(ctx context.Context, c *communicator.Config) (*ssh.ClientConfig, error) {
 	var auth []ssh.AuthMethod
 	if c.SSHBastionPassword != "" {
 		auth = append(auth, ssh.Password(c.SSHBastionPassword))
@@ -162,7 +162,7 @@ func jumpConfig(c *communicator.Config) (*ssh.ClientConfig, error) {
 		auth = append(auth, ssh.PublicKeys(key))
 	}
 	if c.SSHBastionAgentAuth {
-		conn, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK")) //nolint:gosec // the user's own agent
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", os.Getenv("SSH_AUTH_SOCK")) //nolint:gosec // the user's own agent
 		if err != nil {
 			return nil, fmt.Errorf("ssh_bastion_agent_auth: the agent does not answer: %w", err)
 		}

@@ -6,7 +6,11 @@
 // wrong.
 package tmpl
 
-import "strings"
+import (
+	"reflect"
+	"strings"
+	"time"
+)
 
 // unknownValue is how Packer's SDK writes a value that is not known yet
 // (hcl2shim.UnknownVariableValue).
@@ -17,4 +21,14 @@ const unknownValue = "74D93920-ED26-11E3-AC10-0800200C9A66"
 // two placeholder forms. Such a value cannot be checked.
 func Unknown(s string) bool {
 	return strings.Contains(s, "<unknown>") || strings.Contains(s, unknownValue)
+}
+
+// EmptyAsUnset takes an empty duration for one that is left to its default, as
+// a variable of a JSON template is that nobody set. Packer's SDK does so for other
+// kinds of values only. It is a decode hook.
+func EmptyAsUnset(from, to reflect.Type, data interface{}) (interface{}, error) {
+	if from.Kind() == reflect.String && to == reflect.TypeFor[time.Duration]() && reflect.ValueOf(data).String() == "" {
+		return time.Duration(0), nil
+	}
+	return data, nil
 }

@@ -3,7 +3,11 @@
 
 package tmpl
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+	"time"
+)
 
 func TestUnknown(t *testing.T) {
 	for value, want := range map[string]bool{
@@ -20,5 +24,16 @@ func TestUnknown(t *testing.T) {
 		if got := Unknown(value); got != want {
 			t.Errorf("Unknown(%q) = %t", value, got)
 		}
+	}
+}
+
+func TestEmptyAsUnset(t *testing.T) {
+	for in, want := range map[string]any{"": time.Duration(0), "5m": "5m"} {
+		if got, err := EmptyAsUnset(reflect.TypeOf(in), reflect.TypeFor[time.Duration](), in); got != want || err != nil {
+			t.Errorf("%q is %v, %v", in, got, err)
+		}
+	}
+	if got, _ := EmptyAsUnset(reflect.TypeOf(""), reflect.TypeFor[string](), ""); got != "" {
+		t.Errorf("a text is %v", got)
 	}
 }

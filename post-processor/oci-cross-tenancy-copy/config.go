@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // Source is the tenancy that has the image, and the bucket in it through which
@@ -107,6 +109,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	*c = Config{} // Packer may prepare a component more than once
 	err := config.Decode(c, &config.DecodeOpts{
 		PluginType: BuilderID, Interpolate: true, InterpolateContext: &c.ctx,
+		DecodeHooks: slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(tmpl.EmptyAsUnset)),
 	}, raws...)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ func (c *Cloud) iamPolicyOps() []*operation {
 	return slices.Concat(c.policyOps("user", "User"), c.policyOps("role", "Role"), []*operation{
 		iamOp("CreatePolicy", c.createPolicy), iamOp("GetPolicy", c.getPolicy), iamOp("GetPolicyVersion", c.getPolicyVersion),
 		iamOp("ListPolicyVersions", c.listPolicyVersions), iamOp("DeletePolicy", c.deletePolicy),
+		iamOp("ListPolicies", c.listPolicies), iamOp("CreatePolicyVersion", c.createPolicyVersion), iamOp("DeletePolicyVersion", c.deletePolicyVersion),
 	})
 }
 
@@ -49,7 +50,7 @@ func (in *iamAccount) attachments(m *managedPolicy) int {
 }
 
 func (in *iamAccount) policyXML(m *managedPolicy) policyXML {
-	return policyXML{m.name, m.id, m.arn, m.path, "v1", in.attachments(m), 0, true, m.description, iamTime(m.created), iamTime(m.created), iamTagList(m.tags)}
+	return policyXML{m.name, m.id, m.arn, m.path, m.current().id, in.attachments(m), 0, true, m.description, iamTime(m.created), iamTime(m.current().created), iamTagList(m.tags)}
 }
 
 // managed finds a managed policy and asks IAM about the operation.
@@ -106,6 +107,7 @@ func (c *Cloud) createPolicy(q *call, in *struct {
 	}
 	m := &managedPolicy{arn: arn, id: "ANPA" + randomUpper(17), path: in.Path, description: in.Description, created: time.Now(), tags: tags,
 		inlinePolicy: inlinePolicy{in.PolicyDocument, p}}
+	m.versions = []policyVersion{{"v1", m.inlinePolicy, m.created}}
 	of.policies[arn] = m
 	return struct{ Policy policyXML }{of.policyXML(m)}, nil
 }
@@ -122,41 +124,6 @@ func (c *Cloud) getPolicy(q *call, in *policyIn) (any, error) {
 	return struct{ Policy policyXML }{of.policyXML(m)}, nil
 }
 
-type policyVersionXML struct {
-	Document   string `xml:",omitempty"`
-	VersionID  string `xml:"VersionId"`
-	IsDefault  bool   `xml:"IsDefaultVersion"`
-	CreateDate string
-}
-
-func (c *Cloud) getPolicyVersion(q *call, in *struct {
-	policyIn
-	VersionID string `aws:"VersionId,required"`
-}) (any, error) {
-	_, m, err := c.managed(q, in.PolicyARN)
-	if err != nil {
-		return nil, err
-	}
-	if in.VersionID != "v1" {
-		return nil, errNoEntity("Policy %s version %s does not exist or is not attachable.", m.arn, in.VersionID)
-	}
-	return struct{ PolicyVersion policyVersionXML }{policyVersionXML{document(m.text), "v1", true, iamTime(m.created)}}, nil
-}
-
-func (c *Cloud) listPolicyVersions(q *call, in *struct {
-	policyIn
-	paged
-}) (any, error) {
-	_, m, err := c.managed(q, in.PolicyARN)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		Versions memberSet[policyVersionXML]
-		whole
-	}{memberSet[policyVersionXML]{[]policyVersionXML{{"", "v1", true, iamTime(m.created)}}}, whole{}}, nil
-}
-
 func (c *Cloud) deletePolicy(q *call, in *policyIn) (any, error) {
 	of, m, err := c.managed(q, in.PolicyARN)
 	if err != nil {
@@ -167,6 +134,9 @@ func (c *Cloud) deletePolicy(q *call, in *policyIn) (any, error) {
 	}
 	if of.attachments(m) > 0 {
 		return nil, errConflict("Cannot delete a policy attached to entities.")
+	}
+	if len(m.versions) > 1 {
+		return nil, errConflict("This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy.")
 	}
 	delete(of.policies, m.arn)
 	return nil, nil

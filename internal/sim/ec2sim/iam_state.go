@@ -47,6 +47,8 @@ type managedPolicy struct {
 	arn, id, path, description string
 	created                    time.Time
 	tags                       tagMap
+	versions                   []policyVersion // none of those that AWS manages
+	made                       int             // versions after the first
 	inlinePolicy
 }
 
