@@ -138,8 +138,8 @@ type FlatConfig struct {
 	CapacityReservationID                *string                                `mapstructure:"capacity_reservation_id" required:"false" cty:"capacity_reservation_id" hcl:"capacity_reservation_id"`
 	CapacityReservationGroupARN          *string                                `mapstructure:"capacity_reservation_group_arn" required:"false" cty:"capacity_reservation_group_arn" hcl:"capacity_reservation_group_arn"`
 	SSHInterface                         *string                                `mapstructure:"ssh_interface" required:"false" cty:"ssh_interface" hcl:"ssh_interface"`
-	SessionManagerPort                   *int                                   `mapstructure:"session_manager_port" required:"false" cty:"session_manager_port" hcl:"session_manager_port"`
-	PauseBeforeSSM                       *string                                `mapstructure:"pause_before_ssm" required:"false" cty:"pause_before_ssm" hcl:"pause_before_ssm"`
+	SessionManagerPort                   *int                                   `mapstructure:"session_manager_port" undocumented:"true" cty:"session_manager_port" hcl:"session_manager_port"`
+	PauseBeforeSSM                       *string                                `mapstructure:"pause_before_ssm" undocumented:"true" cty:"pause_before_ssm" hcl:"pause_before_ssm"`
 	SSHKeyDelivery                       *string                                `mapstructure:"ssh_key_delivery" required:"false" cty:"ssh_key_delivery" hcl:"ssh_key_delivery"`
 	PinHostKey                           *bool                                  `mapstructure:"ssh_pin_host_key" required:"false" cty:"ssh_pin_host_key" hcl:"ssh_pin_host_key"`
 	AMIName                              *string                                `mapstructure:"ami_name" required:"false" cty:"ami_name" hcl:"ami_name"`

@@ -172,7 +172,7 @@ type Machine struct {
 
 const resolveSSM = "resolve:ssm:"
 
-func (m *Machine) prepare(n *notes, s *Search, g Given) {
+func (m *Machine) prepare(n *notes, s *Search) {
 	m.prepareSource(n, s)
 	m.prepareRoot(n)
 	m.LaunchBlockDeviceMappings = n.devices("launch_block_device_mappings", m.LaunchBlockDeviceMappings)

@@ -74,7 +74,7 @@ func (o *Options) Prepare(g Given) ([]string, []error) {
 	o.Ignored.say(n)
 	o.Search.prepare(n, g.Region)
 	o.Network.prepare(n, &o.Search, &o.Machine, g)
-	o.Machine.prepare(n, &o.Search, g)
+	o.Machine.prepare(n, &o.Search)
 	o.userData = o.readUserData(n)
 	o.prepareWayIn(n, g)
 	o.Image.prepare(n, g, time.Now())

@@ -16,11 +16,11 @@ import (
 
 // Gone implements cloud.Mortal.
 func (b *Build) Gone(ctx context.Context, machine string) error {
-	i, err := b.look(ctx, machine)
-	if err != nil || !ended(state(i)) {
-		return nil
+	// Without an answer the state is empty, and nobody knows.
+	if i, _ := b.look(ctx, machine); ended(state(i)) {
+		return b.lostMachine(i)
 	}
-	return b.lostMachine(i)
+	return nil
 }
 
 // watchEvery is how often it is looked whether a spot machine is still there. What
@@ -40,9 +40,6 @@ func (b *Build) AwaitEnd(ctx context.Context, machine string) error {
 		gone = b.Gone(ctx, machine)
 		return gone != nil, nil
 	})
-	if ctx.Err() != nil {
-		return nil
-	}
 	return gone
 }
 
