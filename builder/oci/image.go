@@ -115,7 +115,7 @@ const maxName = 255
 // cannot have. It would be made all the same, and never start.
 func (i *Image) shapeProblems(machine []string) (list []error) {
 	bad := func(format string, a ...any) { list = append(list, fmt.Errorf(format, a...)) }
-	arm := func(shapes []string) bool { return slices.ContainsFunc(shapes, ampere) }
+	arm := func(shapes []string) bool { return slices.ContainsFunc(shapes, oci.Ampere) }
 	for n, shape := range i.ImageShapes {
 		shape = strings.TrimSpace(shape)
 		i.ImageShapes[n] = shape
@@ -124,7 +124,7 @@ func (i *Image) shapeProblems(machine []string) (list []error) {
 		case !shapeName.MatchString(shape):
 			bad("image_shapes must be names of shapes such as %s, one is %q", defaultShape, shape)
 		case strings.Contains(shape, ".GPU.GB"): // Arm processors that are not Ampere's
-		case len(machine) > 0 && !slices.ContainsFunc(machine, func(m string) bool { return ampere(m) == ampere(shape) || tmpl.Unknown(m) }):
+		case len(machine) > 0 && !slices.ContainsFunc(machine, func(m string) bool { return oci.Ampere(m) == oci.Ampere(shape) || tmpl.Unknown(m) }):
 			bad("image_shapes: %s has another processor than %s, on which the image is made: it could never start there", shape, strings.Join(machine, " and "))
 		}
 	}

@@ -148,7 +148,7 @@ func (s *Search) problems(main string, filtered bool) (warnings []string, list [
 			bad("shape_config: memory_in_gbs and baseline_ocpu_utilization need ocpus as well")
 		case !slices.Contains([]string{"", "BASELINE_1_8", "BASELINE_1_2", "BASELINE_1_1"}, c.BaselineOcpuUtilization):
 			bad("shape_config: baseline_ocpu_utilization must be BASELINE_1_8, BASELINE_1_2 or BASELINE_1_1, it is %q", c.BaselineOcpuUtilization)
-		case ampere(shape) && c.BaselineOcpuUtilization != "" && c.BaselineOcpuUtilization != "BASELINE_1_1":
+		case oci.Ampere(shape) && c.BaselineOcpuUtilization != "" && c.BaselineOcpuUtilization != "BASELINE_1_1":
 			bad("shape_config: baseline_ocpu_utilization = %q is for burstable machines, and %s is never one", c.BaselineOcpuUtilization, shape)
 		case c.Ocpus == 0 && flexible(shape):
 			bad("shape_config: ocpus must be set for %s", shape)
@@ -200,13 +200,6 @@ func (s *Search) problems(main string, filtered bool) (warnings []string, list [
 	return warnings, slices.DeleteFunc(list, func(err error) bool { return err == nil })
 }
 
-// ampere says whether a shape is one of Ampere's: VM.Standard.A1.Flex,
-// BM.Standard.A1.160.
-func ampere(shape string) bool {
-	_, rest, ok := strings.Cut(shape, ".Standard.A")
-	return ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'
-}
-
 func flexible(shape string) bool { return strings.HasSuffix(shape, ".Flex") }
 
 // sizeOf is the size of a block.
@@ -215,7 +208,7 @@ func (s *Search) sizeOf(c ShapeConfig) oci.Size {
 	switch {
 	case !flexible(size.Shape):
 		return oci.Size{Shape: size.Shape} // there is one only
-	case size.MemoryGB == 0 && ampere(size.Shape):
+	case size.MemoryGB == 0 && oci.Ampere(size.Shape):
 		size.MemoryGB = 6 * size.OCPUs
 	}
 	return size

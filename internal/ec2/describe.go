@@ -10,11 +10,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // instances lists instances, those that ended not long ago included.
 func (c *Client) instances(ctx context.Context, by ...types.Filter) (all []types.Instance, err error) {
-	err = pages(func(token *string) (next *string, err error) {
+	err = cloud.Pages(func(token *string) (next *string, err error) {
 		err = c.repeat(ctx, "describe instances", "", func(ctx context.Context) error {
 			r, err := c.describeInstances(ctx, &ec2.DescribeInstancesInput{Filters: by, NextToken: token})
 			if err != nil {
@@ -89,7 +91,7 @@ func lags(since time.Time) func(error) bool {
 
 // imageList lists images.
 func (c *Client) imageList(ctx context.Context, in ec2.DescribeImagesInput) (all []types.Image, err error) {
-	err = pages(func(token *string) (next *string, err error) {
+	err = cloud.Pages(func(token *string) (next *string, err error) {
 		in.NextToken = token
 		err = c.repeat(ctx, "describe images", "", func(ctx context.Context) error {
 			r, err := c.describeImages(ctx, &in)
@@ -118,7 +120,7 @@ func (c *Client) ownImages(ctx context.Context, by ...types.Filter) ([]types.Ima
 
 // ownSnapshots lists the account's snapshots.
 func (c *Client) ownSnapshots(ctx context.Context, by ...types.Filter) (all []types.Snapshot, err error) {
-	err = pages(func(token *string) (next *string, err error) {
+	err = cloud.Pages(func(token *string) (next *string, err error) {
 		err = c.repeat(ctx, "describe snapshots", "", func(ctx context.Context) error {
 			r, err := c.describeSnapshots(ctx, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: by, NextToken: token})
 			if err != nil {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,50 +17,12 @@ import (
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
-// Error is a failed call, or a resource that came to nothing, in one line.
-type Error struct {
-	Op        string // "run instances"
-	Subject   string // what it was about: an id, a name; may be empty
-	Status    int    // HTTP status; 0 if no reply came or none was involved
-	Code      string // the service's error code
-	Message   string
-	RequestID string
-	cause     error
-}
-
-// Error is what was done to what, and then Reason.
-func (e *Error) Error() string {
-	return strings.TrimSpace(e.Op+" "+e.Subject) + ": " + e.Reason()
-}
-
-// Reason is the service's message, with its code and the request's id behind it:
-// "We currently do not have sufficient ... (500 InsufficientInstanceCapacity,
-// request ...)".
-func (e *Error) Reason() string {
-	var raw []string
-	if e.Status != 0 || e.Code != "" {
-		raw = append(raw, strings.TrimSpace(statusText(e.Status)+" "+e.Code))
-	}
-	if e.RequestID != "" {
-		raw = append(raw, "request "+e.RequestID)
-	}
-	s := strings.TrimSpace(e.Message)
-	if len(raw) > 0 {
-		s += " (" + strings.Join(raw, ", ") + ")"
-	}
-	return s
-}
-
-func (e *Error) Unwrap() error { return e.cause }
-
-func statusText(status int) string {
-	if status == 0 {
-		return ""
-	}
-	return fmt.Sprint(status)
-}
+// Error is a failed call, or a resource that came to nothing, in AWS's words.
+type Error = cloud.Error
 
 // errNoAnswer says that a request was accepted with a reply that lacks what it
 // must tell.
@@ -76,7 +37,7 @@ func wrap(op, subject string, err error) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	e := &Error{Op: op, Subject: subject, Message: err.Error(), cause: err}
+	e := &Error{Op: op, Subject: subject, Message: err.Error(), Cause: err}
 	var signIn *signInError
 	if errors.As(err, &signIn) { // not EC2's answer, though an API's maybe
 		e.Message = signIn.Error()
@@ -179,12 +140,12 @@ func passing(err error) bool {
 		return signIn.passing
 	case full(e.Code), e.Status == http.StatusNotImplemented:
 		return false
-	case noHost(e.cause):
+	case noHost(e.Cause):
 		return false // a region that does not exist has no host
-	case throttled(err), e.Status == http.StatusTooManyRequests, e.Status >= 500, unsent(e.cause):
+	case throttled(err), e.Status == http.StatusTooManyRequests, e.Status >= 500, unsent(e.Cause):
 		return true
 	}
-	return e.Code == "" && e.Status < 300 && (garbled(e.cause) || network(e.cause))
+	return e.Code == "" && e.Status < 300 && (garbled(e.Cause) || network(e.Cause))
 }
 
 // lost says that the request may have taken effect although it was not confirmed:
@@ -202,7 +163,7 @@ func lost(err error) bool {
 	case e.Status >= 500:
 		return e.Status != http.StatusNotImplemented
 	}
-	return e.Code == "" && e.Status < 300 && (garbled(e.cause) || network(e.cause) && !unsent(e.cause))
+	return e.Code == "" && e.Status < 300 && (garbled(e.Cause) || network(e.Cause) && !unsent(e.Cause))
 }
 
 // full are the codes that say that there is no capacity. They come with HTTP

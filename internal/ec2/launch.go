@@ -82,7 +82,7 @@ func (b *Build) subnetIn(zone string) (types.Subnet, error) {
 			}
 		}
 	}
-	return types.Subnet{}, &Error{Op: "choose a subnet in", Subject: zone, Message: errCrowded.Error(), cause: errCrowded}
+	return types.Subnet{}, &Error{Op: "choose a subnet in", Subject: zone, Message: errCrowded.Error(), Cause: errCrowded}
 }
 
 // input is the request without what had to be made for it.

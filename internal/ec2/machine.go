@@ -116,7 +116,7 @@ func (b *Build) AwaitMachine(ctx context.Context, id string) error {
 	})
 	var late *wait.TimeoutError
 	if errors.As(err, &late) {
-		return &Error{Op: opStart, Subject: id, Code: slowCode, Message: late.Error(), cause: late}
+		return &Error{Op: opStart, Subject: id, Code: slowCode, Message: late.Error(), Cause: late}
 	}
 	return err
 }

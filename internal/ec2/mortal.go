@@ -49,10 +49,10 @@ func (b *Build) lostMachine(i types.Instance) error {
 	switch {
 	case code(cause, "Server.SpotInstanceTermination", "Server.SpotInstanceShutdown"):
 		return &Error{Op: "build on", Subject: "the spot machine " + id, Code: aws.ToString(i.StateReason.Code),
-			Message: "EC2 took it back before it was an image; try again, or ask for a machine on demand", cause: cause}
+			Message: "EC2 took it back before it was an image; try again, or ask for a machine on demand", Cause: cause}
 	case code(cause, "Client.InstanceInitiatedShutdown") && b.cfg.Shutdown == "terminate":
 		return &Error{Op: "build on", Subject: id, Code: aws.ToString(i.StateReason.Code),
-			Message: "it shut down by itself before it was an image, and shutdown_behavior = \"terminate\" ends a machine that does; set disable_stop_instance if a provisioner shuts it down", cause: cause}
+			Message: "it shut down by itself before it was an image, and shutdown_behavior = \"terminate\" ends a machine that does; set disable_stop_instance if a provisioner shuts it down", Cause: cause}
 	}
 	return fmt.Errorf("the machine is gone before it was an image: %w", cause)
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // subnetOption is how the user said where.
@@ -57,7 +59,7 @@ func (s *survey) findSubnets(ctx context.Context, f *finding) {
 }
 
 func (b *Build) subnets(ctx context.Context, in ec2.DescribeSubnetsInput) (all []types.Subnet, err error) {
-	err = pages(func(token *string) (next *string, err error) {
+	err = cloud.Pages(func(token *string) (next *string, err error) {
 		in.NextToken = token
 		err = b.repeat(ctx, "describe subnets", "", func(ctx context.Context) error {
 			r, err := b.describeSubnets(ctx, &in)

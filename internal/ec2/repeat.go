@@ -63,15 +63,3 @@ func (c *Client) repeatIf(ctx context.Context, limit time.Duration, op, subject 
 		return err == nil, err
 	})
 }
-
-// pages follows NextToken to the end.
-func pages(fetch func(token *string) (next *string, err error)) error {
-	var token *string
-	for {
-		next, err := fetch(token)
-		if err != nil || next == nil || *next == "" {
-			return err
-		}
-		token = next
-	}
-}

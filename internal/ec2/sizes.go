@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // findSizes reads what the instance types are like. Those that the region does not
@@ -18,7 +20,7 @@ import (
 func (s *survey) findSizes(ctx context.Context, f *finding) {
 	b := s.b
 	s.sizes = map[string]types.InstanceTypeInfo{}
-	err := pages(func(token *string) (next *string, err error) {
+	err := cloud.Pages(func(token *string) (next *string, err error) {
 		err = b.repeat(ctx, "describe instance types", "", func(ctx context.Context) error {
 			r, err := b.describeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{Filters: []types.Filter{filter("instance-type", b.cfg.Types...)}, NextToken: token})
 			if err != nil {
@@ -52,7 +54,7 @@ func (s *survey) findSizes(ctx context.Context, f *finding) {
 func (s *survey) findOfferings(ctx context.Context, f *finding) {
 	b := s.b
 	offered := map[string]map[string]bool{}
-	err := pages(func(token *string) (next *string, err error) {
+	err := cloud.Pages(func(token *string) (next *string, err error) {
 		err = b.repeat(ctx, "describe instance type offerings", "", func(ctx context.Context) error {
 			r, err := b.describeOfferings(ctx, &ec2.DescribeInstanceTypeOfferingsInput{
 				LocationType: types.LocationTypeAvailabilityZone, Filters: []types.Filter{filter("instance-type", b.cfg.Types...)}, NextToken: token,

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
 
@@ -222,7 +223,7 @@ func (s *survey) findStorage(ctx context.Context, f *finding) {
 		return
 	}
 	var sum int64
-	err := pages(func(token *string) (next *string, err error) {
+	err := cloud.Pages(func(token *string) (next *string, err error) {
 		err = b.repeat(ctx, "describe volumes", "", func(ctx context.Context) error {
 			r, err := b.describeVolumes(ctx, &ec2.DescribeVolumesInput{NextToken: token})
 			if err != nil {

@@ -90,7 +90,7 @@ func (c *Client) Classify(err error) cloud.Verdict {
 		v.Reason = c.whyNot(err) + ": " + v.Reason
 	case e.Op == opRun && lost(err):
 		v.Outcome, v.Ambiguous = capacity.Transient, true
-	case passing(err), unsent(e.cause):
+	case passing(err), unsent(e.Cause):
 		v.Outcome = capacity.Transient
 	// A machine that died after it was accepted, for a reason not known to be for
 	// good, may live elsewhere.

@@ -72,7 +72,7 @@ func TestClassify(t *testing.T) {
 		if op == "" {
 			op = opRun
 		}
-		v := (&Client{by: &principal{}}).Classify(&Error{Op: op, Status: tt.status, Code: tt.code, Message: tt.message, cause: tt.cause})
+		v := (&Client{by: &principal{}}).Classify(&Error{Op: op, Status: tt.status, Code: tt.code, Message: tt.message, Cause: tt.cause})
 		if v.Outcome != tt.outcome || v.AnyShape != tt.anyShape || v.Ambiguous != tt.open {
 			t.Errorf("%s %q: %s, any shape %t, open %t", tt.code, tt.message, v.Outcome, v.AnyShape, v.Ambiguous)
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // ImageFilter finds the newest available image that meets all conditions; an
@@ -62,7 +64,7 @@ func (s *survey) findImage(ctx context.Context) error {
 		return fmt.Errorf("base_image_filter: display_name_search: %w", err)
 	}
 	b.found = ""
-	err = pages(func(page *string) (*string, error) {
+	err = cloud.Pages(func(page *string) (*string, error) {
 		var r core.ListImagesResponse
 		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
 			r, err = b.compute.ListImages(shield(ctx), core.ListImagesRequest{

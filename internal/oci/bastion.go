@@ -72,7 +72,7 @@ func (b *Build) StartBastion(ctx context.Context, _, token string) (id string, o
 // FindBastions implements cloud.Bastions.
 func (b *Build) FindBastions(ctx context.Context, token string) ([]string, error) {
 	var ids []string
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		var r bastion.ListBastionsResponse
 		err := repeat(ctx, "list bastions", "", func(ctx context.Context) (err error) {
 			r, err = b.bastion.ListBastions(shield(ctx), bastion.ListBastionsRequest{CompartmentId: &b.cfg.Compartment, Name: &token, Page: page, RequestMetadata: once()})
@@ -196,7 +196,7 @@ func (b *Build) StartSession(ctx context.Context, in string, to cloud.Target, to
 // is its token.
 func (b *Build) FindSessions(ctx context.Context, in, token string) ([]string, error) {
 	var ids []string
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		var r bastion.ListSessionsResponse
 		err := repeat(ctx, "list sessions of", in, func(ctx context.Context) (err error) {
 			r, err = b.bastion.ListSessions(shield(ctx), bastion.ListSessionsRequest{BastionId: &in, DisplayName: &token, Page: page, RequestMetadata: once()})

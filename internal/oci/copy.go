@@ -244,7 +244,7 @@ func (b *Bucket) Unshare(ctx context.Context, name string) error {
 
 // linksNamed lists the ids of the pre-authenticated requests of a name.
 func (b *Bucket) linksNamed(ctx context.Context, name string) (ids []string, err error) {
-	err = pages(func(page *string) (*string, error) {
+	err = cloud.Pages(func(page *string) (*string, error) {
 		var r objectstorage.ListPreauthenticatedRequestsResponse
 		err := repeat(ctx, "list pre-authenticated requests of", b.Bucket, func(ctx context.Context) (err error) {
 			r, err = b.objects.ListPreauthenticatedRequests(shield(ctx), objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
@@ -278,7 +278,7 @@ func (b *Bucket) Remove(ctx context.Context, object string) error {
 
 func (b *Bucket) abortUploads(ctx context.Context, object string) error {
 	var uploads []string
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		var r objectstorage.ListMultipartUploadsResponse
 		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
 			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})

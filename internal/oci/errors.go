@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,47 +22,8 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
-// Error is a failed call, or a resource that came to nothing, in one line.
-type Error struct {
-	Op        string // "launch instance"
-	Subject   string // what it was about: an OCID, a name; may be empty
-	Status    int    // HTTP status; 0 if no reply came or none was involved
-	Code      string // OCI's error code
-	Message   string
-	RequestID string
-	cause     error
-}
-
-// Error is what was done to what, and then Reason.
-func (e *Error) Error() string {
-	return strings.TrimSpace(e.Op+" "+e.Subject) + ": " + e.Reason()
-}
-
-// Reason is the service's message, with its code and the request's id behind
-// it: "Out of host capacity. (500 InternalError, request ...)".
-func (e *Error) Reason() string {
-	var raw []string
-	if e.Status != 0 || e.Code != "" {
-		raw = append(raw, strings.TrimSpace(statusText(e.Status)+" "+e.Code))
-	}
-	if e.RequestID != "" {
-		raw = append(raw, "request "+e.RequestID)
-	}
-	s := strings.TrimSpace(e.Message)
-	if len(raw) > 0 {
-		s += " (" + strings.Join(raw, ", ") + ")"
-	}
-	return s
-}
-
-func (e *Error) Unwrap() error { return e.cause }
-
-func statusText(status int) string {
-	if status == 0 {
-		return ""
-	}
-	return fmt.Sprint(status)
-}
+// Error is a failed call, or a resource that came to nothing, in OCI's words.
+type Error = cloud.Error
 
 // noCode is the SDK's code for an error reply that is not in OCI's form: a
 // gateway's page, or no body at all, as after a HEAD.
@@ -78,7 +38,7 @@ func wrap(op, subject string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &Error{Op: op, Subject: subject, Message: err.Error(), cause: err}
+	e := &Error{Op: op, Subject: subject, Message: err.Error(), Cause: err}
 	var se common.ServiceError
 	if errors.As(err, &se) {
 		e.Status, e.Code, e.Message, e.RequestID = se.GetHTTPStatusCode(), se.GetCode(), se.GetMessage(), se.GetOpcRequestID()
@@ -129,9 +89,9 @@ func passing(err error) bool {
 	switch {
 	case e.Status == http.StatusNotImplemented, code(err, usedToken):
 		return false
-	case errors.As(e.cause, &dns) && dns.IsNotFound:
+	case errors.As(e.Cause, &dns) && dns.IsNotFound:
 		return false // a region that does not exist has no host
-	case lost(err), unsent(e.cause), e.Status == http.StatusTooManyRequests, e.Status >= 500:
+	case lost(err), unsent(e.Cause), e.Status == http.StatusTooManyRequests, e.Status >= 500:
 		return true
 	// "Conflict with another image operation, try again later" has the code
 	// Conflict, which the SDK does not count among what passes.
@@ -157,7 +117,7 @@ func lost(err error) bool {
 	case e.Status >= 500:
 		return e.Status != http.StatusNotImplemented
 	case e.Status == 0 && e.Code == "":
-		return garbled(e.cause) || network(e.cause) && !unsent(e.cause)
+		return garbled(e.Cause) || network(e.Cause) && !unsent(e.Cause)
 	}
 	return e.Code == usedToken
 }
@@ -239,7 +199,7 @@ func (*Client) Classify(err error) cloud.Verdict {
 	// A parameter may be wrong for one shape or size only.
 	case code(err, "InvalidParameter", "CannotParseRequest"):
 		v.Outcome = capacity.RejectedForm
-	case unsent(e.cause), passing(err):
+	case unsent(e.Cause), passing(err):
 		v.Outcome = capacity.Transient
 	// A machine that died after it was accepted, for a reason not known to be
 	// for good, may live elsewhere.

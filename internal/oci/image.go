@@ -13,6 +13,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/workrequests"
 
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
@@ -80,7 +81,7 @@ func (b *Build) FindImages(ctx context.Context, token string) ([]string, error) 
 // imagesOf lists the images in a compartment that were asked for with token.
 func (c *Client) imagesOf(ctx context.Context, compartment, token string) ([]string, error) {
 	var ids []string
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		var r core.ListImagesResponse
 		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
 			r, err = c.compute.ListImages(shield(ctx), core.ListImagesRequest{CompartmentId: &compartment, Page: page, RequestMetadata: once()})
@@ -131,7 +132,7 @@ func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 // shapes with another processor, which OCI gives to every image.
 func (b *Build) removeOtherShapes(ctx context.Context, id string) error {
 	keep := b.cfg.Image.Shapes
-	if !slices.ContainsFunc(keep, armShape) {
+	if !slices.ContainsFunc(keep, Ampere) {
 		return nil
 	}
 	has, err := b.imageShapes(ctx, id)
@@ -140,7 +141,7 @@ func (b *Build) removeOtherShapes(ctx context.Context, id string) error {
 	}
 	var errs []error
 	for _, shape := range has {
-		if armShape(shape) || slices.Contains(keep, shape) {
+		if Ampere(shape) || slices.Contains(keep, shape) {
 			continue
 		}
 		err := repeat(ctx, "remove shape "+shape+" from image", id, func(ctx context.Context) error {
@@ -159,7 +160,7 @@ func (b *Build) removeOtherShapes(ctx context.Context, id string) error {
 // namesakes lists the images of the build's image name in its compartment; whole
 // are those that are finished.
 func (b *Build) namesakes(ctx context.Context) (ids, whole []string, err error) {
-	err = pages(func(page *string) (*string, error) {
+	err = cloud.Pages(func(page *string) (*string, error) {
 		var r core.ListImagesResponse
 		err := repeat(ctx, "list images", "", func(ctx context.Context) (err error) {
 			r, err = b.compute.ListImages(shield(ctx), core.ListImagesRequest{

@@ -107,7 +107,7 @@ func TestArmShape(t *testing.T) {
 		"VM.Standard.A1.Flex": true, "VM.Standard.A2.Flex": true, "BM.Standard.A1.160": true, "BM.Standard.A4.48": true,
 		"VM.Standard2.1": false, "VM.Standard.E4.Flex": false, "VM.Standard.E2.1.Micro": false, "VM.GPU.A10.1": false, "BM.GPU.A100-v2.8": false, "": false, "VM.Standard.A": false,
 	} {
-		if armShape(shape) != want {
+		if Ampere(shape) != want {
 			t.Errorf("%s: %t", shape, !want)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // completion is what an available image still needs.
@@ -36,7 +38,7 @@ func (c *Client) completeImage(ctx context.Context, id string, w completion) err
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(w.shapes, armShape) {
+	if slices.ContainsFunc(w.shapes, Ampere) {
 		f := img.firmware
 		if f != string(core.LaunchOptionsFirmwareUefi64) && (f != "" || len(w.ran) == 0) {
 			return fmt.Errorf("image %s has the firmware %s; ARM64 machines start only with %s, it would never boot", id, orNone(f), core.LaunchOptionsFirmwareUefi64)
@@ -113,8 +115,8 @@ func orNone(s string) string {
 	return s
 }
 
-// armShape recognises the Ampere shapes: VM.Standard.A1.Flex, BM.Standard.A4.48.
-func armShape(s string) bool {
+// Ampere recognises the shapes of Ampere's processors: VM.Standard.A1.Flex, BM.Standard.A4.48.
+func Ampere(s string) bool {
 	_, rest, ok := strings.Cut(s, ".Standard.A")
 	return ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'
 }
@@ -122,7 +124,7 @@ func armShape(s string) bool {
 // imageShapes lists the shapes on which an image may start.
 func (c *Client) imageShapes(ctx context.Context, id string) ([]string, error) {
 	var shapes []string
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		var r core.ListImageShapeCompatibilityEntriesResponse
 		err := repeat(ctx, "list shapes of image", id, func(ctx context.Context) (err error) {
 			r, err = c.compute.ListImageShapeCompatibilityEntries(shield(ctx), core.ListImageShapeCompatibilityEntriesRequest{ImageId: &id, Page: page, RequestMetadata: once()})

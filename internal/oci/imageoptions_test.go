@@ -82,7 +82,7 @@ func TestImageOptions(t *testing.T) {
 			name: "shapes that it could not start on go",
 			check: func(t *testing.T, b *Build, image, _ string) {
 				has, err := b.imageShapes(t.Context(), image)
-				if err != nil || !slices.Contains(has, a1) || slices.ContainsFunc(has, func(s string) bool { return !armShape(s) }) {
+				if err != nil || !slices.Contains(has, a1) || slices.ContainsFunc(has, func(s string) bool { return !Ampere(s) }) {
 					t.Errorf("shapes %q, %v", has, err)
 				}
 				if s := schema(t, b, image); s != nil {
@@ -94,7 +94,7 @@ func TestImageOptions(t *testing.T) {
 			name: "they stay where the template says so", change: func(c *BuildConfig) { c.Image.KeepOtherShapes = true },
 			check: func(t *testing.T, b *Build, image, _ string) {
 				has, err := b.imageShapes(t.Context(), image)
-				if err != nil || !slices.ContainsFunc(has, func(s string) bool { return !armShape(s) }) {
+				if err != nil || !slices.ContainsFunc(has, func(s string) bool { return !Ampere(s) }) {
 					t.Errorf("shapes %q, %v: the simulator gives x86 ones to every image, or this proves nothing", has, err)
 				}
 			},

@@ -65,7 +65,7 @@ func (c *Client) readLimits(ctx context.Context, shapes []string) limitValues {
 		}
 		seen = append(seen, f)
 		for _, name := range slices.Concat(coreLimits(f), memoryLimits(f)) {
-			err := pages(func(page *string) (*string, error) {
+			err := cloud.Pages(func(page *string) (*string, error) {
 				var r limits.ListLimitValuesResponse
 				err := repeat(ctx, "list limit", name, func(ctx context.Context) (err error) {
 					r, err = c.limits.ListLimitValues(shield(ctx), limits.ListLimitValuesRequest{
@@ -179,7 +179,7 @@ func (c *Client) use(ctx context.Context, compartments ...string) usage {
 // looked into: something may run there.
 func (c *Client) compartments(ctx context.Context) (ids []string, err error) {
 	tree := true
-	err = pages(func(page *string) (*string, error) {
+	err = cloud.Pages(func(page *string) (*string, error) {
 		var r identity.ListCompartmentsResponse
 		err := repeat(ctx, "list compartments", "", func(ctx context.Context) (err error) {
 			r, err = c.identity.ListCompartments(shield(ctx), identity.ListCompartmentsRequest{

@@ -14,6 +14,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/core"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
@@ -189,7 +190,7 @@ func ended(s core.InstanceLifecycleStateEnum) bool {
 
 // instances lists the instances of a compartment, TERMINATED ones included.
 func (c *Client) instances(ctx context.Context, compartment string, see func(core.Instance)) error {
-	return pages(func(page *string) (*string, error) {
+	return cloud.Pages(func(page *string) (*string, error) {
 		var r core.ListInstancesResponse
 		err := repeat(ctx, "list instances", "", func(ctx context.Context) (err error) {
 			r, err = c.compute.ListInstances(shield(ctx), core.ListInstancesRequest{CompartmentId: &compartment, Page: page, RequestMetadata: once()})
@@ -200,18 +201,6 @@ func (c *Client) instances(ctx context.Context, compartment string, see func(cor
 		}
 		return r.OpcNextPage, err
 	})
-}
-
-// pages follows opc-next-page to the end.
-func pages(fetch func(page *string) (next *string, err error)) error {
-	var page *string
-	for {
-		next, err := fetch(page)
-		if err != nil || next == nil || *next == "" {
-			return err
-		}
-		page = next
-	}
 }
 
 // AwaitMachine implements cloud.Launcher.
@@ -260,9 +249,9 @@ func (b *Build) whyDead(ctx context.Context, id string, state core.InstanceLifec
 func (b *Build) whyStuck(ctx context.Context, id string, late *wait.TimeoutError) error {
 	vols, err := b.bootVolumes(ctx, id)
 	if err == nil && len(vols) == 0 {
-		return &Error{Op: opStart, Subject: id, Code: stuckCode, Message: "no host was found for it within " + late.After.String(), cause: late}
+		return &Error{Op: opStart, Subject: id, Code: stuckCode, Message: "no host was found for it within " + late.After.String(), Cause: late}
 	}
-	return &Error{Op: opStart, Subject: id, Message: late.Error(), cause: late}
+	return &Error{Op: opStart, Subject: id, Message: late.Error(), Cause: late}
 }
 
 // bootVolumes lists the boot volumes attached to an instance.
@@ -272,7 +261,7 @@ func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
 		return nil, err
 	}
 	var ids []string
-	err = pages(func(page *string) (*string, error) {
+	err = cloud.Pages(func(page *string) (*string, error) {
 		var r core.ListBootVolumeAttachmentsResponse
 		err := repeat(ctx, "list boot volume attachments", id, func(ctx context.Context) (err error) {
 			r, err = b.compute.ListBootVolumeAttachments(shield(ctx), core.ListBootVolumeAttachmentsRequest{
@@ -306,7 +295,7 @@ func (b *Build) Address(ctx context.Context, id string) (string, error) {
 		What: "a network address of " + id, Timeout: b.cfg.InstanceTimeout, Option: "instance_timeout", Pace: wait.Quick, Tolerate: passing,
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
 		var attached []core.VnicAttachment
-		err := pages(func(page *string) (*string, error) {
+		err := cloud.Pages(func(page *string) (*string, error) {
 			l, err := b.compute.ListVnicAttachments(shield(ctx), core.ListVnicAttachmentsRequest{CompartmentId: &b.cfg.Compartment, InstanceId: &id, Page: page, RequestMetadata: once()})
 			attached = append(attached, l.Items...)
 			return l.OpcNextPage, wrap("list VNIC attachments", id, err)

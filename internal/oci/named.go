@@ -14,6 +14,8 @@ import (
 
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/identity"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // What a template names and is not there would otherwise show late: when a
@@ -167,7 +169,7 @@ func tagNames(of map[string]tagInfo) string {
 // tagNamespaces are those of the whole tenancy.
 func (c *Client) tagNamespaces(ctx context.Context) (map[string]tagInfo, error) {
 	all, found := true, map[string]tagInfo{}
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		var r identity.ListTagNamespacesResponse
 		err := repeat(ctx, "list tag namespaces", "", func(ctx context.Context) (err error) {
 			r, err = c.identity.ListTagNamespaces(shield(ctx), identity.ListTagNamespacesRequest{
@@ -187,7 +189,7 @@ func (c *Client) tagNamespaces(ctx context.Context) (map[string]tagInfo, error) 
 
 func (c *Client) tagKeys(ctx context.Context, namespace string) (map[string]tagInfo, error) {
 	found := map[string]tagInfo{}
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		var r identity.ListTagsResponse
 		err := repeat(ctx, "list tags of", namespace, func(ctx context.Context) (err error) {
 			r, err = c.identity.ListTags(shield(ctx), identity.ListTagsRequest{TagNamespaceId: &namespace, Page: page, RequestMetadata: once()})

@@ -13,6 +13,8 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/identity"
 	"github.com/oracle/oci-go-sdk/v65/limits"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // checkImage looks at the base image.
@@ -37,7 +39,7 @@ func (s *survey) checkImage(ctx context.Context) {
 	}
 	s.image = img
 	for _, shape := range b.shapes() {
-		if armShape(shape) && img.firmware != "" && img.firmware != string(core.LaunchOptionsFirmwareUefi64) {
+		if Ampere(shape) && img.firmware != "" && img.firmware != string(core.LaunchOptionsFirmwareUefi64) {
 			s.problem(fmt.Errorf("base_image_ocid: image %s (%s) has the firmware %s, and %s starts only images with UEFI_64; import it again with UEFI_64", id, img.name, img.firmware, shape))
 		}
 	}
@@ -306,7 +308,7 @@ func above(v float32, most *float32) bool  { return most != nil && v > *most }
 // if image is set, only those on which the image can start.
 func (b *Build) shapesIn(ctx context.Context, domain, image string) (map[string]core.Shape, error) {
 	found := map[string]core.Shape{}
-	err := pages(func(page *string) (*string, error) {
+	err := cloud.Pages(func(page *string) (*string, error) {
 		req := core.ListShapesRequest{CompartmentId: &b.cfg.Compartment, AvailabilityDomain: &domain, ImageId: optional(image), Page: page, RequestMetadata: once()}
 		var r core.ListShapesResponse
 		err := repeat(ctx, "list shapes of", domain, func(ctx context.Context) (err error) {

@@ -50,7 +50,7 @@ func noReport(err error) capacity.Reply {
 	switch {
 	case e.Status == http.StatusTooManyRequests:
 		r.Outcome = capacity.Throttled
-	case passing(err), lost(err), unsent(e.cause):
+	case passing(err), lost(err), unsent(e.Cause):
 		r.Outcome = capacity.Transient
 	case missing(err):
 		r.Reason = "this user may not ask for capacity reports, so machines are asked for without knowing (allow it to manage compute-capacity-reports in the tenancy): " + r.Reason
