@@ -14,6 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
@@ -28,7 +29,7 @@ type badDay struct {
 	fails    bool
 	launches int // requests for a machine; -1 is any number
 	stage    stage.Options
-	hook     func(s *stage.Stage) hook
+	hook     func(s *stage.Stage) inpacker.Hook
 }
 
 // status is an answer in place of what was asked for.
@@ -264,7 +265,7 @@ func TestBadDaysOfTheMachine(t *testing.T) {
 		{
 			// The connection breaks when the machine does.
 			name: "EC2 takes a spot machine back while it is provisioned", change: spot, says: []string{took}, silent: []string{"the script failed"}, fails: true, launches: 1,
-			hook: func(s *stage.Stage) hook {
+			hook: func(s *stage.Stage) inpacker.Hook {
 				return func(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
 					if err := interrupt(s, "yet"); err != nil {
 						return err
@@ -283,7 +284,7 @@ func TestBadDaysOfTheMachine(t *testing.T) {
 		{
 			// It does not break, and nobody says a word.
 			name: "EC2 takes a spot machine back, and the connection hangs", change: spot, says: []string{took}, fails: true, launches: 1,
-			hook: func(s *stage.Stage) hook {
+			hook: func(s *stage.Stage) inpacker.Hook {
 				return func(ctx context.Context, _ packersdk.Ui, _ packersdk.Communicator) error {
 					if err := interrupt(s, "yet"); err != nil {
 						return err
@@ -295,7 +296,7 @@ func TestBadDaysOfTheMachine(t *testing.T) {
 		},
 		{
 			name: "EC2 takes a spot machine back when it is done", change: spot, says: []string{took}, fails: true, launches: 1,
-			hook: func(s *stage.Stage) hook {
+			hook: func(s *stage.Stage) inpacker.Hook {
 				return func(context.Context, packersdk.Ui, packersdk.Communicator) error {
 					err := interrupt(s, "any more")
 					time.Sleep(time.Second)
@@ -305,7 +306,7 @@ func TestBadDaysOfTheMachine(t *testing.T) {
 		},
 		{
 			name: "the machine shuts itself down", says: []string{"it shut down by itself before it was an image, and shutdown_behavior = \"terminate\" ends a machine that does"}, fails: true, launches: 1,
-			hook: func(*stage.Stage) hook {
+			hook: func(*stage.Stage) inpacker.Hook {
 				return func(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
 					cmd := &packersdk.RemoteCmd{Command: "sudo poweroff"}
 					if err := comm.Start(ctx, cmd); err != nil {
@@ -319,7 +320,7 @@ func TestBadDaysOfTheMachine(t *testing.T) {
 		},
 		{
 			name: "the machine shuts itself down, as the template says", change: set{"disable_stop_instance": true}, says: []string{"is ready after"}, launches: 1,
-			hook: func(*stage.Stage) hook {
+			hook: func(*stage.Stage) inpacker.Hook {
 				return func(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
 					cmd := &packersdk.RemoteCmd{Command: "sudo poweroff"}
 					if err := comm.Start(ctx, cmd); err != nil {
@@ -362,7 +363,7 @@ func run(t *testing.T, days []badDay) {
 					change[k] = s.AWS.Foreign
 				}
 			}
-			var h hook
+			var h inpacker.Hook
 			if d.hook != nil {
 				h = d.hook(s)
 			}

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,36 +21,9 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
-
-// hook stands for the template's provisioners.
-type hook func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error
-
-func (h hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packersdk.Communicator, _ interface{}) error {
-	if name != packersdk.HookProvision {
-		return nil
-	}
-	return h(ctx, ui, comm)
-}
-
-// output collects what the user sees; it is safe for concurrent use.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // settings is a template for a stage.
 func settings(s *stage.Stage) set {
@@ -63,7 +35,7 @@ func settings(s *stage.Stage) set {
 }
 
 // build runs the builder as Packer would.
-func build(ctx context.Context, t *testing.T, s *stage.Stage, change set, h hook) (packersdk.Artifact, string, error) {
+func build(ctx context.Context, t *testing.T, s *stage.Stage, change set, h inpacker.Hook) (packersdk.Artifact, string, error) {
 	t.Helper()
 	in := settings(s)
 	maps.Copy(in, deep(change).(set)) // Packer's SDK changes what it decodes
@@ -72,7 +44,7 @@ func build(ctx context.Context, t *testing.T, s *stage.Stage, change set, h hook
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
+	var out inpacker.Output
 	ui := &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}
 	if h == nil {
 		h = touch
@@ -114,7 +86,7 @@ func deep(v interface{}) interface{} {
 }
 
 // built is build for one that must go well.
-func built(t *testing.T, s *stage.Stage, change set, h hook) (packersdk.Artifact, string) {
+func built(t *testing.T, s *stage.Stage, change set, h inpacker.Hook) (packersdk.Artifact, string) {
 	t.Helper()
 	a, said, err := build(t.Context(), t, s, change, h)
 	if err != nil {
@@ -386,8 +358,8 @@ func TestAskAndRetry(t *testing.T) {
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, hook(touch))
+	var out inpacker.Output
+	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, inpacker.Hook(touch))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -428,7 +400,7 @@ func TestGeneratedData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out output
+	var out inpacker.Output
 	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, dataHook(func(data map[string]interface{}) { seen = data }))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)

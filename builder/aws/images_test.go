@@ -19,6 +19,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
@@ -333,8 +334,8 @@ func TestDebugKey(t *testing.T) {
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	_, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, hook(func(context.Context, packersdk.Ui, packersdk.Communicator) error {
+	var out inpacker.Output
+	_, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, inpacker.Hook(func(context.Context, packersdk.Ui, packersdk.Communicator) error {
 		if found := glob(t); len(found) != 1 || found[0] != "ec2_armfree-aws.x.pem" {
 			t.Errorf("files %q", found)
 		}

@@ -31,6 +31,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/simnet"
 )
@@ -157,23 +158,6 @@ func (w *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// idle starts machines that do nothing but exist.
-type idle struct{}
-
-type idleMachine struct {
-	once sync.Once
-	done chan struct{}
-}
-
-func (idle) Start(context.Context, machine.Spec) (machine.Machine, error) {
-	return &idleMachine{done: make(chan struct{})}, nil
-}
-
-func (m *idleMachine) Shutdown(context.Context) error { return m.Kill() }
-func (m *idleMachine) Kill() error                    { m.once.Do(func() { close(m.done) }); return nil }
-func (m *idleMachine) Done() <-chan struct{}          { return m.done }
-func (m *idleMachine) Console() []byte                { return nil }
-
 const (
 	near, far         = "eu-central-1", "eu-west-1"
 	keyHere, keyThere = "11111111-2222-4333-8444-555555555555", "66666666-7777-4888-8999-000000000000"
@@ -204,7 +188,7 @@ func newWireSet(t *testing.T, files string) *wireSet {
 		t.Fatal(err)
 	}
 	cfg := ec2sim.Config{
-		Accounts: []*ec2sim.Account{s.account}, Driver: idle{}, WorkDir: t.TempDir(), Offline: true,
+		Accounts: []*ec2sim.Account{s.account}, Driver: machine.Idle{}, WorkDir: t.TempDir(), Offline: true,
 		Images: append(ec2sim.DebianImages(disk), ec2sim.BaseImage{Name: "mine", Path: disk, Owner: s.account, Regions: []string{near}}),
 	}
 	var err error
@@ -286,8 +270,8 @@ func (s *wireSet) requests(t *testing.T, o onWire, sets ...set) ([]sent, string,
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	a, err := b.Run(ctx, &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, hook(nothing))
+	var out inpacker.Output
+	a, err := b.Run(ctx, &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, inpacker.Hook(nothing))
 	w.mu.Lock()
 	list := slices.Clone(w.list)
 	w.mu.Unlock()

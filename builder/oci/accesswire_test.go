@@ -24,6 +24,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 )
 
@@ -114,8 +115,8 @@ func TestAccessOnTheWire(t *testing.T) {
 				if _, _, err := b.Prepare(in); err != nil {
 					return w.list, err
 				}
-				var out output
-				_, err := b.Run(ctx, &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, hook(nothing))
+				var out inpacker.Output
+				_, err := b.Run(ctx, &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, inpacker.Hook(nothing))
 				return w.list, err
 			}
 			list, err := run(tt.set)

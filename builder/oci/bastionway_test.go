@@ -29,6 +29,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -257,7 +258,7 @@ func TestCancelOnTheWay(t *testing.T) {
 		name  string
 		block map[string]interface{}
 		when  string // this is said
-		hook  hook
+		hook  inpacker.Hook
 	}{
 		{name: "while a command runs", when: "a command runs", hook: func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error {
 			cmd := &packersdk.RemoteCmd{Command: "sleep 600"}
@@ -282,7 +283,7 @@ func TestCancelOnTheWay(t *testing.T) {
 			if _, _, err := b.Prepare(in); err != nil {
 				t.Fatal(err)
 			}
-			var out output
+			var out inpacker.Output
 			var at time.Time
 			go func() {
 				for ctx.Err() == nil && !strings.Contains(out.String(), tt.when) {
@@ -325,8 +326,8 @@ func TestAskAndRetryTheWay(t *testing.T) {
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, hook(touch))
+	var out inpacker.Output
+	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, inpacker.Hook(touch))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}

@@ -11,45 +11,17 @@ import (
 	"io"
 	"maps"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
-
-// hook stands for the template's provisioners.
-type hook func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error
-
-func (h hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packersdk.Communicator, _ interface{}) error {
-	if name != packersdk.HookProvision {
-		return nil
-	}
-	return h(ctx, ui, comm)
-}
-
-// output collects what the user sees; it is safe for concurrent use.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // settings is a template for a stage.
 func settings(s *stage.Stage) map[string]interface{} {
@@ -63,7 +35,7 @@ func settings(s *stage.Stage) map[string]interface{} {
 }
 
 // build runs the builder as Packer would.
-func build(ctx context.Context, t *testing.T, s *stage.Stage, change map[string]interface{}, h hook) (packersdk.Artifact, string, error) {
+func build(ctx context.Context, t *testing.T, s *stage.Stage, change map[string]interface{}, h inpacker.Hook) (packersdk.Artifact, string, error) {
 	t.Helper()
 	in := settings(s)
 	maps.Copy(in, change)
@@ -71,7 +43,7 @@ func build(ctx context.Context, t *testing.T, s *stage.Stage, change map[string]
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
+	var out inpacker.Output
 	ui := &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}
 	if h == nil {
 		h = touch
@@ -245,8 +217,8 @@ func TestAskAndRetry(t *testing.T) {
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, hook(touch))
+	var out inpacker.Output
+	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, inpacker.Hook(touch))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}

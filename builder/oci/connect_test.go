@@ -16,6 +16,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -91,7 +92,7 @@ func TestWhyThereIsNoConnection(t *testing.T) {
 
 // heard is output that tells when a line was begun for which somebody waits.
 type heard struct {
-	output
+	inpacker.Output
 	line string
 	tell func()
 }
@@ -100,7 +101,7 @@ func (h *heard) Write(p []byte) (int, error) {
 	if strings.Contains(string(p), h.line) {
 		h.tell()
 	}
-	return h.output.Write(p)
+	return h.Output.Write(p)
 }
 
 // A machine that listens late is noticed soon, and not when Packer's SDK looks
@@ -122,7 +123,7 @@ func TestConnectionIsNoticedSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := &heard{line: "Using SSH communicator", tell: func() { early.Store(!listens.Load()) }}
-	_, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: out, ErrorWriter: out}, hook(nothing))
+	_, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: out, ErrorWriter: out}, inpacker.Hook(nothing))
 	if err != nil || early.Load() || !listens.Load() {
 		t.Errorf("early: %t, %v\n%s", early.Load(), err, out.String())
 	}

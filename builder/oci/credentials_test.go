@@ -19,6 +19,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -106,8 +107,8 @@ func TestBuildWithoutAKey(t *testing.T) {
 			if n := s.Cloud.CountRequests(tt.tokens); n != 0 {
 				t.Errorf("%d requests while preparing", n)
 			}
-			var out output
-			a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, hook(touch))
+			var out inpacker.Output
+			a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, inpacker.Hook(touch))
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
@@ -145,8 +146,8 @@ func TestOwnRegionTwice(t *testing.T) {
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	_, err = b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, hook(touch))
+	var out inpacker.Output
+	_, err = b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, inpacker.Hook(touch))
 	if err == nil || err.Error() != "additional_region: "+stage.BuildRegion+" is there twice" || s.Cloud.CountRequests("LaunchInstance") != 0 {
 		t.Errorf("%v", err)
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
@@ -219,8 +220,8 @@ func TestDebugKey(t *testing.T) {
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	_, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, hook(func(context.Context, packersdk.Ui, packersdk.Communicator) error {
+	var out inpacker.Output
+	_, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, inpacker.Hook(func(context.Context, packersdk.Ui, packersdk.Communicator) error {
 		found, _ := filepath.Glob("*.pem")
 		if len(found) != 1 || found[0] != "oci_armfree-oci.x.pem" {
 			t.Fatalf("files %q", found)

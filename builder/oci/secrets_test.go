@@ -18,6 +18,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
@@ -80,7 +81,7 @@ func TestTheSDKPrintsNoSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 		ui := &packersdk.BasicUi{Writer: os.Stderr, ErrorWriter: os.Stderr}
-		if _, err := b.Run(t.Context(), ui, hook(nothing)); err != nil {
+		if _, err := b.Run(t.Context(), ui, inpacker.Hook(nothing)); err != nil {
 			t.Fatal(err)
 		}
 		// What must not be seen, so that the parent can look for it.

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 )
 
@@ -141,8 +142,8 @@ func (s *wireSet) requests(t *testing.T, faults []ocisim.Fault, until string, se
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
-	a, err := b.Run(ctx, &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, hook(nothing))
+	var out inpacker.Output
+	a, err := b.Run(ctx, &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, inpacker.Hook(nothing))
 	list := w.list
 	if until != "" && errors.Is(err, context.Canceled) {
 		err = nil

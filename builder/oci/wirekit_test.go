@@ -4,7 +4,6 @@
 package oci
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"net/http"
@@ -23,23 +22,6 @@ import (
 )
 
 const near, baseName = "eu-frankfurt-1", "debian"
-
-// idle starts machines that do nothing but exist.
-type idle struct{}
-
-type idleMachine struct {
-	once sync.Once
-	done chan struct{}
-}
-
-func (idle) Start(context.Context, machine.Spec) (machine.Machine, error) {
-	return &idleMachine{done: make(chan struct{})}, nil
-}
-
-func (m *idleMachine) Shutdown(context.Context) error { return m.Kill() }
-func (m *idleMachine) Kill() error                    { m.once.Do(func() { close(m.done) }); return nil }
-func (m *idleMachine) Done() <-chan struct{}          { return m.done }
-func (m *idleMachine) Console() []byte                { return nil }
 
 // wireTenancy is made once, since RSA keys take long. Its key is a short one: half
 // the time of these tests would go into signatures.
@@ -84,7 +66,7 @@ func newWireSet(t *testing.T) *wireSet {
 		Shapes: []string{defaultShape, otherShape, "VM.Standard2.1"}, // OCI gives x86 shapes to images that come from elsewhere
 	}
 	s.Cloud, err = ocisim.New(ocisim.Config{
-		Tenancies: []*ocisim.Tenancy{s.build}, Driver: idle{}, WorkDir: s.files, Images: append(ocisim.PlatformImages(disk), base),
+		Tenancies: []*ocisim.Tenancy{s.build}, Driver: machine.Idle{}, WorkDir: s.files, Images: append(ocisim.PlatformImages(disk), base),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -130,7 +131,7 @@ func TestAccAWSValidateOffline(t *testing.T) {
 		"AWS_SOURCE_AMI=ami-0123456789abcdef0", "AWS_SSH_USERNAME=admin",
 	}
 	for _, template := range []string{"aws.pkr.hcl", "aws.json"} {
-		var out output
+		var out inpacker.Output
 		begun := time.Now()
 		if err := p.Run(t.Context(), "testdata", env, &out, "validate", "-var", "ssh_port=22", template); err != nil {
 			t.Errorf("%s: %v\n%s", template, err, out.String())
@@ -140,7 +141,7 @@ func TestAccAWSValidateOffline(t *testing.T) {
 		}
 	}
 	// A bad one is told all that is wrong, in one go.
-	var out output
+	var out inpacker.Output
 	err := p.Run(t.Context(), "testdata", env, &out, "validate", "-var", "ssh_port=22", "-var", "types=[\"t4g micro\"]", "-var", "free_tier=never", "-var", "capacity_timeout=-1s", "aws.pkr.hcl")
 	for _, want := range []string{"t4g micro", "free_tier must be", "capacity_timeout"} {
 		if err == nil || !strings.Contains(out.String(), want) {

@@ -28,6 +28,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/awsstage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 )
 
 const (
@@ -136,7 +137,7 @@ func (c *ci) run(options map[string]interface{}) (packersdk.Artifact, string, er
 	if _, _, err := b.Prepare(in); err != nil {
 		c.t.Fatal(err)
 	}
-	var out output
+	var out inpacker.Output
 	a, err := b.Run(c.t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, touched{})
 	return a, out.String(), err
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -156,7 +157,7 @@ func (d *dropInOnAWS) client(region string) *ec2.Client {
 func (d *dropInOnAWS) build(p *runpacker.Packer, dir string, args ...string) (outcomeOnAWS, string) {
 	t := d.t
 	t.Helper()
-	var out output
+	var out inpacker.Output
 	if err := p.Run(t.Context(), dir, d.env, &out, append([]string{"build"}, args...)...); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}

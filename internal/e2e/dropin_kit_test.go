@@ -24,6 +24,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/core"
 
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -204,7 +205,7 @@ func (d *dropIn) env(dir string) []string {
 func (d *dropIn) build(p *runpacker.Packer, dir string, args ...string) (outcome, string) {
 	t := d.t
 	t.Helper()
-	var out output
+	var out inpacker.Output
 	if err := p.Run(t.Context(), dir, d.env(dir), &out, append([]string{"build"}, args...)...); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}

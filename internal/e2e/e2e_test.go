@@ -8,12 +8,11 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"os"
-	"sync"
 	"testing"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 )
 
@@ -35,27 +34,9 @@ func packer(t *testing.T, plugin, source string) *runpacker.Packer {
 	return p
 }
 
-// output collects what Packer prints; it is safe for concurrent use.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 // packerBuild runs "packer build" on a template in testdata.
 func packerBuild(ctx context.Context, p *runpacker.Packer, env []string, template string, args ...string) (string, error) {
-	var out output
+	var out inpacker.Output
 	err := p.Run(ctx, "testdata", env, &out, append(append([]string{"build"}, args...), template)...)
 	return out.String(), err
 }

@@ -11,9 +11,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 )
 
@@ -92,7 +94,7 @@ func TestAccGossDropIn(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "x.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		var out output
+		var out inpacker.Output
 		if err := p.Run(t.Context(), dir, nil, &out, "build", "x.json"); err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
@@ -229,7 +231,8 @@ func quoteHCL(s string) string {
 
 // timed is an output that knows when the provisioner began.
 type timed struct {
-	output
+	inpacker.Output
+	mu sync.Mutex
 	at time.Time
 }
 
@@ -239,7 +242,7 @@ func (o *timed) Write(p []byte) (int, error) {
 		o.at = time.Now()
 	}
 	o.mu.Unlock()
-	return o.output.Write(p)
+	return o.Output.Write(p)
 }
 
 func (o *timed) began() time.Time {

@@ -18,6 +18,7 @@ import (
 
 	builder "github.com/armfree/packer-plugin-armfree/builder/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -25,21 +26,11 @@ import (
 	"github.com/armfree/packer-plugin-armfree/provisioner/goss"
 )
 
-// hook runs provisioners, as Packer's core does.
-type hook func(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator) error
-
-func (h hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packersdk.Communicator, _ interface{}) error {
-	if name != packersdk.HookProvision {
-		return nil
-	}
-	return h(ctx, ui, comm)
-}
-
 // play is one pipeline on a stage: the components of a template, run in this
 // process in the order in which Packer runs them.
 type play struct {
 	s   *stage.Stage
-	out output
+	out inpacker.Output
 }
 
 func (p *play) ui() packersdk.Ui { return &packersdk.BasicUi{Writer: &p.out, ErrorWriter: &p.out} }
@@ -52,7 +43,7 @@ func access(t *ocisim.Tenancy) map[string]interface{} {
 }
 
 // build runs the builder in a tenancy, from image.
-func (p *play) build(t *testing.T, in *ocisim.Tenancy, image string, change map[string]interface{}, h hook) (packersdk.Artifact, error) {
+func (p *play) build(t *testing.T, in *ocisim.Tenancy, image string, change map[string]interface{}, h inpacker.Hook) (packersdk.Artifact, error) {
 	t.Helper()
 	config := access(in)
 	maps.Copy(config, map[string]interface{}{

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -47,7 +48,7 @@ func TestAccManyRegions(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	peak := make(chan memory, 1)
 	go func() { peak <- watch(ctx, home) }()
-	var out output
+	var out inpacker.Output
 	err = p.Run(t.Context(), dir, s.Env(), &out, "build", "-parallel-builds=0", ".")
 	stop()
 	most := <-peak

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
@@ -51,7 +52,7 @@ func TestAccPeerTimings(t *testing.T) {
 			var made []string
 			measure := func(p *runpacker.Packer, dir, image string) *timings {
 				t.Helper()
-				var out output
+				var out inpacker.Output
 				w.start()
 				err := p.Run(t.Context(), dir, env, &out, "build", "-var", fmt.Sprintf("ssh_port=%d", w.s.Cloud.SSHPort()), "-var", "image_name="+image, template)
 				took := w.stop()

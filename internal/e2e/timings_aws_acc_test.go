@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -112,7 +113,7 @@ func TestAccAWSTimings(t *testing.T) {
 			said := ""
 			measure := func(p *runpacker.Packer, dir, image string) ([]time.Duration, int) {
 				t.Helper()
-				var out output
+				var out inpacker.Output
 				w.start()
 				err := p.Run(t.Context(), dir, append(w.s.Env(), "AWS_SUBNET_ID="), &out, "build", "-var", fmt.Sprintf("ssh_port=%d", w.s.AWS.Cloud.SSHPort()), "-var", "name="+image, template)
 				took, requests := w.stop(t)

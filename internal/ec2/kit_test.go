@@ -45,23 +45,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// idle starts machines that do nothing but exist.
-type idle struct{}
-
-type idleMachine struct {
-	once sync.Once
-	done chan struct{}
-}
-
-func (idle) Start(context.Context, machine.Spec) (machine.Machine, error) {
-	return &idleMachine{done: make(chan struct{})}, nil
-}
-
-func (m *idleMachine) Shutdown(context.Context) error { return m.Kill() }
-func (m *idleMachine) Kill() error                    { m.once.Do(func() { close(m.done) }); return nil }
-func (m *idleMachine) Done() <-chan struct{}          { return m.done }
-func (m *idleMachine) Console() []byte                { return nil }
-
 // realDelays are in the proportions of the real service; waiting costs nothing in a
 // bubble.
 func realDelays() *ec2sim.Delays {
@@ -102,7 +85,7 @@ func newSim(t *testing.T, o simOptions) *sim {
 		t.Fatal(err)
 	}
 	cfg := ec2sim.Config{
-		Accounts: []*ec2sim.Account{s.account}, Driver: idle{}, WorkDir: dir, Images: ec2sim.DebianImages(disk), Delays: realDelays(), Offline: true,
+		Accounts: []*ec2sim.Account{s.account}, Driver: machine.Idle{}, WorkDir: dir, Images: ec2sim.DebianImages(disk), Delays: realDelays(), Offline: true,
 	}
 	cfg.Images = append(cfg.Images, ec2sim.BaseImage{Name: "mine", Path: disk, Owner: s.account, Regions: []string{simRegion}})
 	if o.config != nil {

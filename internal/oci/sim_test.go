@@ -5,7 +5,6 @@ package oci
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
@@ -27,23 +26,6 @@ const (
 	farRegion  = "eu-amsterdam-1" // one; only of a wide build tenancy
 	prodRegion = "sa-saopaulo-1"  // one
 )
-
-// idle starts machines that do nothing but exist.
-type idle struct{}
-
-type idleMachine struct {
-	once sync.Once
-	done chan struct{}
-}
-
-func (idle) Start(context.Context, machine.Spec) (machine.Machine, error) {
-	return &idleMachine{done: make(chan struct{})}, nil
-}
-
-func (m *idleMachine) Shutdown(context.Context) error { return m.Kill() }
-func (m *idleMachine) Kill() error                    { m.once.Do(func() { close(m.done) }); return nil }
-func (m *idleMachine) Done() <-chan struct{}          { return m.done }
-func (m *idleMachine) Console() []byte                { return nil }
 
 // simTenancies are made once, since RSA keys take long. The last one is a build
 // tenancy with a second region.
@@ -105,7 +87,7 @@ func newSim(t *testing.T, o simOptions) *sim {
 		o.base(&s.base)
 	}
 	cfg := ocisim.Config{
-		Tenancies: []*ocisim.Tenancy{s.build, s.production, s.neighbour}, Driver: idle{}, WorkDir: dir,
+		Tenancies: []*ocisim.Tenancy{s.build, s.production, s.neighbour}, Driver: machine.Idle{}, WorkDir: dir,
 		Images: []ocisim.BaseImage{s.base, {Name: "theirs", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: disk, Tenancy: "neighbour"}},
 	}
 	if o.config != nil {

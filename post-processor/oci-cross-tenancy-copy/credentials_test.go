@@ -18,6 +18,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
@@ -103,7 +104,7 @@ func TestEachBlockItsOwnKind(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			var out output
+			var out inpacker.Output
 			a, _, _, err := p.PostProcess(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, &foreign{})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out.String())

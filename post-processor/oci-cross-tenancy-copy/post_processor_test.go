@@ -4,40 +4,21 @@
 package ocicrosstenancycopy
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
-
-// output collects what the user sees; it is safe for concurrent use.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // settings is a template for a stage.
 func settings(s *stage.Stage) map[string]interface{} {
@@ -84,7 +65,7 @@ func run(ctx context.Context, t *testing.T, s *stage.Stage, in map[string]interf
 	if err := p.Configure(in); err != nil {
 		t.Fatal(err)
 	}
-	var out output
+	var out inpacker.Output
 	if a == nil {
 		a = &foreign{}
 	}

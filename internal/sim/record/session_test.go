@@ -4,12 +4,10 @@
 package record_test
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,23 +28,6 @@ const (
 	userData  = "dGhlIHBhc3N3b3JkIGlzIHN3b3JkZmlzaA=="
 )
 
-// idle is a driver whose machines do nothing but be there.
-type idle struct{}
-
-type idleMachine struct {
-	off  chan struct{}
-	once sync.Once
-}
-
-func (idle) Start(context.Context, machine.Spec) (machine.Machine, error) {
-	return &idleMachine{off: make(chan struct{})}, nil
-}
-
-func (m *idleMachine) Kill() error                    { m.once.Do(func() { close(m.off) }); return nil }
-func (m *idleMachine) Shutdown(context.Context) error { return m.Kill() }
-func (m *idleMachine) Done() <-chan struct{}          { return m.off }
-func (m *idleMachine) Console() []byte                { return nil }
-
 // world is one simulated cloud: each has other keys, identifiers and images.
 type world struct {
 	cloud   *ocisim.Cloud
@@ -65,7 +46,7 @@ func newWorld(t *testing.T, edits ...func(*ocisim.Config)) *world {
 		t.Fatal(err)
 	}
 	cfg := ocisim.Config{
-		Tenancies: []*ocisim.Tenancy{tenancy}, Driver: idle{}, WorkDir: t.TempDir(),
+		Tenancies: []*ocisim.Tenancy{tenancy}, Driver: machine.Idle{}, WorkDir: t.TempDir(),
 		Images: []ocisim.BaseImage{{Name: "debian-12", OperatingSystem: "Debian", OperatingSystemVersion: "12", Path: disk, Tenancy: "build"}},
 	}
 	for _, edit := range edits {
