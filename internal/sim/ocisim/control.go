@@ -7,8 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/control"
 )
 
 // Control is the cloud's own interface, which no client of OCI sees:
@@ -22,27 +23,13 @@ import (
 //
 // Serve it on loopback only: it asks nobody who they are.
 func (c *Cloud) Control() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Inventory()) })
-	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Requests()) })
-	mux.HandleFunc("GET /changes", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Changes()) })
-	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { writeIndented(w, c.Faults()) })
-	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-		if err == nil {
-			err = c.AddFaultsJSON(body)
-		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		writeIndented(w, c.Faults())
+	return control.Handler(control.Cloud{
+		Views: map[string]func() any{
+			"/{$}": func() any { return c.Inventory() }, "/requests": func() any { return c.Requests() },
+			"/changes": func() any { return c.Changes() },
+		},
+		Faults: func() any { return c.Faults() }, Add: c.AddFaultsJSON, Reset: c.ResetFaults, MaxBody: maxBody,
 	})
-	mux.HandleFunc("POST /reset-faults", func(w http.ResponseWriter, _ *http.Request) {
-		c.ResetFaults()
-		w.WriteHeader(http.StatusNoContent)
-	})
-	return mux
 }
 
 // AddFaultsJSON adds a fault, or an array of faults, written in JSON. It is as
@@ -61,11 +48,4 @@ func (c *Cloud) AddFaultsJSON(body []byte) error {
 		return errors.New("not a fault, and not an array of faults")
 	}
 	return c.AddFaults(list.Faults...)
-}
-
-func writeIndented(w http.ResponseWriter, value any) {
-	w.Header().Set("Content-Type", "application/json")
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(value) // a client that went away is its own affair
 }
