@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -320,4 +321,21 @@ func TestProvisionMasksSensitiveValues(t *testing.T) {
 		t.Errorf("got error %v", err)
 	}
 	c.mustBeClean()
+}
+
+// What is quoted is cut to a length, and half of a secret is not recognised any
+// more: it is masked before that.
+func TestSecretsAreMaskedBeforeTheyAreCut(t *testing.T) {
+	const password = "hunter2-hunter2-hunter2"
+	long := strings.Repeat("x", 140) + " " + password
+	for _, options := range []map[string]any{{}, {"wait": "checks/goss.yaml"}} {
+		c := newCheck(t, "say Error: "+long, "exit 78")
+		maps.Copy(c.options, options)
+		c.options["packer_user_variables"] = map[string]string{"password": password}
+		c.options["packer_sensitive_variables"] = []string{"password"}
+		if err := c.run(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "exit code 78") {
+			t.Errorf("%v: got error %v", options, err)
+		}
+		c.mustBeClean()
+	}
 }

@@ -209,7 +209,7 @@ func (r *run) await(ctx context.Context) error {
 		if err != nil {
 			return false, err
 		}
-		report, err := goss.Judge(run, goss.Rules{})
+		report, err := goss.Judge(run, goss.Rules{Mask: r.secrets.Text})
 		if err == nil {
 			r.ui.Sayf("%s passed after %s and %s", r.in.wait, spelled(n, "attempt"), time.Since(start).Round(100*time.Millisecond))
 			return true, nil
@@ -241,6 +241,10 @@ func (r *run) suites(ctx context.Context) (*goss.Result, error) {
 	rules, err := r.c.rules()
 	if err != nil {
 		return nil, err
+	}
+	rules.Mask = r.secrets.Text
+	if rules.Baseline != nil {
+		rules.Baseline = rules.Baseline.Masking(r.secrets.Text)
 	}
 	var suites []goss.Suite
 	for _, name := range r.in.gossfiles {
