@@ -11,6 +11,7 @@ import (
 
 	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 )
 
@@ -47,7 +48,7 @@ func TestArtifact(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ami-1 in us-east-1: gone wrong") || !strings.Contains(err.Error(), "ami-2 in us-west-2") || len(removed) != 2 {
 		t.Errorf("%v, %q", err, removed)
 	}
-	if held := a.State(HoldState); held != true || a.Destroy() != nil || len(removed) != 2 {
+	if held := a.State(buildcfg.HoldState); held != true || a.Destroy() != nil || len(removed) != 2 {
 		t.Errorf("held %v, %q", held, removed)
 	}
 }

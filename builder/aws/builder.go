@@ -12,7 +12,6 @@ package aws
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -63,18 +62,11 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	defer func() { err = b.Mask.Error(err) }()
 	c := &b.config
 	ui = b.Mask.Ui(ui)
-	secret, err := sshkey.Prepare(&c.Comm)
+	done, err := buildcfg.UseKey(&c.PackerConfig, &c.Comm, "ec2", b.Mask.Add, ui)
 	if err != nil {
 		return nil, err
 	}
-	b.Mask.Add(secret)
-	if c.PackerDebug && c.Comm.SSHTemporaryKeyPairName != "" {
-		remove, err := buildcfg.WriteKey(fmt.Sprintf("ec2_%s.pem", c.PackerBuildName), c.Comm.SSHPrivateKey, ui)
-		if err != nil {
-			return nil, err
-		}
-		defer remove()
-	}
+	defer done()
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	client, err := ec2.SignIn(ctx, c.credentials, ec2.Options{
 		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,

@@ -7,11 +7,11 @@ package aws
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
@@ -46,14 +46,8 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		return nil, err
 	}
 	c.ctx = ctx
-	errs := new(packersdk.MultiError)
-	note := func(more ...error) {
-		for _, err := range more {
-			if err != nil {
-				errs = packersdk.MultiErrorAppend(errs, err)
-			}
-		}
-	}
+	var mistakes buildcfg.Mistakes
+	note := mistakes.Note
 
 	var bad []error
 	var lines []string
@@ -71,10 +65,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	lines, bad = c.Options.Prepare(c.given())
 	warnings = append(warnings, lines...)
 	note(bad...)
-	if len(errs.Errors) > 0 {
-		return warnings, errs
-	}
-	return warnings, nil
+	return warnings, mistakes.Err()
 }
 
 // given is what the options for AWS are told of the rest of the template.
@@ -84,6 +75,5 @@ func (c *Config) given() awsbuild.Given {
 
 // secrets are what the template and the environment have of them, valid or not.
 func (c *Config) secrets() []string {
-	return append(append(c.Access.Secrets(), c.credentials.Secrets()...),
-		string(c.Comm.SSHPrivateKey), c.Comm.SSHPassword, c.Comm.SSHBastionPassword, c.Comm.SSHProxyPassword, c.Comm.WinRMPassword)
+	return slices.Concat(c.Access.Secrets(), c.credentials.Secrets(), buildcfg.Secrets(&c.Comm))
 }

@@ -11,6 +11,7 @@ import (
 
 	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -25,11 +26,6 @@ type Artifact struct {
 	data map[string]interface{}
 	held atomic.Bool
 }
-
-// HoldState is the key of State with which a post-processor asks the artifact
-// to survive. Packer destroys the artifact of a build when one of its
-// post-processors fails; an image that took hours to get must not go with it.
-const HoldState = "armfree.hold"
 
 // BuilderId implements packersdk.Artifact.
 func (*Artifact) BuilderId() string { return BuilderID }
@@ -49,7 +45,7 @@ func (a *Artifact) String() string {
 // State implements packersdk.Artifact.
 func (a *Artifact) State(name string) interface{} {
 	switch name {
-	case HoldState:
+	case buildcfg.HoldState:
 		a.held.Store(true)
 		return true
 	case "region":

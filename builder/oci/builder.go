@@ -55,7 +55,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 	warnings, err := b.config.Prepare(raws...)
 	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
 	b.Mask.Add(b.config.credentials.Secrets()...)
-	b.Mask.Add(string(b.config.Comm.SSHPrivateKey), b.config.Comm.SSHPassword, b.config.Comm.SSHBastionPassword, b.config.Comm.SSHProxyPassword, b.config.Comm.WinRMPassword)
+	b.Mask.Add(buildcfg.Secrets(&b.config.Comm)...)
 	return generatedNames(), warnings, err
 }
 
@@ -64,18 +64,11 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	defer func() { err = b.Mask.Error(err) }()
 	c := &b.config
 	ui = b.Mask.Ui(ui)
-	secret, err := sshkey.Prepare(&c.Comm)
+	done, err := buildcfg.UseKey(&c.PackerConfig, &c.Comm, "oci", b.Mask.Add, ui)
 	if err != nil {
 		return nil, err
 	}
-	b.Mask.Add(secret)
-	if c.PackerDebug && c.Comm.SSHTemporaryKeyPairName != "" {
-		remove, err := buildcfg.WriteKey(fmt.Sprintf("oci_%s.pem", c.PackerBuildName), c.Comm.SSHPrivateKey, ui)
-		if err != nil {
-			return nil, err
-		}
-		defer remove()
-	}
+	defer done()
 	pin, err := b.pinHostKey()
 	if err != nil {
 		return nil, err

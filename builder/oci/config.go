@@ -15,7 +15,6 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
@@ -52,18 +51,12 @@ type Config struct {
 // request. Every problem is reported, in the words of the template.
 func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	*c = Config{} // Packer may prepare a component more than once
-	errs := new(packersdk.MultiError)
-	note := func(more ...error) {
-		for _, err := range more {
-			if err != nil && !buildcfg.Follows(errs.Errors, err) {
-				errs = packersdk.MultiErrorAppend(errs, err)
-			}
-		}
-	}
+	var mistakes buildcfg.Mistakes
+	note := mistakes.Note
 	if err := buildcfg.Decode(c, BuilderID, &c.ctx, raws); err != nil {
 		// What could be decoded is looked at all the same, unless that is nothing.
 		if note(buildcfg.Each(err)...); c.SubnetOCID+c.ImageName+c.Shape+c.Region+c.KeyFile+c.Comm.SSHUsername == "" {
-			return nil, errs
+			return nil, mistakes.Err()
 		}
 	}
 	c.defaults()
@@ -102,10 +95,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		note(errors.New("ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}
 	note(c.Bastion.prepare(c)...)
-	if len(errs.Errors) > 0 {
-		return warnings, errs
-	}
-	return warnings, nil
+	return warnings, mistakes.Err()
 }
 
 func (c *Config) defaults() {

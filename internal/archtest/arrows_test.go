@@ -57,8 +57,8 @@ func arrows() map[string][]string {
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
-			"internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/tmpl",
-			"internal/wait", "version",
+			"internal/buildcfg", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
+			"internal/tmpl", "internal/wait", "version",
 		}, component...),
 
 		"internal/phase": {
@@ -82,7 +82,7 @@ func arrows() map[string][]string {
 		}, component[2:]...),
 		"internal/buildcfg": append([]string{
 			"internal/capacity", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
-		}, component[1:]...),
+		}, component...),
 		"internal/sshkey": {"github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
 		"internal/mask":   {"github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/tmpl":   {},

@@ -12,9 +12,9 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 )
 
-// WriteKey leaves the temporary key in a file for as long as a build with -debug
+// writeKey leaves the temporary key in a file for as long as a build with -debug
 // runs, for people to look at the machine.
-func WriteKey(name string, key []byte, ui packersdk.Ui) (remove func(), err error) {
+func writeKey(name string, key []byte, ui packersdk.Ui) (remove func(), err error) {
 	path := strings.NewReplacer("/", "_", string(os.PathSeparator), "_", ":", "_").Replace(name)
 	f, err := create(path)
 	if errors.Is(err, os.ErrExist) {
@@ -50,7 +50,7 @@ func create(path string) (*os.File, error) {
 // largestKey is more than any private key has.
 const largestKey = 32 << 10
 
-// stale says whether a file is what WriteKey leaves: an ordinary file, and no
+// stale says whether a file is what writeKey leaves: an ordinary file, and no
 // link to one, with a private key and nothing else in it.
 func stale(path string) bool {
 	info, err := os.Lstat(path)

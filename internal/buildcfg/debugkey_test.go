@@ -44,7 +44,7 @@ func TestWriteKey(t *testing.T) {
 			const path = "oci_a_b.pem"
 			tt.before(t, path)
 			var out bytes.Buffer
-			remove, err := WriteKey("oci_a/b.pem", []byte(key), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out})
+			remove, err := writeKey("oci_a/b.pem", []byte(key), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out})
 			if tt.kept != "" {
 				if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "please move it away") {
 					t.Errorf("%v", err)

@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -115,14 +115,8 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		return err
 	}
 	c.defaults()
-	errs := new(packersdk.MultiError)
-	note := func(more ...error) {
-		for _, err := range more {
-			if err != nil {
-				errs = packersdk.MultiErrorAppend(errs, err)
-			}
-		}
-	}
+	var mistakes buildcfg.Mistakes
+	note := mistakes.Note
 
 	var bad []error
 	c.Source.credentials, bad = c.Source.Access.Prepare("source.", "BUILD_", "")
@@ -166,10 +160,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	case life <= max(c.ExportTimeout, c.ImportTimeout):
 		note(fmt.Errorf("expires_in_hours is %d, but export_timeout is %s and import_timeout %s: the link would expire during the copy", c.ExpiresInHours, c.ExportTimeout, c.ImportTimeout))
 	}
-	if len(errs.Errors) > 0 {
-		return errs
-	}
-	return nil
+	return mistakes.Err()
 }
 
 func (c *Config) defaults() {

@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
@@ -36,10 +37,6 @@ const (
 	armfreeOCI = "armfree.oci"
 	oracleOCI  = "packer.oracle.oci"
 )
-
-// holdState asks an artifact of ours to survive: Packer destroys the artifact
-// of the build when a post-processor fails.
-const holdState = "armfree.hold"
 
 // PostProcessor implements packersdk.PostProcessor. Mask must be set.
 type PostProcessor struct {
@@ -69,7 +66,7 @@ func (p *PostProcessor) Configure(raws ...interface{}) error {
 func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a packersdk.Artifact) (_ packersdk.Artifact, keep, force bool, err error) {
 	defer func() { err = p.Mask.Error(err) }()
 	ui = p.Mask.Ui(ui)
-	a.State(holdState)
+	a.State(buildcfg.HoldState) // it is to survive, whatever comes of the copy
 	image, err := p.image(a)
 	if err != nil {
 		return nil, true, true, err
