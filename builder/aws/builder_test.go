@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
@@ -245,7 +246,7 @@ func TestBuild(t *testing.T) {
 		return touch(ctx, ui, comm)
 	})
 	id := imagesOf(a)[stage.AWSRegion]
-	if want := "AMIs were created:\n" + stage.AWSRegion + ": " + id + "\n"; a.String() != want || a.Id() != stage.AWSRegion+":"+id || a.BuilderId() != BuilderID {
+	if want := "AMIs were created:\n" + stage.AWSRegion + ": " + id + "\n"; a.String() != want || a.Id() != stage.AWSRegion+":"+id || a.BuilderId() != awsbuild.BuilderID {
 		t.Errorf("the artifact is %q and says %q", a.Id(), a)
 	}
 	if meta, _ := a.State("atlas.artifact.metadata").(map[string]string); meta["region."+stage.AWSRegion] != id || a.State("region") != stage.AWSRegion || a.State("source_image_id") != s.AWS.BaseImage || a.State("image_name") != "built" {

@@ -80,11 +80,11 @@ func TestFleetPlan(t *testing.T) {
 		},
 		{
 			name: "one is down", regions: []string{simRegion}, faults: []ocisim.Fault{far(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 503, Code: "ServiceUnavailable", Message: "down"})},
-			says: []string{"This region is left out, in eu-amsterdam-1: timed out after 3m0s", "down (503 ServiceUnavailable"},
+			says: []string{"eu-amsterdam-1 is left out, it cannot be reached: timed out after 3m0s", "down (503 ServiceUnavailable"},
 		},
 		{
 			name: "one is down half way", regions: []string{farRegion}, faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Region: simRegion, Op: "GetSubnet", Status: 503, Code: "ServiceUnavailable", Message: "down"}},
-			says: []string{"This region is left out, in eu-frankfurt-1: this build cannot work", "subnet_ocid: timed out after 3m0s"},
+			says: []string{"eu-frankfurt-1 is left out, it cannot be reached: this build cannot work", "subnet_ocid: timed out after 3m0s"},
 		},
 		{
 			name: "both are down", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 503, Code: "ServiceUnavailable", Message: "down"}},
