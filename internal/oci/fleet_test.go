@@ -70,8 +70,12 @@ func TestFleetPlan(t *testing.T) {
 			says: []string{"in eu-amsterdam-1: this build cannot work, and nothing was started:\nshape: " + a1 + " does not exist in "}, silent: []string{"in eu-frankfurt-1"},
 		},
 		{
-			name: "all sizes are left out in one of them", change: func(c *BuildConfig) { c.FreeTier = FreeRequire },
-			says: []string{"in eu-amsterdam-1: this build cannot work", `free_tier = "require" forbids ` + a1 + " 2 OCPU/12 GB in eu-amsterdam-1: machines are free in the home region only, which is eu-frankfurt-1"},
+			name: "all sizes are left out in one of them", regions: []string{simRegion}, change: func(c *BuildConfig) { c.FreeTier = FreeRequire },
+			says: []string{`eu-amsterdam-1 is left out: free_tier = "require" forbids ` + a1 + " 2 OCPU/12 GB in eu-amsterdam-1: machines are free in the home region only, which is eu-frankfurt-1"},
+		},
+		{
+			name: "all sizes are left out in both", change: func(c *BuildConfig) { c.Sizes[0].OCPUs = 64; c.FreeTier = FreeRequire },
+			says: []string{"in eu-frankfurt-1: this build cannot work", "in eu-amsterdam-1: this build cannot work"},
 		},
 		{
 			name:   "both refuse, each for its own reason",
