@@ -99,6 +99,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 			return generated(find.ID, id.ID, find.Offer, site(find.Offer.Region).SourceImage())
 		},
 	}
+	checked := &phase.Validated{UI: ui, Machine: find, Tag: cloud.TagImage}
+	defer checked.Forget()
+	checked.Follow(connect, provision)
 	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
 	phases := []phase.Phase{&phase.KeepSundries{Cloud: cloud}, find, connect, provision}
 	if !c.SkipCreateAMI {

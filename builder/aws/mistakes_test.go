@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,14 @@ func newSSHKey(t *testing.T) (private, public string) {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(block)), string(ssh.MarshalAuthorizedKey(line))
+}
+
+func manyTags(n int) map[string]string {
+	tags := map[string]string{}
+	for i := range n {
+		tags[fmt.Sprint("t", i)] = "x"
+	}
+	return tags
 }
 
 func keyText(t *testing.T) string {
@@ -203,6 +212,7 @@ func TestMistakes(t *testing.T) {
 		{set{"snapshot_tags": set{"a": long}}, "snapshot_tags: a key may have 1 to 128 characters and a value up to 256"},
 		{set{"tags": set{"a": "{{ .Nothing }}"}}, "tags: "},
 		{set{"run_tag": []set{{"value": "x"}}}, "run_tag: key must be set"},
+		{set{"snapshot_tags": manyTags(49)}, "snapshot_tags: EC2 allows 48 tags beside the two that this plugin needs; there are 49"},
 
 		// The rest.
 		{set{"capacity_timeout": "-1s"}, "capacity_timeout must not be negative"},
