@@ -51,8 +51,8 @@ func TestBadDaysOfTheSearch(t *testing.T) {
 			name:     "two zones are full, as EC2's message says",
 			faults:   []ec2sim.Fault{out(ec2sim.Fault{Type: "t4g.micro", AZ: "eu-central-1a"}), out(ec2sim.Fault{Type: "t4g.micro", AZ: "eu-central-1b"})},
 			change:   micro,
-			says:     []string{"Attempt 1: eu-central-1a t4g.micro 2 vCPU/1 GiB: no capacity: We currently do not have sufficient t4g.micro capacity in the Availability Zone you requested (eu-central-1a).", "(500 InsufficientInstanceCapacity, request ", "eu-central-1c t4g.micro 2 vCPU/1 GiB: launched"},
-			launches: -1,
+			says:     []string{"Attempt 1: eu-central-1a t4g.micro 2 vCPU/1 GiB: no capacity: We currently do not have sufficient t4g.micro capacity in the Availability Zone you requested (eu-central-1a).", "(500 InsufficientInstanceCapacity, request ", "Attempt 2: eu-central-1c t4g.micro 2 vCPU/1 GiB: launched"},
+			launches: 2,
 		},
 		{
 			name:   "two zones are full, and EC2 does not say which is not",
