@@ -31,7 +31,7 @@ func settings(s *stage.Stage) set {
 	return set{
 		"access_key": s.AWS.Build.AccessKeyID, "secret_key": s.AWS.Build.SecretAccessKey, "region": stage.AWSRegion,
 		"source_ami": s.AWS.BaseImage, "ssh_username": "admin", "ssh_port": s.AWS.Cloud.SSHPort(),
-		"ami_name": "built", "capacity_interval": "20ms", "capacity_timeout": "30s", "ssh_timeout": "30s",
+		"ami_name": "built", "capacity_interval": "20ms", "capacity_timeout": "2m", "ssh_timeout": "2m",
 	}
 }
 
@@ -268,7 +268,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("tags of the snapshot: %v", tags)
 	}
 	nothingLeft(t, s, a)
-	for _, want := range []string{"Looking for a machine for up to 30s: 3 availability zones in eu-central-1, as t4g.micro", "launched", id + " is registered"} {
+	for _, want := range []string{"Looking for a machine for up to 2m: 3 availability zones in eu-central-1, as t4g.micro", "launched", id + " is registered"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not said:\n%s", want, said)
 		}

@@ -38,12 +38,15 @@ type Config struct {
 func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	*c = Config{ctx: interpolate.Context{Funcs: awsbuild.Functions()}} // Packer may prepare a component more than once
 	ctx := c.ctx
-	if err := buildcfg.Decode(c, awsbuild.BuilderID, &ctx, raws, awsbuild.Late()...); err != nil {
-		return nil, err
-	}
-	c.ctx = ctx
 	var mistakes buildcfg.Mistakes
 	note := mistakes.Note
+	if err := buildcfg.Decode(c, awsbuild.BuilderID, &ctx, raws, awsbuild.Late()...); err != nil {
+		// What could be decoded is looked at all the same, unless that is nothing.
+		if note(buildcfg.Each(err)...); c.Region+c.AccessKey+c.SourceAMI+c.AMIName+c.AMINamePrefix+c.Comm.SSHUsername == "" {
+			return nil, mistakes.Err()
+		}
+	}
+	c.ctx = ctx
 
 	var bad []error
 	var lines []string
@@ -58,6 +61,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	awsbuild.FromEnvironment(&c.Comm)
 	note(c.Comm.Prepare(&c.ctx)...)
 	note(sshkey.Check(&c.Comm, "AWS")...)
+	note(buildcfg.CheckConnection(&c.Comm)...)
 	lines, bad = c.Options.Prepare(c.given())
 	warnings = append(warnings, lines...)
 	note(bad...)

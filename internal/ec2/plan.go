@@ -39,6 +39,7 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	if len(found.problems) == 0 {
 		s.fit(&found)
 		s.findVPCBlocks(ctx, &found)
+		s.findListPrices(ctx)
 	}
 	if err := ctx.Err(); err != nil {
 		return cloud.Plan{}, err
