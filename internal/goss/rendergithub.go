@@ -108,7 +108,11 @@ func (r *Result) markdown(about About) []byte {
 	for i := range r.Suites {
 		s := &r.Suites[i]
 		if s.Report == nil {
-			fmt.Fprintf(&b, "| %s | no result | | | | %d |\n", md(s.Name), len(s.Attempts))
+			what := "no result"
+			if s.Unselected {
+				what = "not run"
+			}
+			fmt.Fprintf(&b, "| %s | %s | | | | %d |\n", md(s.Name), what, len(s.Attempts))
 			continue
 		}
 		c := s.counts(r.Rules)
