@@ -370,3 +370,17 @@ func TestThePrivateFolderIsPrivate(t *testing.T) {
 		c.mustBeClean()
 	}
 }
+
+// What cannot be sent is refused, and the words do not have it in them.
+func TestVarsThatCannotBeSent(t *testing.T) {
+	for _, text := range []string{"a: .nan\nb: hunter2\n", "a: {1: hunter2}\n", "- hunter2\n", "a: [hunter2\n", "hunter2"} {
+		c := newCheck(t, "print checks/pass.json")
+		c.options["vars_file"] = filepath.Join(tree(t, map[string]string{"v.yaml": text}), "v.yaml")
+		if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), "prepare: ") || !strings.Contains(err.Error(), "v.yaml") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q gave %v", text, err)
+		}
+		if c.host.said() != "" {
+			t.Error("the machine was asked")
+		}
+	}
+}

@@ -34,6 +34,9 @@ func hexOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// newServer serves without TLS.
+func newServer(h http.Handler) *httptest.Server { return httptest.NewServer(h) }
+
 func publish(t *testing.T, start func(http.Handler) *httptest.Server) *published {
 	t.Helper()
 	bin, err := standin()
@@ -82,7 +85,7 @@ func publish(t *testing.T, start func(http.Handler) *httptest.Server) *published
 // from a mirror by its version, in both layouts, or by its URL, with a password
 // and without a known certificate; and it is known by its digest.
 func TestFetchedBinary(t *testing.T) {
-	plain := publish(t, httptest.NewServer)
+	plain := publish(t, newServer)
 	locked := publish(t, httptest.NewTLSServer)
 	locked.user, locked.pass = "me", "hunter2-hunter2"
 	for _, tt := range []struct {
