@@ -36,7 +36,7 @@ func (r *Result) Annotations() []string {
 		for j := range s.Report.Tests {
 			t := &s.Report.Tests[j]
 			switch state := r.state(t); {
-			case state == failed && !r.Rules.ReportOnly:
+			case state == failed && len(r.Problems) > 0 && !r.Rules.ReportOnly:
 				errors = append(errors, command("error", s.place(t), t.title(), t.Line()))
 			case state == failed || state == warned:
 				warnings = append(warnings, command("warning", s.place(t), t.title(), t.Line()))

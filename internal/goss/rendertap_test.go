@@ -127,6 +127,11 @@ func TestAnnotations(t *testing.T) {
 	if got := strings.Join(r.Annotations(), "\n"); strings.Contains(got, "::error") || !strings.Contains(got, "::warning") {
 		t.Errorf("under report_only\n%s", got)
 	}
+	r = mixedResult(t)
+	r.Rules.MaxFailed, r.Problems = 6, nil
+	if got := strings.Join(r.Annotations(), "\n"); strings.Contains(got, "::error") || !strings.Contains(got, "::warning") {
+		t.Errorf("within max_failed\n%s", got)
+	}
 	var many []outcome
 	for i := range 30 {
 		many = append(many, outcome{fmt.Sprintf("/%d", i), Fail, nil})

@@ -30,7 +30,7 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 			names = append(names, f.remote)
 		}
 		r.prog.work = work
-		w.place = &placement{dir: w.dir, work: work, files: names}
+		w.place = &placement{dir: w.dir, work: work, files: names, private: r.in.private}
 		last = w.place.put()
 	}
 	if exe == nil {
