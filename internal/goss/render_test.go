@@ -131,9 +131,9 @@ type     passed  failed  warned skipped
 Command       1       4       0       0
 File          3       1       0       2
 User          1       1       0       0
-13 tests: 5 passed, 6 failed, 0 skipped in 101ms`
+13 tests: 5 passed, 6 failed, 2 skipped in 101ms`
 	got := strings.Join(mixedResult(t).Summary(), "\n")
-	if want = strings.Replace(want, "0 skipped", "2 skipped", 1); got != want {
+	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	r := hostileResult(t, "")
