@@ -4,6 +4,7 @@
 package goss
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -79,8 +80,19 @@ func command(kind string, place Place, title, message string) string {
 }
 
 // JobSummary returns what is to be appended to the file GITHUB_STEP_SUMMARY.
-// GitHub takes up to 1 MiB of it for a step.
-func (r *Result) JobSummary(about About) []byte { return r.markdown(about) }
+// GitHub takes up to 1 MiB for a step and nothing of what is longer, so that a
+// long one is cut at the end of a line.
+func (r *Result) JobSummary(about About) []byte {
+	text := r.markdown(about)
+	if len(text) <= mostSummary {
+		return text
+	}
+	text = text[:bytes.LastIndexByte(text[:mostSummary], '\n')+1]
+	return append(text, "\nThere is more; see the reports.\n"...)
+}
+
+// mostSummary leaves room for what other steps of a plugin say.
+const mostSummary = 512 << 10
 
 // mostRows bounds a table of failures.
 const mostRows = 500
