@@ -83,7 +83,7 @@ func gossFeatures() []claim {
 		{what: "reports in one run, on success and on failure", tests: []string{"provisioner/goss TestOutputs", "internal/goss TestJSONReport", "internal/goss TestJUnit", "internal/goss TestSARIFSchema", "internal/goss TestTAP", "internal/goss TestMarkdown"}, not: "Markdown, and no HTML"},
 		{what: "the rendered gossfiles and a receipt", tests: []string{"internal/goss TestReceipt", "provisioner/goss TestOutputs", "provisioner/goss TestWeaknessArtefactsOnFailure"}},
 		{what: "annotations and summary for GitHub", tests: []string{"internal/goss TestAnnotations", "provisioner/goss TestOutputs"}},
-		{what: "lint at packer validate", tests: []string{"internal/goss TestLint", "internal/goss TestLintErrors", "internal/goss TestSchemaIsThatOfGoss", "provisioner/goss TestWeaknessPrepare"}},
+		{what: "lint at packer validate", tests: []string{"internal/goss TestLint", "internal/goss TestLintErrors", "internal/goss TestSchemaIsThatOfGoss", "provisioner/goss TestWeaknessPrepare", "provisioner/goss TestWhatIsDocumentedIsTaken"}},
 		{what: "a baseline", tests: []string{"internal/goss TestBaseline", "provisioner/goss TestBaselineOption"}},
 		{what: "record", tests: []string{"provisioner/goss TestRecordWithRealGoss"}},
 		{what: "package, log level, max_concurrent, format options", tests: []string{"provisioner/goss TestSeveralGossfiles/options of goss", "provisioner/goss TestFormats", "provisioner/goss TestWeaknessPrepare"}},
