@@ -3,10 +3,7 @@
 
 package archtest
 
-import (
-	"fmt"
-	"testing"
-)
+import "testing"
 
 // claim is something that the check of a machine has to do, and the tests that
 // fail where it does not.
@@ -112,6 +109,6 @@ func TestGossClaims(t *testing.T) {
 		}
 	}
 	if w, f, n := len(gossWeaknesses()), len(falsePasses()), len(gossFeatures()); w != 18 || f != 7 || n != 32 {
-		t.Error(fmt.Sprintf("%d weaknesses, %d false passes, %d features", w, f, n))
+		t.Errorf("%d weaknesses, %d false passes, %d features", w, f, n)
 	}
 }
