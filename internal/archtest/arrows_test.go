@@ -69,6 +69,7 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/pathing",
 			"golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/net/proxy",
 		},
+		"internal/diskimage":          {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
