@@ -70,6 +70,7 @@ func arrows() map[string][]string {
 			"golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/net/proxy",
 		},
 		"internal/diskimage":          {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
+		"internal/ebsdirect":          {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/fleet":              {"internal/cloud", "internal/capacity"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},

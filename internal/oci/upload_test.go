@@ -161,8 +161,8 @@ func TestUploadFaults(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						s := newSim(t, simOptions{config: smallParts})
 						b := s.newBucket(t)
-						f.Op, f.Times, f.Skip = op, 1, skip
-						if err := s.AddFaults(f); err != nil {
+						once := ocisim.Fault{Kind: f.Kind, Status: f.Status, Code: f.Code, Op: op, Times: 1, Skip: skip}
+						if err := s.AddFaults(once); err != nil {
 							t.Fatal(err)
 						}
 						u, err := b.Upload(t.Context(), "disk.oci")
