@@ -45,4 +45,4 @@ type Output interface {
 
 // MaxFront is how many bytes at the beginning of a file may be known at its end
 // only.
-const MaxFront = 1 << 20
+const MaxFront = 128 << 10
