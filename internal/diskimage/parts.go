@@ -38,7 +38,8 @@ func PartSize(disk int64) int {
 type Parts struct {
 	sink    Sink
 	size    int
-	free    chan []byte // buffers; nil where none has been made yet
+	free    chan []byte   // buffers; nil where none has been made yet
+	slots   chan struct{} // of uploads
 	first   []byte
 	current []byte
 	number  int // of current
@@ -56,7 +57,7 @@ func NewParts(sink Sink, size, uploads int) (*Parts, error) {
 	if size < MaxFront || uploads < 1 {
 		return nil, fmt.Errorf("parts of %d bytes, %d at a time, cannot be uploaded", size, uploads)
 	}
-	p := &Parts{sink: sink, size: size, free: make(chan []byte, uploads+1), number: 1, failed: make(chan struct{})}
+	p := &Parts{sink: sink, size: size, free: make(chan []byte, uploads+1), slots: make(chan struct{}, uploads), number: 1, failed: make(chan struct{})}
 	for range uploads + 1 {
 		p.free <- nil
 	}
@@ -86,17 +87,11 @@ func (p *Parts) next(ctx context.Context) error {
 	}
 	if p.number == 1 {
 		p.first = p.current
-	} else {
-		p.send(ctx, p.number, p.current)
+	} else if err := p.send(ctx); err != nil {
+		return err
 	}
-	select {
-	case p.current = <-p.free:
-	case <-p.failed:
-		return p.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if p.current == nil {
+	// There is one for each upload and one to be filled.
+	if p.current = <-p.free; p.current == nil {
 		p.current = make([]byte, 0, p.size)
 	}
 	p.current = p.current[:0]
@@ -104,25 +99,36 @@ func (p *Parts) next(ctx context.Context) error {
 	return nil
 }
 
-func (p *Parts) send(ctx context.Context, number int, data []byte) {
+// send uploads the current part. It waits for others to arrive, not for this one.
+func (p *Parts) send(ctx context.Context) error {
+	select {
+	case p.slots <- struct{}{}:
+	case <-p.failed:
+		return p.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	number, data := p.number, p.current
 	p.uploads.Go(func() {
 		if err := p.sink.Part(ctx, number, data); err != nil {
 			p.once.Do(func() {
 				p.err = err
 				close(p.failed)
 			})
-			return
+			return // the slot stays taken
 		}
 		p.free <- data
+		<-p.slots
 	})
+	return nil
 }
 
 // Finish implements [Output].
 func (p *Parts) Finish(ctx context.Context, front []byte) error {
 	if p.number == 1 {
 		p.first = p.current
-	} else {
-		p.send(ctx, p.number, p.current)
+	} else if err := p.send(ctx); err != nil {
+		return err
 	}
 	p.uploads.Wait()
 	select {

@@ -27,7 +27,7 @@ const (
 type Options struct {
 	Format      Format      // default QCOW2
 	Compression Compression // default Zstd; of a VMDK, Deflate
-	// Readers is how many pieces are read at the same time; default 64. Each takes
+	// Readers is how many pieces are read at the same time; default 48. Each takes
 	// up to twice the size of a piece in memory.
 	Readers int
 	// Encoders is how many processors compress; default all of them.
@@ -55,7 +55,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	if o.Readers <= 0 {
-		o.Readers = 64
+		o.Readers = 48
 	}
 	if o.Encoders <= 0 {
 		o.Encoders = runtime.GOMAXPROCS(0)

@@ -153,6 +153,9 @@ func Run(ctx context.Context, j Job) (_ Result, err error) {
 	}
 	defer stop()
 	options := j.Image
+	if options.Readers == 0 && partSize > 2*diskimage.MinPart {
+		options.Readers = 24 // for large parts, fewer pieces
+	}
 	options.Progress = j.progress(start, sink, options.Progress)
 	stats, err := diskimage.Write(working, out, j.Source, options)
 	if err == nil {

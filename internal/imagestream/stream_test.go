@@ -211,7 +211,7 @@ func TestSecondRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			if sent := k.oci.CountRequests("UploadPart") - before; r.Kept != i || sent != oci["UploadPart"]-i {
-				t.Errorf("%d parts kept, %d sent", r.Kept, sent)
+				t.Errorf("%d parts kept, %d sent after %d of %d", r.Kept, sent, i, oci["UploadPart"])
 			}
 			k.importObject(t)
 			sameDisk(t, k.disk, k.imported(t))
