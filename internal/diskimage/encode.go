@@ -46,9 +46,9 @@ func newEncoder(o Options) (*encoder, error) {
 	var err error
 	switch o.Compression {
 	case Zstd:
-		// One frame of one segment for each cluster, as qemu-img makes them. QEMU
-		// ignores checksums.
-		e.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
+		// One frame of one segment for each cluster, as qemu-img makes them; QEMU
+		// ignores checksums. The next level makes files 4 % smaller in twice the time.
+		e.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
 			zstd.WithEncoderCRC(false), zstd.WithWindowSize(ClusterSize), zstd.WithSingleSegment(true))
 	case Deflate:
 		e.flate, err = flate.NewWriterWindow(&e.into, deflateWindow)

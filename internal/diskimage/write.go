@@ -218,6 +218,8 @@ func (p *pipeline) list(ctx context.Context, free, todo, ordered chan *job) erro
 func (p *pipeline) work(ctx context.Context, j *job) error {
 	if j.in == nil {
 		j.in = make([]byte, p.src.PieceSize())
+		// What does not get smaller is tried first, in the place of the last cluster.
+		j.out = make([]byte, 0, p.src.PieceSize()+2*ClusterSize)
 	}
 	in := j.in[:j.piece.Length]
 	if err := p.src.ReadPiece(ctx, j.piece, in); err != nil {
