@@ -143,6 +143,7 @@ func codeRules() []rule {
 				return out
 			},
 			exceptions: map[string]string{
+				"internal/diskimage:needQemuImg":             "qemu-img, a second reader and writer of disks, where there is one",
 				"internal/e2e:bootstrapStage":                "the AWS CLI may not be installed; make testacc installs it where it can",
 				"internal/e2e:newOracle":                     "openssl may not be installed",
 				"internal/e2e:acceptance":                    "an acceptance test, run by make testacc",
