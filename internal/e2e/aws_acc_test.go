@@ -227,6 +227,19 @@ func TestAccAWSCapacity(t *testing.T) {
 			fails:  true, within: 20 * time.Second, launches: -1,
 		},
 		{
+			name:   "a spot machine is gone in the middle of the build",
+			faults: []ec2sim.Fault{{Kind: ec2sim.FaultSpotInterrupt, Delay: ec2sim.Duration(4 * time.Second)}},
+			args:   []string{`types=["t4g.micro"]`, `markets=["spot"]`, `more=["sleep 120"]`},
+			says:   []string{"EC2 took it back before it was an image; try again, or ask for a machine on demand (Server.SpotInstanceTermination)"},
+			fails:  true, within: 60 * time.Second, launches: 1,
+		},
+		{
+			name:     "the reply to the launch is lost, and the machine is seen late",
+			faults:   []ec2sim.Fault{{Kind: ec2sim.FaultCutAfterEffect, Op: "RunInstances", Times: 1}, {Kind: ec2sim.FaultInvisible, Op: "RunInstances", Delay: ec2sim.Duration(3 * time.Second), Times: 1}},
+			says:     []string{"Asking again with the same token", "launched"},
+			launches: -1,
+		},
+		{
 			name:     "the reply to the launch is lost",
 			faults:   []ec2sim.Fault{{Kind: ec2sim.FaultCutAfterEffect, Op: "RunInstances", Times: 1}},
 			says:     []string{"the machine is there"},
@@ -263,8 +276,23 @@ func TestAccAWSCapacity(t *testing.T) {
 			if left := leftOnAWS(s, said); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
+			if n := machinesMade(s); strings.Contains(tt.name, "reply") && n != 1 {
+				t.Errorf("%d machines were made", n)
+			}
 		})
 	}
+}
+
+// machinesMade counts the machines that ever were: launches that took effect, by
+// another token each, since EC2 makes one for a token.
+func machinesMade(s *stage.Stage) int {
+	tokens := map[string]bool{}
+	for _, r := range s.AWS.Cloud.Requests() {
+		if r.Op == "RunInstances" && (r.Status == 200 || r.Fault != "") {
+			tokens[r.ClientToken] = true
+		}
+	}
+	return len(tokens)
 }
 
 // Ctrl-C at any moment of a build ends it in seconds, with nothing left.

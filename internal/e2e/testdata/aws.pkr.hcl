@@ -49,6 +49,11 @@ variable "copies" {
   default = ["eu-west-1"]
 }
 
+variable "more" {
+  type    = list(string)
+  default = []
+}
+
 source "armfree-aws" "test" {
   ami_name           = "pipeline"
   ami_description    = "made of {{ .SourceAMIName }}"
@@ -71,6 +76,6 @@ source "armfree-aws" "test" {
 build {
   sources = ["source.armfree-aws.test"]
   provisioner "shell" {
-    inline = ["echo made by the pipeline > /home/admin/made", "uname -m", "echo said: ${build.InstanceType} in ${build.AvailabilityZone}"]
+    inline = concat(["echo made by the pipeline > /home/admin/made", "uname -m", "echo said: ${build.InstanceType} in ${build.AvailabilityZone}"], var.more)
   }
 }
