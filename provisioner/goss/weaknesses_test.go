@@ -100,7 +100,12 @@ func TestWeaknessParallelBuilds(t *testing.T) {
 
 // W10: variables and command lines are printed.
 func TestWeaknessSecretsArePrinted(t *testing.T) {
-	c := newCheck(t, `env A "hunter2-env"`, "warn the password is hunter2-inline", "print checks/mixed.json", "exit 1")
+	c := newCheck(t, `env A "hunter2-env"`, "warn the password is hunter2-inline", "print checks/secret.json", "exit 1")
+	found, err := os.ReadFile(filepath.Join(c.tests, "mixed.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.file("secret.json", strings.ReplaceAll(string(found), "/etc/no-such-file", "hunter2-inline")) // a test shows it
 	c.options["vars_inline"] = map[string]string{"db_password": "hunter2-inline"}
 	c.options["vars_env"] = map[string]string{"A": "hunter2-env"}
 	c.options["vars"] = `{"n": {"list": ["hunter2-vars"]}}`
@@ -109,8 +114,7 @@ func TestWeaknessSecretsArePrinted(t *testing.T) {
 	dir := t.TempDir()
 	c.options["reports"] = map[string]string{"json": filepath.Join(dir, "r.json"), "sarif": filepath.Join(dir, "r.sarif")}
 	c.options["receipt"] = filepath.Join(dir, "receipt.json")
-	err := c.run(t.Context())
-	if err == nil {
+	if err = c.run(t.Context()); err == nil {
 		t.Fatal("passed")
 	}
 	places := map[string]string{"the screen": c.ui.text(), "a command line": c.host.said(), "the error": err.Error()}
