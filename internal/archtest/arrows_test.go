@@ -76,6 +76,7 @@ func arrows() map[string][]string {
 		"internal/diskimage":          {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
 		"internal/ebsdirect":          {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":        {"internal/diskimage", "internal/wait"},
+		"internal/imagefile":          {"internal/diskimage", "internal/wait"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},

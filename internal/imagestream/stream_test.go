@@ -5,8 +5,10 @@ package imagestream_test
 
 import (
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
 	"github.com/armfree/packer-plugin-armfree/internal/imagestream"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -285,3 +288,24 @@ type sized struct {
 }
 
 func (s sized) Size() int64 { return s.size }
+
+// An image file of somebody's own takes the same way.
+func TestFileToImage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		k := newKit(t)
+		data, err := os.ReadFile(k.disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		image, err := imagefile.Open(t.Context(), imagefile.Options{File: k.disk, Checksum: fmt.Sprintf("%x", sha512.Sum512(data))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer image.Close()
+		if _, err := k.run(t.Context(), func(j *imagestream.Job) { j.Source = image }); err != nil {
+			t.Fatal(err)
+		}
+		k.importObject(t)
+		sameDisk(t, k.disk, k.imported(t))
+	})
+}

@@ -1,0 +1,165 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package imagefile opens the image files of people who bring their own: Debian's
+// cloud image, say, from a folder or from a URL.
+//
+// A file is used only if it has the digest that was asked for, and that is known before
+// its first byte is interpreted. A qcow2 file is read in no particular order, so one
+// that comes from a URL is kept in a temporary file meanwhile. A download that breaks
+// off goes on where it was, if the server can do that.
+package imagefile
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+)
+
+// Options say which image.
+type Options struct {
+	File string // a path; or
+	URL  string // an http or https URL
+	// Checksum is "sha256:" or "sha512:" and the digest of the file in hexadecimal; the
+	// name may be left out.
+	Checksum string
+
+	// HTTP makes the requests; default: a client that obeys the proxies of the
+	// environment.
+	HTTP *http.Client
+	// Dir is where a download is kept meanwhile; default: the folder for temporary
+	// files.
+	Dir string
+	// Progress is told of a download about each ten seconds: bytes so far, and of how
+	// many, or 0 if that is not known.
+	Progress func(done, of int64)
+}
+
+// Mistakes are all that is wrong with the options, in the words of a template.
+func (o Options) Mistakes() (errs []error) {
+	switch {
+	case o.File == "" && o.URL == "":
+		errs = append(errs, errors.New("source_file or source_url must be set"))
+	case o.File != "" && o.URL != "":
+		errs = append(errs, errors.New("only one of source_file and source_url can be set"))
+	}
+	if o.URL != "" {
+		if u, err := url.Parse(o.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			errs = append(errs, errors.New("source_url must be an http or https URL"))
+		}
+	}
+	if _, _, err := parseChecksum(o.Checksum); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// parseChecksum is the digest that is wanted, and what computes it.
+func parseChecksum(text string) (want []byte, h hash.Hash, err error) {
+	kind, digits, named := strings.Cut(text, ":")
+	if !named {
+		kind, digits = "", text
+	}
+	want, err = hex.DecodeString(strings.TrimSpace(digits))
+	switch {
+	case err == nil && len(want) == sha256.Size && (kind == "" || kind == "sha256"):
+		return want, sha256.New(), nil
+	case err == nil && len(want) == sha512.Size && (kind == "" || kind == "sha512"):
+		return want, sha512.New(), nil
+	}
+	return nil, nil, errors.New("source_checksum must be \"sha256:\" or \"sha512:\" and the file's digest in hexadecimal, as in the SHA512SUMS beside the image")
+}
+
+// Image is a disk that is read from a file.
+type Image struct {
+	diskimage.Source
+	file *os.File
+	temp bool
+}
+
+// Close closes the file, and removes it if it was downloaded.
+func (i *Image) Close() error {
+	err := i.file.Close()
+	if i.temp {
+		err = errors.Join(err, os.Remove(i.file.Name()))
+	}
+	return err
+}
+
+// Open finds the image, checks its digest, and opens it.
+func Open(ctx context.Context, o Options) (_ *Image, err error) {
+	if errs := o.Mistakes(); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	want, sum, err := parseChecksum(o.Checksum)
+	if err != nil {
+		return nil, err
+	}
+	i := &Image{temp: o.URL != ""}
+	defer func() {
+		if err != nil && i.file != nil {
+			err = errors.Join(err, i.Close())
+		}
+	}()
+	name := cmp.Or(o.File, redacted(o.URL))
+	if o.URL != "" {
+		if i.file, err = os.CreateTemp(o.Dir, "armfree-image-*"); err != nil {
+			return nil, fmt.Errorf("source_url: %w", err)
+		}
+		err = download(ctx, o, i.file, sum)
+	} else {
+		if i.file, err = os.Open(o.File); err != nil {
+			return nil, fmt.Errorf("source_file: %w", err)
+		}
+		_, err = io.Copy(sum, reader{ctx, i.file})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if got := sum.Sum(nil); string(got) != string(want) {
+		return nil, fmt.Errorf("%s is not the image that source_checksum is of: its digest is %x; get the image again, or the checksum that belongs to it", name, got)
+	}
+	info, err := i.file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if i.Source, err = diskimage.Open(i.file, info.Size()); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return i, nil
+}
+
+// redacted is a URL without what may be secret in it.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "the image"
+	}
+	u.RawQuery, u.User, u.Fragment = "", nil, ""
+	return u.String()
+}
+
+// reader reads until ctx ends.
+type reader struct {
+	ctx context.Context //nolint:containedctx // io.Copy has no other way
+	io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

@@ -1,0 +1,207 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package imagefile
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/simnet"
+)
+
+// image is a raw disk of 3 MiB.
+func image() []byte {
+	p := bytes.Repeat([]byte("some bytes of a disk; "), 3<<20/22+1)[:3<<20]
+	copy(p[510:], "\x55\xaa")
+	return p
+}
+
+func digest(p []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(p)) }
+
+// content reads a raw image that was opened.
+func content(t *testing.T, i *Image) (all []byte) {
+	t.Helper()
+	for p, err := range i.Pieces(t.Context()) {
+		buf := make([]byte, p.Length)
+		if err == nil {
+			err = i.ReadPiece(t.Context(), p, buf)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, buf...)
+	}
+	return all
+}
+
+func TestFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(path, image(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, sum := range []string{digest(image()), strings.TrimPrefix(digest(image()), "sha256:"), fmt.Sprintf("sha512:%X", sha512.Sum512(image()))} {
+		i, err := Open(t.Context(), Options{File: path, Checksum: sum})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(content(t, i), image()) {
+			t.Error("other bytes")
+		}
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Open(t.Context(), Options{File: path, Checksum: digest(nil)}); err == nil || !strings.Contains(err.Error(), "source_checksum") {
+		t.Error(err)
+	}
+	if _, err := Open(t.Context(), Options{File: path + "x", Checksum: digest(nil)}); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "source_file") {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, Options{File: path, Checksum: digest(image())}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != 3<<20 {
+		t.Error("the file is no longer there")
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for want, o := range map[string]Options{
+		"source_file or source_url must be set source_checksum must be": {},
+		"only one of source_file and source_url":                        {File: "a", URL: "https://h/a", Checksum: digest(nil)},
+		"http or https":                                                 {URL: "ftp://h/a", Checksum: digest(nil)},
+		"source_url must be":                                            {URL: "://", Checksum: digest(nil)},
+		"source_checksum must":                                          {File: "a", Checksum: "sha512:" + strings.Repeat("0", 64)},
+		"in hexadecimal":                                                {File: "a", Checksum: "sha1:" + strings.Repeat("0", 40)},
+	} {
+		var text []string
+		for _, err := range o.Mistakes() {
+			text = append(text, err.Error())
+		}
+		for part := range strings.SplitSeq(want, " source_checksum") {
+			if !strings.Contains(strings.Join(text, "; "), part) {
+				t.Errorf("%q is not in %q", part, text)
+			}
+		}
+	}
+	if errs := (Options{URL: "https://h/a", Checksum: digest(nil)}).Mistakes(); len(errs) > 0 {
+		t.Error(errs)
+	}
+}
+
+// server serves the image, and fails as often as it is told to.
+type server struct {
+	data     []byte
+	ranges   bool
+	cutAfter int // bytes of each answer; 0: none is cut
+	refuse   []int
+	hang     int // answers that never end
+	asked    []string
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.asked = append(s.asked, r.Header.Get("Range"))
+	if len(s.refuse) > 0 {
+		status := s.refuse[0]
+		s.refuse = s.refuse[1:]
+		w.WriteHeader(status)
+		return
+	}
+	if s.ranges {
+		w.Header().Set("Etag", `"one"`)
+	} else {
+		r.Header.Del("Range")
+	}
+	out := http.ResponseWriter(w)
+	if s.cutAfter > 0 {
+		out = &cut{w, s.cutAfter}
+	}
+	if s.hang > 0 {
+		s.hang--
+		_, _ = w.Write(s.data[:1000])
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return
+	}
+	http.ServeContent(out, r, "", time.Time{}, bytes.NewReader(s.data))
+}
+
+type cut struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cut) Write(p []byte) (int, error) {
+	if len(p) >= c.left {
+		_, _ = c.ResponseWriter.Write(p[:c.left])
+		panic(http.ErrAbortHandler)
+	}
+	c.left -= len(p)
+	return c.ResponseWriter.Write(p)
+}
+
+func TestURL(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server server
+		sum    string
+		says   string // "": it goes well
+		asked  int
+	}{
+		"at once":                       {server: server{ranges: true}, asked: 1},
+		"busy, then there":              {server: server{refuse: []int{503, 429, 500}}, asked: 4},
+		"broken off":                    {server: server{ranges: true, cutAfter: 1 << 20}, asked: 3},
+		"broken off, without ranges":    {server: server{cutAfter: 1 << 20}, says: "EOF"},
+		"silent":                        {server: server{ranges: true, hang: 2}, asked: 3},
+		"silent, without ranges":        {server: server{hang: 1}, asked: 2},
+		"refused ranges":                {server: server{refuse: []int{206}}, asked: 2},
+		"not there":                     {server: server{refuse: []int{404}}, says: "404", asked: 1},
+		"something else":                {server: server{}, sum: digest([]byte("x")), says: "source_checksum", asked: 1},
+		"no image, with the right hash": {server: server{data: []byte("<html>")}, sum: digest([]byte("<html>")), says: "neither qcow2", asked: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				if tt.server.data == nil {
+					tt.server.data = image()
+				}
+				if tt.sum == "" {
+					tt.sum = digest(image())
+				}
+				web := simnet.Pipe(&tt.server)
+				defer web.CloseIdleConnections()
+				dir := t.TempDir()
+				i, err := Open(t.Context(), Options{URL: "https://images.example/disk.raw?secret", Checksum: tt.sum, HTTP: web, Dir: dir})
+				if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "secret")) {
+					t.Fatalf("%v, want %q", err, tt.says)
+				}
+				if err == nil {
+					if !bytes.Equal(content(t, i), image()) {
+						t.Error("other bytes")
+					}
+					if err := i.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+				if tt.asked > 0 && len(tt.server.asked) != tt.asked {
+					t.Errorf("asked for %q", tt.server.asked)
+				}
+				if left, _ := os.ReadDir(dir); len(left) > 0 {
+					t.Errorf("left: %v", left)
+				}
+			})
+		})
+	}
+}
