@@ -48,20 +48,20 @@ func TestAccCapacity(t *testing.T) {
 			options: stage.Options{Adjust: always},
 			args:    []string{"sizes=[{ocpus=4, memory=24}]"},
 			says:    []string{"nothing was started", "the limit \"standard-a1-core-count\" is 2, 0 in use", "Since June 2026 Always Free is 2 OCPUs and 12 GB of memory, no longer 4 and 24"},
-			fails:   true, within: 10 * time.Second,
+			fails:   true, within: 40 * time.Second,
 		},
 		{
 			name:  "nothing may cost money",
 			args:  []string{"sizes=[{ocpus=4, memory=24}]", "free_tier=require"},
 			says:  []string{"free_tier = \"require\" forbids VM.Standard.A1.Flex 4 OCPU/24 GB"},
-			fails: true, within: 10 * time.Second,
+			fails: true, within: 40 * time.Second,
 		},
 		{
 			name:   "the time is over",
 			faults: []ocisim.Fault{full(ocisim.Fault{})},
 			args:   []string{"capacity_timeout=3s", "capacity_reports=false"},
 			says:   []string{"last answer", "no capacity: Out of host capacity.", "the time allowed for the search is over (capacity_timeout = \"3s\")"},
-			fails:  true, within: 15 * time.Second, launches: -1,
+			fails:  true, within: 40 * time.Second, launches: -1,
 		},
 	}
 	for _, tt := range tests {
