@@ -12,6 +12,8 @@ package either
 import (
 	"context"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -24,6 +26,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
@@ -86,23 +89,23 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	b.Mask.Add(host.Secret())
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	r := &run{b: b, ui: ui, id: id, host: host, sites: map[string]site{}}
-	cloud, err := r.signIn(ctx)
+	site, err := r.signIn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: site, Sundries: site, Token: id.Token, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.policy(), Hold: map[string]time.Duration{c.Prefer[1]: c.prefers}, Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout,
 		Comm: &c.Comm, Pin: r.pin, Found: r.found, More: r.generated,
 	}
-	if c.skip() {
+	if c.SkipCreateImage {
 		build.NoImage = "skip_create_image is set"
 	}
 	made, err := build.Run(ctx)
 	if err != nil || made.Image == "" {
 		return nil, err
 	}
-	return r.sites[made.Offer.Cloud].artifact(cloud, made), nil
+	return r.sites[made.Offer.Cloud].artifact(site, made), nil
 }
 
 // policy paces the search.
@@ -110,6 +113,7 @@ func (c *Config) policy() capacity.Policy {
 	p := c.Policy()
 	p.NoAsking = c.OCI != nil && c.OCI.CapacityReports.False()
 	if c.CapacityInterval == 0 {
+		p.Interval = ocibuild.Interval // for what is said of no cloud
 		p.Clouds = map[string]capacity.Terms{ociBlock: {Interval: ocibuild.Interval}, awsBlock: {Interval: awsbuild.Interval}}
 	}
 	return p
@@ -137,6 +141,7 @@ type run struct {
 func (r *run) signIn(ctx context.Context) (*fleet.Fleet, error) {
 	c := &r.b.config
 	var places []fleet.Place
+	var others []error
 	for _, name := range c.Prefer {
 		var more []fleet.Place
 		var err error
@@ -146,10 +151,21 @@ func (r *run) signIn(ctx context.Context) (*fleet.Fleet, error) {
 		case name == awsBlock && c.AWS != nil:
 			more, err = r.inAWS(ctx, c.AWS)
 		}
+		var outage *cloud.Outage
+		if errors.As(err, &outage) {
+			others = append(others, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		places = append(places, more...)
+	}
+	if len(places) == 0 {
+		return nil, errors.Join(others...)
+	}
+	for _, err := range others {
+		r.ui.Sayf("This cloud is left out, it cannot be reached: %v", err)
 	}
 	r.fleet = fleet.New(places...)
 	return r.fleet, nil

@@ -6,6 +6,7 @@ package either
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -276,6 +277,77 @@ func TestPinnedHostKeyAndUser(t *testing.T) {
 			}
 			nothingLeft(t, s, nil)
 		})
+	}
+}
+
+// A cloud in which nobody can sign in for the moment is left out; one that does not
+// let the user in ends the build.
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		fault ec2sim.Fault
+		fails string
+	}{
+		{"STS is down", ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "GetCallerIdentity", Status: 503, Code: "ServiceUnavailable", Message: "down"}, ""},
+		{"the key is not valid", ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "GetCallerIdentity", Status: 403, Code: "InvalidClientTokenId", Message: "The security token included in the request is invalid."}, "aws: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := stage.ForTest(t, stage.Options{})
+			awsFaults(t, s, tt.fault)
+			a, said, err := build(t.Context(), t, s, nil, nil)
+			switch {
+			case tt.fails != "":
+				if err == nil || !strings.Contains(err.Error(), tt.fails) || s.Cloud.CountRequests("LaunchInstance") > 0 {
+					t.Errorf("%v\n%s", err, said)
+				}
+			case err != nil || a.State("cloud") != "oci" || !strings.Contains(said, "This cloud is left out, it cannot be reached: aws: "):
+				t.Errorf("%v\n%s", err, said)
+			}
+			nothingLeft(t, s, a)
+		})
+	}
+}
+
+// Cancelled while one cloud is waited for, and none has a machine, the build ends
+// at once.
+func TestCancelTheSearch(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{})
+	ociFull(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for s.Cloud.CountRequests("CreateComputeCapacityReport") < 3 && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
+	}()
+	_, said, err := build(ctx, t, s, set{"prefer_timeout": "50s"}, nil)
+	if !errors.Is(err, context.Canceled) || s.AWS.Cloud.CountRequests("RunInstances") > 0 {
+		t.Errorf("%v\n%s", err, said)
+	}
+	nothingLeft(t, s, nil)
+}
+
+// Packer's -force replaces the image of the same name in the cloud that builds.
+func TestForce(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{})
+	for _, cloud := range []string{"aws", "oci", "aws", "oci"} {
+		a, said, err := build(t.Context(), t, s, set{"prefer": []string{cloud}, "packer_force": true, "aws": with(settings(s), set{"aws.force_delete_snapshot": true})["aws"]}, nil)
+		if err != nil || a.State("cloud") != cloud {
+			t.Fatalf("%v\n%s", err, said)
+		}
+	}
+	images := 0
+	for _, l := range s.Left() {
+		if strings.HasPrefix(l, "image ") {
+			images++
+		}
+	}
+	if images != 2 {
+		t.Errorf("%q", s.Left())
 	}
 }
 

@@ -80,6 +80,8 @@ type Config struct {
 	// and the signs `()[]./-'@_`.
 	ImageName string `mapstructure:"image_name" required:"false"`
 	// Tags of the image, in either cloud. Those of a block count before them.
+	// What only one cloud can fill in, such as `{{ .SourceAMI }}`, belongs into
+	// its block.
 	Tags map[string]string `mapstructure:"tags" required:"false"`
 	// User data for cloud-init, in either cloud, where a block has none of its
 	// own.
@@ -89,15 +91,10 @@ type Config struct {
 	// Give the machine a host key of this build's, in either cloud, and connect
 	// to nothing else. Defaults to what each block says.
 	PinHostKey bool `mapstructure:"ssh_pin_host_key" required:"false"`
-	// Build and check, but make no image. Defaults to `false`.
+	// Build and check, but make no image, in either cloud. Defaults to `false`.
+	// A block cannot say so for its own cloud alone.
 	SkipCreateImage bool `mapstructure:"skip_create_image" required:"false"`
 
 	prefers time.Duration // prefer_timeout
 	ctx     interpolate.Context
-}
-
-// skip says that no image is to be made. A block says it for its own cloud, and
-// that no image is made in one of two clouds only is never meant.
-func (c *Config) skip() bool {
-	return c.OCI != nil && c.OCI.SkipCreateImage || c.AWS != nil && c.AWS.SkipCreateAMI
 }

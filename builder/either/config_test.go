@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
 
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
@@ -23,6 +24,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 )
 
 // good is a complete configuration, as a JSON template has it.
@@ -121,7 +123,10 @@ func TestMistakes(t *testing.T) {
 		{"no user", set{"oci.ssh_username": nil}, []string{"oci: ssh_username must be set, in the block or outside"}},
 		{"no user at all", set{"oci.ssh_username": nil, "aws.ssh_username": nil}, []string{"ssh_username"}},
 		{"no credentials", set{"oci.key": nil, "aws.secret_key": nil}, []string{"oci: ", "aws: "}},
-		{"no block but a text", set{"oci": "x"}, []string{"oci must be one block with options"}},
+		{"no block but a text", set{"oci": "x", "prefer": set{}, "z": 1}, []string{"oci must be one block with options", `"z"`}},
+		{"no image in one cloud", set{"oci.skip_create_image": true}, []string{"skip_create_image is for both clouds: set it outside"}},
+		{"a tag that only AWS knows", set{"tags": map[string]string{"a": "{{ .SourceAMI }}"}}, []string{"tags: a = ", "belongs into the block aws"}},
+		{"a key that is none", set{"ssh_private_key": "x"}, []string{"OCI_SSH_PRIVATE_KEY) must be the text of a private key"}},
 		{"two blocks", set{"aws": []interface{}{set{}, set{}}}, []string{"aws must be one block with options"}},
 		{"a name that AWS does not allow", set{"image_name": "a:b"}, []string{"aws: ami_name"}},
 		{"a port", set{"ssh_port": 70000}, []string{"ssh_port must be from 1 to 65535"}},
@@ -139,6 +144,52 @@ func TestMistakes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What Packer does not know yet cannot be wrong.
+func TestUnknownValues(t *testing.T) {
+	const unknown = "<unknown>"
+	for _, name := range []string{
+		"prefer_timeout", "capacity_timeout", "capacity_interval", "image_name", "user_data", "user_data_file", "ssh_private_key", "ssh_timeout", "ssh_port",
+		"oci.user_data", "oci.user_data_file", "oci.disk_size", "oci.assign_public_ip", "oci.subnet_ocid", "aws.user_data_file", "aws.source_ami", "aws.root_volume_size", "aws.encrypt_boot",
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := with(good(t), set{name: unknown, "ssh_pin_host_key": true, "aws.machine_lifetime": "2h"})
+			if _, _, err := (&Builder{Mask: new(mask.Masker)}).Prepare(in); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	in := with(good(t), set{"prefer": []string{unknown, "oci"}})
+	if _, _, err := (&Builder{Mask: new(mask.Masker)}).Prepare(in); err != nil {
+		t.Error(err)
+	}
+	in = with(good(t), set{"aws.ami_regions": []string{unknown}, "aws.encrypt_boot": true, "aws.kms_key_id": "alias/a", "aws.ami_users": []string{"123456789012"}})
+	if _, _, err := (&Builder{Mask: new(mask.Masker)}).Prepare(in); err != nil {
+		t.Error(err)
+	}
+}
+
+// With a key pair the key is AWS's, whatever OCI's is.
+func TestKeyPairGoesWithItsKey(t *testing.T) {
+	keys := map[string]string{}
+	for _, name := range []string{"OCI", "AWS"} {
+		c := communicator.Config{Type: "ssh"}
+		if _, err := sshkey.Prepare(&c); err != nil {
+			t.Fatal(err)
+		}
+		keys[name] = string(c.SSHPrivateKey)
+		t.Setenv(name+"_SSH_PRIVATE_KEY", keys[name])
+	}
+	for pair, want := range map[string]string{"": "OCI", "packer-key": "AWS"} {
+		var c Config
+		if _, err := c.Prepare(with(good(t), set{"ssh_keypair_name": pair})); err != nil {
+			t.Fatal(err)
+		}
+		if strings.TrimSpace(string(c.Comm.SSHPrivateKey)) != strings.TrimSpace(keys[want]) || c.username("oci") != "ubuntu" || c.username("aws") != "admin" {
+			t.Errorf("with the key pair %q the key is not %s's", pair, want)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
@@ -18,6 +19,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // builderID names the builder where Packer's SDK asks for that. Artifacts are those
@@ -38,13 +40,14 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	*c = Config{ctx: interpolate.Context{Funcs: awsbuild.Functions()}} // Packer may prepare a component more than once
 	var mistakes buildcfg.Mistakes
 	note := mistakes.Note
-	rest, blocks, err := buildcfg.Blocks(raws, ociBlock, awsBlock)
-	if err != nil {
-		return nil, err
-	}
+	rest, blocks, broken := buildcfg.Blocks(raws, ociBlock, awsBlock)
 	ctx := c.ctx
-	note(buildcfg.Each(buildcfg.Decode(c, builderID, &ctx, rest))...)
+	note(buildcfg.Each(buildcfg.Decode(c, builderID, &ctx, rest, "tags"))...)
 	c.ctx = ctx
+	if broken != nil {
+		note(broken)
+		return nil, mistakes.Err()
+	}
 	if block, ok := blocks[ociBlock]; ok {
 		c.OCI = new(OCI)
 		ctx := interpolate.Context{}
@@ -62,7 +65,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	c.Limits.Defaults(0)
 	note(c.Limits.Problems()...)
 	note(c.preparePreference()...)
-	c.share()
+	note(c.share()...)
 	note(c.prepareConnection()...)
 	if o := c.OCI; o != nil {
 		lines, bad := c.prepareOCI(o)
@@ -92,11 +95,14 @@ func in(block string, errs ...error) (list []error) {
 
 // preparePreference settles the order of the clouds.
 func (c *Config) preparePreference() (list []error) {
-	for i, name := range c.Prefer {
+	asked := c.Prefer
+	for i, name := range asked {
 		switch {
+		case tmpl.Unknown(name):
+			c.Prefer = nil // a build will tell
 		case name != ociBlock && name != awsBlock:
 			list = append(list, fmt.Errorf("prefer must have \"oci\" and \"aws\" in some order, one is %q", name))
-		case slices.Contains(c.Prefer[:i], name):
+		case slices.Contains(asked[:i], name):
 			list = append(list, fmt.Errorf("prefer: %s is there twice", name))
 		case name == ociBlock && c.OCI == nil, name == awsBlock && c.AWS == nil:
 			list = append(list, fmt.Errorf("prefer names %s, and there is no block %s { }", name, name))
@@ -108,7 +114,7 @@ func (c *Config) preparePreference() (list []error) {
 		}
 	}
 	c.prefers = min(defaultPreferTimeout, c.CapacityTimeout/2)
-	if c.PreferTimeout == "" {
+	if c.PreferTimeout == "" || tmpl.Unknown(c.PreferTimeout) {
 		return list
 	}
 	d, err := time.ParseDuration(c.PreferTimeout)
@@ -123,19 +129,27 @@ func (c *Config) preparePreference() (list []error) {
 }
 
 // share gives each block what is said for both.
-func (c *Config) share() {
-	if o := c.OCI; o != nil {
+func (c *Config) share() (list []error) {
+	o, a := c.OCI, c.AWS
+	if !c.SkipCreateImage && (o != nil && o.SkipCreateImage || a != nil && a.SkipCreateAMI) {
+		list = append(list, errors.New("skip_create_image is for both clouds: set it outside of the blocks oci and aws"))
+	}
+	if o != nil {
+		tags, err := c.plainTags()
+		if err != nil {
+			list = append(list, err)
+		}
 		if o.ImageName+o.ImageNamePrefix == "" {
 			o.ImageName = c.ImageName
 		}
-		o.Tags = both(c.Tags, o.Tags)
+		o.Tags = both(tags, o.Tags)
 		if o.UserData+o.UserDataFile == "" && o.Metadata["user_data"] == "" {
 			o.UserData, o.UserDataFile = c.UserData, c.UserDataFile
 		}
 		o.PinHostKey = o.PinHostKey || c.PinHostKey
-		o.SkipCreateImage = o.SkipCreateImage || c.SkipCreateImage
+		o.SkipCreateImage = c.SkipCreateImage
 	}
-	if a := c.AWS; a != nil {
+	if a != nil {
 		if a.AMIName+a.AMINamePrefix == "" {
 			a.AMIName = c.ImageName
 		}
@@ -144,8 +158,23 @@ func (c *Config) share() {
 			a.UserData, a.UserDataFile = c.UserData, c.UserDataFile
 		}
 		a.PinHostKey = a.PinHostKey || c.PinHostKey
-		a.SkipCreateAMI = a.SkipCreateAMI || c.SkipCreateImage
+		a.SkipCreateAMI = c.SkipCreateImage
 	}
+	return list
+}
+
+// plainTags are the tags for both clouds, rendered; for AWS that is done once the
+// source image is known.
+func (c *Config) plainTags() (map[string]string, error) {
+	out := map[string]string{}
+	for key, value := range c.Tags {
+		text, err := interpolate.Render(value, &c.ctx)
+		if err != nil || strings.Contains(text, "<no value>") {
+			return nil, fmt.Errorf("tags: %s = %q has what OCI does not know; such a tag belongs into the block aws", key, value)
+		}
+		out[key] = text
+	}
+	return out, nil
 }
 
 // both are the tags of the template and those of a block, which count before them.
@@ -162,6 +191,13 @@ func both(common, own map[string]string) map[string]string {
 // with one key.
 func (c *Config) prepareConnection() (list []error) {
 	user := c.Comm.SSHUsername
+	if c.AWS != nil && c.Comm.SSHKeyPairName != "" {
+		// A machine on AWS is reached with the key of its pair, which is AWS's; one on
+		// OCI takes any.
+		c.Comm.SSHUsername = cmp.Or(user, c.AWS.SSHUsername, os.Getenv("AWS_SSH_USERNAME"))
+		awsbuild.FromEnvironment(&c.Comm)
+		c.Comm.SSHUsername = user
+	}
 	if o := c.OCI; o != nil {
 		o.SSHUsername = cmp.Or(o.SSHUsername, user, os.Getenv("OCI_SSH_USERNAME"))
 		c.Comm.SSHUsername = o.SSHUsername
@@ -183,7 +219,11 @@ func (c *Config) prepareConnection() (list []error) {
 			}
 		}
 	}
-	list = append(list, sshkey.Check(&c.Comm, "OCI")...)
+	prefix := "OCI"
+	if c.OCI == nil || c.AWS != nil && c.Comm.SSHKeyPairName != "" {
+		prefix = "AWS"
+	}
+	list = append(list, sshkey.Check(&c.Comm, prefix)...)
 	return append(list, buildcfg.CheckConnection(&c.Comm)...)
 }
 

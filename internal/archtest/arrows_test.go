@@ -55,8 +55,8 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/either": append([]string{
-			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/fleet", "internal/mask",
-			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey", "version",
+			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey", "internal/tmpl", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
@@ -96,7 +96,7 @@ func arrows() map[string][]string {
 		"internal/buildcfg": append([]string{
 			"internal/capacity", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
-		"internal/sshkey": {"github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
+		"internal/sshkey": {"internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
 		"internal/mask":   {"github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/tmpl":   {},
 		"internal/tunnel": {"internal/wait", "golang.org/x/crypto/ssh"},

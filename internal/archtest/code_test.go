@@ -96,8 +96,8 @@ func codeRules() []rule {
 			name:  "context.Background",
 			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
 			exceptions: map[string]string{
-				"internal/awsbuild/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
-				"internal/ocibuild/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/awsbuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/ocibuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
 			},
 			fine: map[string]string{

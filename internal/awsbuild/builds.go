@@ -13,6 +13,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // Interval is the pace of the search: EC2 throttles accounts that launch more often
@@ -173,7 +174,7 @@ func (o *Options) checkEncryption(n *notes, main string) {
 	}
 	for region, key := range i.RegionKMSKeyIDs {
 		keyed = keyed || key != ""
-		if !slices.Contains(regions, region) {
+		if !slices.Contains(regions, region) && !slices.ContainsFunc(regions, tmpl.Unknown) {
 			n.bad("region_kms_key_ids: %s is neither region nor in ami_regions", region)
 		}
 	}
@@ -199,7 +200,7 @@ func (o *Options) checkEncryption(n *notes, main string) {
 	}
 	slices.Sort(regions[1:])
 	for _, r := range slices.Compact(regions) {
-		if o.key(main, r, "") == "" {
+		if o.key(main, r, "") == "" && !tmpl.Unknown(r) {
 			n.bad("an image that is encrypted by the account's default key cannot be shared: name a key for %s by kms_key_id or region_kms_key_ids", r)
 		}
 	}

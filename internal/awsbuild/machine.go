@@ -110,8 +110,10 @@ type Machine struct {
 	// [`temporary_iam_instance_profile_policy_document`](#temporary_iam_instance_profile_policy_document).
 	TemporaryPolicy *PolicyDocument `mapstructure:"temporary_iam_instance_profile_policy_document" required:"false"`
 	// User data for cloud-init. What is the base64 of user data already, as
-	// `base64encode(...)` makes it, is sent as it is. EC2 takes 16 KB, of which the
-	// builder may need 1 KB.
+	// `base64encode(...)` makes it, is sent as it is. EC2 takes 16 KB. The
+	// builder adds up to 2 KB; where that is too much, or the data is of a kind
+	// that nothing can be added to, the key of the build becomes a key pair and
+	// `machine_lifetime` does not end the machine.
 	UserData string `mapstructure:"user_data" required:"false"`
 	// The path of a file with user data. Excludes `user_data`.
 	UserDataFile string `mapstructure:"user_data_file" required:"false"`
@@ -168,6 +170,7 @@ type Machine struct {
 	source  ec2.SourceConfig
 	policy  string // JSON
 	mixable bool   // the user data can be added to
+	tooLong bool   // its user data leaves no room for the builder's parts
 }
 
 const resolveSSM = "resolve:ssm:"

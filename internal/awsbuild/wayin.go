@@ -16,6 +16,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // How a key gets to the machine.
@@ -57,6 +58,10 @@ func FromEnvironment(c *communicator.Config) {
 // readUserData is the user's own user data.
 func (o *Options) readUserData(n *notes) []byte {
 	m := &o.Machine
+	if tmpl.Unknown(m.UserData + m.UserDataFile) {
+		m.mixable = true // a build will tell
+		return nil
+	}
 	data := []byte(m.UserData)
 	if m.UserDataFile != "" {
 		if m.UserData != "" {
@@ -71,8 +76,12 @@ func (o *Options) readUserData(n *notes) []byte {
 	if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data))); err == nil && userData(plain) {
 		data = plain
 	}
-	if m.mixable = sshkey.Mixes(data); m.mixable && len(data) > 0 && len(data) > maxUserData-partsSize || len(data) > maxUserData {
-		n.bad("user data has %d bytes, EC2 takes at most %d, of which the builder may need %d", len(data), maxUserData, partsSize)
+	if len(data) > maxUserData {
+		n.bad("user data has %d bytes, EC2 takes at most %d", len(data), maxUserData)
+	}
+	m.mixable = sshkey.Mixes(data)
+	if len(data) > maxUserData-partsSize {
+		m.mixable, m.tooLong = false, true
 	}
 	return data
 }
@@ -97,14 +106,20 @@ func (o *Options) prepareWayIn(n *notes, g Given) {
 		}
 	}
 	n.oneOf("ssh_key_delivery", m.SSHKeyDelivery, byUserData, byKeyPair)
+	must := "must be a script (#!), #cloud-config, #include or MIME for that"
+	if m.tooLong {
+		must = fmt.Sprintf("must not be longer than %d bytes for that", maxUserData-partsSize)
+	}
 	switch {
 	case m.mixable:
 	case m.PinHostKey:
-		n.bad("ssh_pin_host_key adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that; set it to false")
+		n.bad("ssh_pin_host_key adds to the user data, which %s; set it to false", must)
 	case m.SSHKeyDelivery == byUserData:
-		n.bad("ssh_key_delivery = %q adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that; use %q", byUserData, byKeyPair)
+		n.bad("ssh_key_delivery = %q adds to the user data, which %s; use %q", byUserData, must, byKeyPair)
 	case m.MachineLifetime != 0:
-		n.bad("machine_lifetime adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that")
+		n.bad("machine_lifetime adds to the user data, which %s", must)
+	case m.tooLong:
+		n.warn("nothing can be added to user data of more than %d bytes: the key of this build becomes a key pair of EC2, and machine_lifetime does not end the machine", maxUserData-partsSize)
 	default:
 		n.warn("nothing can be added to user data of this kind: the key of this build becomes a key pair of EC2, and machine_lifetime does not end the machine")
 	}

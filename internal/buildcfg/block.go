@@ -4,6 +4,7 @@
 package buildcfg
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -14,7 +15,8 @@ import (
 // Blocks takes blocks out of a template, as Packer hands it over, so that each can
 // be decoded by itself, with what Packer adds to every template. A block that is
 // not there is not in the result. JSON templates may have a block as a list of one;
-// of more, all but the first are an error.
+// several are an error,
+// and so is what is no block; the rest of the template is returned all the same.
 func Blocks(raws []interface{}, names ...string) (rest []interface{}, blocks map[string][]interface{}, err error) {
 	found := map[string]interface{}{}
 	var packers []interface{}
@@ -32,8 +34,9 @@ func Blocks(raws []interface{}, names ...string) (rest []interface{}, blocks map
 			for _, n := range names {
 				value, ok := v[n]
 				if delete(v, n); ok && value != nil {
-					if found[n], err = single(n, value); err != nil {
-						return nil, nil, err
+					block, bad := single(n, value)
+					if err = errors.Join(err, bad); bad == nil {
+						found[n] = block
 					}
 				}
 			}
@@ -57,7 +60,7 @@ func Blocks(raws []interface{}, names ...string) (rest []interface{}, blocks map
 	for n, value := range found {
 		blocks[n] = append([]interface{}{value}, packers...)
 	}
-	return rest, blocks, nil
+	return rest, blocks, err
 }
 
 // single is a block of a JSON template.

@@ -100,7 +100,7 @@ func decode(target interface{}, builder string, ctx *interpolate.Context, raws [
 		Interpolate:        true,
 		InterpolateContext: ctx,
 		InterpolateFilter:  &interpolate.RenderFilter{Exclude: late},
-		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(tmpl.EmptyAsUnset)),
+		DecodeHooks:        slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(textAsBytes), any(tmpl.EmptyAsUnset), any(tmpl.UnknownAsUnset)),
 	}, keysAsBytes(raws)...)
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 )
 
 // SignIn is NewClient, and proves by one request that AWS lets the principal in.
@@ -32,6 +34,9 @@ func SignIn(ctx context.Context, c Credentials, o Options) (*Client, error) {
 		}
 		return err
 	})
+	if err != nil && passing(err) {
+		return nil, &cloud.Outage{Err: cl.explain(err)}
+	}
 	if err != nil {
 		return nil, cl.explain(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"log"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -121,7 +122,11 @@ func SignIn(ctx context.Context, c Credentials, o Options) (*Principal, error) {
 	}
 	err = wait.Loop{What: "a token to sign in with", Timeout: signInFor, Pace: wait.Backoff, Tolerate: again}.Until(ctx, first)
 	if err != nil {
-		return nil, fmt.Errorf("cannot sign in: %w", err)
+		passes := again(err)
+		if err = fmt.Errorf("cannot sign in: %w", err); passes && ctx.Err() == nil {
+			err = &cloud.Outage{Err: err}
+		}
+		return nil, err
 	}
 	t := p.current.token
 	switch {

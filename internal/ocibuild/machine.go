@@ -270,6 +270,9 @@ func checkTagValues(option string, tags map[string]map[string]interface{}) error
 const maxUserData = 32000
 
 func (m *Machine) readUserData() ([]byte, error) {
+	if tmpl.Unknown(m.UserData + m.UserDataFile) {
+		return nil, nil // a build will tell
+	}
 	data := []byte(m.UserData)
 	if m.UserDataFile != "" {
 		if m.UserData != "" {

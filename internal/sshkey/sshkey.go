@@ -17,6 +17,8 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	"github.com/hashicorp/packer-plugin-sdk/communicator/sshkey"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
 // comment tells, behind a public key, where a key comes from that someone finds
@@ -93,6 +95,9 @@ func Check(c *communicator.Config, prefix string) (list []error) {
 }
 
 func checkKey(c *communicator.Config, prefix string) error {
+	if tmpl.Unknown(string(c.SSHPrivateKey) + string(c.SSHPublicKey)) {
+		return nil
+	}
 	if len(c.SSHPrivateKey) > 0 {
 		signer, err := ssh.ParsePrivateKey(Lines(c.SSHPrivateKey))
 		var locked *ssh.PassphraseMissingError

@@ -23,6 +23,21 @@ func Unknown(s string) bool {
 	return strings.Contains(s, "<unknown>") || strings.Contains(s, unknownValue)
 }
 
+// UnknownAsUnset takes a value that is not known yet for one that is left to its
+// default, where the option is no text: it would not be a number, a duration or a
+// truth value otherwise. It is a decode hook.
+func UnknownAsUnset(from, to reflect.Type, data interface{}) (interface{}, error) {
+	if from.Kind() != reflect.String || !Unknown(reflect.ValueOf(data).String()) {
+		return data, nil
+	}
+	switch to.Kind() {
+	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
+		return reflect.Zero(to).Interface(), nil
+	}
+	return data, nil
+}
+
 // EmptyAsUnset takes an empty duration for one that is left to its default, as
 // a variable of a JSON template is that nobody set. Packer's SDK does so for other
 // kinds of values only. It is a decode hook.
