@@ -222,7 +222,7 @@ func TestBothAreFull(t *testing.T) {
 	s := stage.ForTest(t, stage.Options{})
 	ociFull(t, s)
 	awsFaults(t, s, ec2sim.Fault{Kind: ec2sim.FaultCapacity})
-	_, said, err := build(t.Context(), t, s, set{"capacity_timeout": "3s"}, nil)
+	_, said, err := build(t.Context(), t, s, set{"capacity_timeout": "10s", "prefer_timeout": "100ms"}, nil)
 	if err == nil || s.Cloud.CountRequests("CreateComputeCapacityReport") == 0 || s.AWS.Cloud.CountRequests("RunInstances") == 0 {
 		t.Errorf("%v\n%s", err, said)
 	}
