@@ -43,7 +43,6 @@ type Parts struct {
 	first   []byte
 	current []byte
 	number  int // of current
-	sent    int64
 
 	uploads sync.WaitGroup
 	failed  chan struct{} // closed by the first failure

@@ -75,7 +75,7 @@ func (r rawFile) Pieces(context.Context) iter.Seq2[Piece, error] {
 // ReadPiece implements [Source].
 func (r rawFile) ReadPiece(_ context.Context, p Piece, buf []byte) error {
 	n, err := r.file.ReadAt(buf[:min(int64(len(buf)), r.size-p.Offset)], p.Offset)
-	if err != nil && !(errors.Is(err, io.EOF) && p.Offset+int64(n) == r.size) {
+	if end := p.Offset+int64(n) == r.size; err != nil && (!end || !errors.Is(err, io.EOF)) {
 		return fmt.Errorf("read the image at %d: %w", p.Offset, noEOF(err))
 	}
 	clear(buf[n:])

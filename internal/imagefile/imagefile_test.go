@@ -126,7 +126,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		r.Header.Del("Range")
 	}
-	out := http.ResponseWriter(w)
+	var out http.ResponseWriter = w
 	if s.cutAfter > 0 {
 		out = &cut{w, s.cutAfter}
 	}
