@@ -58,7 +58,8 @@ func arrows() map[string][]string {
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
 			"internal/buildcfg", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
-			"internal/tmpl", "internal/wait", "version",
+			"internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
+			"github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 
 		"internal/phase": {
@@ -76,6 +77,7 @@ func arrows() map[string][]string {
 		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
+		"internal/preflight":          {"internal/oci", "internal/ocicfg", "internal/tmpl", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awsbuild": append([]string{
 			"internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/owner", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",

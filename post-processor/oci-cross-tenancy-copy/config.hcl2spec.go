@@ -11,23 +11,29 @@ import (
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName     *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType   *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion   *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug         *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce         *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError       *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars      map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	SourceImageOCID     *string           `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
-	DestImageName       *string           `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
-	ObjectName          *string           `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
-	ExpiresInHours      *int              `mapstructure:"expires_in_hours" required:"false" cty:"expires_in_hours" hcl:"expires_in_hours"`
-	Source              *FlatSource       `mapstructure:"source" required:"false" cty:"source" hcl:"source"`
-	Destinations        []FlatDestination `mapstructure:"destination" required:"false" cty:"destination" hcl:"destination"`
-	ExportTimeout       *string           `mapstructure:"export_timeout" required:"false" cty:"export_timeout" hcl:"export_timeout"`
-	ImportTimeout       *string           `mapstructure:"import_timeout" required:"false" cty:"import_timeout" hcl:"import_timeout"`
-	CleanupTimeout      *string           `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	PackerBuildName        *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType      *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion      *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug            *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce            *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError          *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars         map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars    []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	SourceImageOCID        *string           `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
+	DestImageName          *string           `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
+	ObjectName             *string           `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
+	ExpiresInHours         *int              `mapstructure:"expires_in_hours" required:"false" cty:"expires_in_hours" hcl:"expires_in_hours"`
+	Source                 *FlatSource       `mapstructure:"source" required:"false" cty:"source" hcl:"source"`
+	Destinations           []FlatDestination `mapstructure:"destination" required:"false" cty:"destination" hcl:"destination"`
+	ExportTimeout          *string           `mapstructure:"export_timeout" required:"false" cty:"export_timeout" hcl:"export_timeout"`
+	ImportTimeout          *string           `mapstructure:"import_timeout" required:"false" cty:"import_timeout" hcl:"import_timeout"`
+	ImageNameConflict      *string           `mapstructure:"image_name_conflict" required:"false" cty:"image_name_conflict" hcl:"image_name_conflict"`
+	SizeLimitInGBs         *int64            `mapstructure:"size_limit_in_gbs" required:"false" cty:"size_limit_in_gbs" hcl:"size_limit_in_gbs"`
+	KeepSourceImage        *bool             `mapstructure:"keep_source_image" required:"false" cty:"keep_source_image" hcl:"keep_source_image"`
+	OperatingSystem        *string           `mapstructure:"operating_system" required:"false" cty:"operating_system" hcl:"operating_system"`
+	OperatingSystemVersion *string           `mapstructure:"operating_system_version" required:"false" cty:"operating_system_version" hcl:"operating_system_version"`
+	Report                 *string           `mapstructure:"report" required:"false" cty:"report" hcl:"report"`
+	CleanupTimeout         *string           `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -58,6 +64,12 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"destination":                &hcldec.BlockListSpec{TypeName: "destination", Nested: hcldec.ObjectSpec((*FlatDestination)(nil).HCL2Spec())},
 		"export_timeout":             &hcldec.AttrSpec{Name: "export_timeout", Type: cty.String, Required: false},
 		"import_timeout":             &hcldec.AttrSpec{Name: "import_timeout", Type: cty.String, Required: false},
+		"image_name_conflict":        &hcldec.AttrSpec{Name: "image_name_conflict", Type: cty.String, Required: false},
+		"size_limit_in_gbs":          &hcldec.AttrSpec{Name: "size_limit_in_gbs", Type: cty.Number, Required: false},
+		"keep_source_image":          &hcldec.AttrSpec{Name: "keep_source_image", Type: cty.Bool, Required: false},
+		"operating_system":           &hcldec.AttrSpec{Name: "operating_system", Type: cty.String, Required: false},
+		"operating_system_version":   &hcldec.AttrSpec{Name: "operating_system_version", Type: cty.String, Required: false},
+		"report":                     &hcldec.AttrSpec{Name: "report", Type: cty.String, Required: false},
 		"cleanup_timeout":            &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
 	}
 	return s
@@ -81,8 +93,11 @@ type FlatDestination struct {
 	UseOKEWorkloadIdentity *bool             `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
 	OIDC                   []ocicfg.FlatOIDC `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
 	CompartmentOCID        *string           `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	DefinedTagsJSON        *string           `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
+	ImageName              *string           `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
 	Tags                   map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
 	ImageShapes            []string          `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
+	ImportTimeout          *string           `mapstructure:"import_timeout" required:"false" cty:"import_timeout" hcl:"import_timeout"`
 }
 
 // FlatMapstructure returns a new FlatDestination.
@@ -112,8 +127,11 @@ func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
 		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"defined_tags_json":         &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
+		"image_name":                &hcldec.AttrSpec{Name: "image_name", Type: cty.String, Required: false},
 		"tags":                      &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
 		"image_shapes":              &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
+		"import_timeout":            &hcldec.AttrSpec{Name: "import_timeout", Type: cty.String, Required: false},
 	}
 	return s
 }
