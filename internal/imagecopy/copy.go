@@ -204,7 +204,11 @@ func (c *Copy) cleanup(ctx context.Context) error {
 	clean(c.Store, c.Object)
 	for i, t := range c.Targets {
 		for _, w := range t.Ways {
-			if c.again || c.board.went(i, w.Route()) {
+			went := c.board.went(i, w.Route())
+			switch {
+			case went:
+				clean(w, c.detourName(i))
+			case c.again && w.Check(g) == nil: // a bucket that cannot be used was not used
 				clean(w, c.detourName(i))
 			}
 		}

@@ -54,17 +54,43 @@ func (b *Bucket) Check(ctx context.Context) error {
 
 // Size implements imagecopy.Store.
 func (b *Bucket) Size(ctx context.Context, object string) (size int64, ok bool, err error) {
+	i, ok, err := b.head(ctx, object)
+	return i.size, ok, err
+}
+
+// objectInfo is what is known of an object.
+type objectInfo struct {
+	size     int64
+	etag     string
+	modified time.Time
+	joined   string // checksum of an object that was uploaded in parts
+}
+
+func (b *Bucket) head(ctx context.Context, object string) (i objectInfo, ok bool, err error) {
 	err = repeat(ctx, "find object", object, func(ctx context.Context) error {
 		r, err := b.objects.HeadObject(shield(ctx), objectstorage.HeadObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
-		if err == nil && r.ContentLength != nil {
-			size = *r.ContentLength
+		if err != nil {
+			return err
 		}
-		return err
+		i = objectInfo{etag: text(r.ETag), joined: text(r.OpcMultipartMd5)}
+		if r.ContentLength != nil {
+			i.size = *r.ContentLength
+		}
+		if r.LastModified != nil {
+			i.modified = r.LastModified.Time
+		}
+		return nil
 	})
 	if missing(err) {
-		return 0, false, nil
+		return objectInfo{}, false, nil
 	}
-	return size, err == nil, err
+	return i, err == nil, err
+}
+
+// copyOf says whether an object was made of a source as it is now. Dates are told
+// in whole seconds: in the same one, either may have been first.
+func (i objectInfo) copyOf(source objectInfo) bool {
+	return i.size == source.size && !i.modified.IsZero() && !source.modified.IsZero() && i.modified.After(source.modified)
 }
 
 // Share implements imagecopy.Store.
@@ -226,24 +252,11 @@ func (b *Bucket) readNote(ctx context.Context, name string) (object string, err 
 func (b *Bucket) Forget(ctx context.Context, name string) error { return b.deleteObject(ctx, name) }
 
 func (b *Bucket) abortUploads(ctx context.Context, object string) error {
-	var uploads []string
-	err := cloud.Pages(func(page *string) (*string, error) {
-		var r objectstorage.ListMultipartUploadsResponse
-		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
-			return err
-		})
-		for _, u := range r.Items {
-			if text(u.Object) == object {
-				uploads = append(uploads, text(u.UploadId))
-			}
-		}
-		return r.OpcNextPage, err
-	})
+	uploads, err := b.uploadsOf(ctx, object)
 	errs := []error{err}
-	for _, id := range uploads {
+	for _, u := range uploads {
 		err := repeat(ctx, "abort upload of", object, func(ctx context.Context) error {
-			_, err := b.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, UploadId: &id, RequestMetadata: once()})
+			_, err := b.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, UploadId: u.UploadId, RequestMetadata: once()})
 			return err
 		})
 		if !missing(err) {
@@ -251,4 +264,22 @@ func (b *Bucket) abortUploads(ctx context.Context, object string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// uploadsOf lists the uploads of an object that are neither complete nor aborted.
+func (b *Bucket) uploadsOf(ctx context.Context, object string) (uploads []objectstorage.MultipartUpload, err error) {
+	err = cloud.Pages(func(page *string) (*string, error) {
+		var r objectstorage.ListMultipartUploadsResponse
+		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
+			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, u := range r.Items {
+			if text(u.Object) == object {
+				uploads = append(uploads, u)
+			}
+		}
+		return r.OpcNextPage, err
+	})
+	return uploads, err
 }

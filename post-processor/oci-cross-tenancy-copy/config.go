@@ -65,6 +65,22 @@ type Destination struct {
 	// How long the import into this destination may take. Defaults to the
 	// `import_timeout` of all destinations.
 	ImportTimeout time.Duration `mapstructure:"import_timeout" required:"false"`
+	// How the object gets to the destination. `direct` imports it straight from the
+	// source's bucket, in whatever region that is. `copy-object` lets Object Storage
+	// copy it first into a bucket of the source's tenancy in the destination's
+	// region. `relay` streams it through this computer into a bucket of the
+	// destination's tenancy. By default the import is direct, and if that is refused
+	// the others are tried for which a bucket is named below.
+	Route string `mapstructure:"route" required:"false"`
+	// The bucket of the source's tenancy, in the destination's region, for the route
+	// `copy-object`. It must exist. Defaults to the source's `bucket` if that is the
+	// `route`.
+	CopyBucket string `mapstructure:"copy_bucket" required:"false"`
+	// The bucket of the destination's tenancy, in its region, for the route `relay`.
+	// It must exist.
+	RelayBucket string `mapstructure:"relay_bucket" required:"false"`
+	// The Object Storage namespace of `relay_bucket`. Defaults to the tenancy's own.
+	RelayNamespace string `mapstructure:"relay_namespace" required:"false"`
 }
 
 // Config is the configuration of the post-processor.
@@ -193,7 +209,22 @@ func (d *Destination) prepare(block string, note func(...error)) {
 	if len(d.ImageName) > maxName {
 		note(fmt.Errorf("%simage_name must not be longer than %d characters", block, maxName))
 	}
+	switch d.Route {
+	case "", "direct", copyObject:
+	case relay:
+		if d.RelayBucket == "" {
+			note(fmt.Errorf("%srelay_bucket must be set for the route relay", block))
+		}
+	default:
+		note(fmt.Errorf("%sroute must be direct, copy-object or relay, it is %q", block, d.Route))
+	}
 }
+
+// The routes that are not direct.
+const (
+	copyObject = "copy-object"
+	relay      = "relay"
+)
 
 // times checks durations, and fits those that are not given into the life of a
 // link.

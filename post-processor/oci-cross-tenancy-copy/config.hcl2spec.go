@@ -98,6 +98,10 @@ type FlatDestination struct {
 	Tags                   map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
 	ImageShapes            []string          `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
 	ImportTimeout          *string           `mapstructure:"import_timeout" required:"false" cty:"import_timeout" hcl:"import_timeout"`
+	Route                  *string           `mapstructure:"route" required:"false" cty:"route" hcl:"route"`
+	CopyBucket             *string           `mapstructure:"copy_bucket" required:"false" cty:"copy_bucket" hcl:"copy_bucket"`
+	RelayBucket            *string           `mapstructure:"relay_bucket" required:"false" cty:"relay_bucket" hcl:"relay_bucket"`
+	RelayNamespace         *string           `mapstructure:"relay_namespace" required:"false" cty:"relay_namespace" hcl:"relay_namespace"`
 }
 
 // FlatMapstructure returns a new FlatDestination.
@@ -132,6 +136,10 @@ func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 		"tags":                      &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
 		"image_shapes":              &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
 		"import_timeout":            &hcldec.AttrSpec{Name: "import_timeout", Type: cty.String, Required: false},
+		"route":                     &hcldec.AttrSpec{Name: "route", Type: cty.String, Required: false},
+		"copy_bucket":               &hcldec.AttrSpec{Name: "copy_bucket", Type: cty.String, Required: false},
+		"relay_bucket":              &hcldec.AttrSpec{Name: "relay_bucket", Type: cty.String, Required: false},
+		"relay_namespace":           &hcldec.AttrSpec{Name: "relay_namespace", Type: cty.String, Required: false},
 	}
 	return s
 }

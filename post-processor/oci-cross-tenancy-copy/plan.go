@@ -37,7 +37,8 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 	if err != nil {
 		return nil, err
 	}
-	targets, importers, err := p.targets(ctx, o, ui)
+	bucket := &oci.Bucket{Client: src, Namespace: c.Source.Namespace, Bucket: c.Source.Bucket}
+	targets, importers, err := p.targets(ctx, o, from, bucket, ui)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 	read := c.ImportTimeout
 	for i, t := range targets {
 		keys[i] = t.Key
-		read = max(read, c.Destinations[i].ImportTimeout)
+		read = max(read, c.Destinations[i].ImportTimeout*time.Duration(1+2*len(t.Ways))) // each way takes its time, and each import
 	}
 	slices.Sort(keys)
 	now := time.Now()
@@ -61,7 +62,7 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 	}
 	return &imagecopy.Copy{
 		Source:   imagecopy.Exported{Exporter: &oci.Exporter{Client: src, Image: image, Timeout: c.ExportTimeout, Say: ui.Sayf}},
-		Store:    &oci.Bucket{Client: src, Namespace: c.Source.Namespace, Bucket: c.Source.Bucket},
+		Store:    bucket,
 		Targets:  targets,
 		Object:   object,
 		Owner:    id,
@@ -73,7 +74,7 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 }
 
 // targets signs in to every destination.
-func (p *PostProcessor) targets(ctx context.Context, o oci.Options, ui packersdk.Ui) ([]imagecopy.Target, []*oci.Importer, error) {
+func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Principal, bucket *oci.Bucket, ui packersdk.Ui) ([]imagecopy.Target, []*oci.Importer, error) {
 	c := &p.config
 	var targets []imagecopy.Target
 	var importers []*oci.Importer
@@ -101,9 +102,33 @@ func (p *PostProcessor) targets(ctx context.Context, o oci.Options, ui packersdk
 		}
 		seen[key] = block
 		importers = append(importers, m)
-		targets = append(targets, imagecopy.Target{Destination: m, Key: key, ImageName: name, Direct: true})
+		ways, err := d.ways(m, from, bucket)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", block, err))
+		}
+		targets = append(targets, imagecopy.Target{
+			Destination: m, Key: key, ImageName: name, Direct: d.Route == "" || d.Route == "direct", Ways: ways,
+		})
 	}
 	return targets, importers, errors.Join(errs...)
+}
+
+// ways are the routes to a destination that are not direct. from is who has the
+// image, in bucket.
+func (d *Destination) ways(m *oci.Importer, from *oci.Principal, bucket *oci.Bucket) (ways []imagecopy.Way, err error) {
+	if name := d.CopyBucket; d.Route == copyObject || d.Route == "" && name != "" {
+		near, err := from.Client(m.Region)
+		if err != nil {
+			return nil, err
+		}
+		ways = append(ways, &oci.CopyWay{
+			Bucket: &oci.Bucket{Client: near, Namespace: bucket.Namespace, Bucket: cmp.Or(name, bucket.Bucket)}, From: bucket, Timeout: d.ImportTimeout,
+		})
+	}
+	if name := d.RelayBucket; d.Route == relay || d.Route == "" && name != "" {
+		ways = append(ways, &oci.RelayWay{Bucket: &oci.Bucket{Client: m.Client, Namespace: d.RelayNamespace, Bucket: name}, Timeout: d.ImportTimeout})
+	}
+	return ways, nil
 }
 
 // place is where a destination is, for reports.
