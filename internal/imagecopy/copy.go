@@ -54,14 +54,29 @@ type Copy struct {
 	Secret              func(string) // is told every URL before it is used
 
 	image cloud.Image
-	again bool        // an earlier run was broken off
-	read  func() link // the link to the object, which is made when it is first needed
+	again bool // an earlier run was broken off
+	read  lazy // the link to the object, which is made when it is first needed
 	board board
 }
 
-type link struct {
-	cloud.Link
-	err error
+// lazy is a link that is made when somebody first asks for it. Who asks meanwhile
+// waits on a channel, and not on a lock: a test in virtual time sees that.
+type lazy struct {
+	once sync.Once
+	done chan struct{}
+	link cloud.Link
+	err  error
+}
+
+func (l *lazy) get(make func() (cloud.Link, error)) (cloud.Link, error) {
+	l.once.Do(func() {
+		go func() {
+			l.link, l.err = make()
+			close(l.done)
+		}()
+	})
+	<-l.done
+	return l.link, l.err
 }
 
 // Result is how a copy to one destination ended.
@@ -82,7 +97,7 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.read = sync.OnceValue(func() link { return c.deliver(ctx) })
+	c.read.done = make(chan struct{})
 	results = make([]Result, len(c.Targets))
 	todo := 0
 	for i, h := range have {
@@ -144,12 +159,11 @@ func (c *Copy) nameIn(t Target) string {
 
 // deliver brings the image into the object, proves that it is there, and makes
 // the link that every import reads from.
-func (c *Copy) deliver(ctx context.Context) link {
+func (c *Copy) deliver(ctx context.Context) (cloud.Link, error) {
 	if err := c.export(ctx); err != nil {
-		return link{err: err}
+		return cloud.Link{}, err
 	}
-	l, err := c.share(ctx, c.Store, c.Object)
-	return link{l, err}
+	return c.share(ctx, c.Store, c.Object)
 }
 
 func (c *Copy) share(ctx context.Context, s Store, object string) (cloud.Link, error) {

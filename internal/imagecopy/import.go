@@ -100,12 +100,12 @@ func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string
 func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 	t := c.Targets[i]
 	c.board.set(t.Name(), "waiting")
-	from := c.read()
-	if from.err != nil {
-		return "", "", from.err
+	from, err := c.read.get(func() (cloud.Link, error) { return c.deliver(ctx) })
+	if err != nil {
+		return "", "", err
 	}
 	if t.Direct {
-		if id, err = c.importFrom(ctx, t, from.Link, direct); err == nil {
+		if id, err = c.importFrom(ctx, t, from, direct); err == nil {
 			return id, direct, nil
 		}
 		if len(t.Ways) == 0 || ctx.Err() != nil || !t.Refused(err) {
@@ -115,7 +115,7 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 	}
 	errs := []error{err}
 	for _, w := range t.Ways {
-		if id, err = c.detour(ctx, i, w, from.Link); err == nil {
+		if id, err = c.detour(ctx, i, w, from); err == nil {
 			return id, w.Route(), nil
 		}
 		errs = append(errs, fmt.Errorf("by the route %s: %w", w.Route(), err))

@@ -6,9 +6,12 @@ package ocicrosstenancycopy
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +20,7 @@ import (
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/oracle/oci-go-sdk/v65/common"
+	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
@@ -222,6 +226,43 @@ func rehearse(t *testing.T, route string) (ops []string) {
 	return ops
 }
 
+// TestMain keeps the log of thousands of copies out of the output.
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard)
+	m.Run()
+}
+
+// moment is a request at which something goes wrong.
+type moment struct {
+	n  int
+	op string
+}
+
+// moments are all requests of a direct copy, and of the other routes those that
+// the direct one does not make.
+func moments(t *testing.T) map[string][]moment {
+	t.Helper()
+	kind := func(op string) string { return ids.ReplaceAllString(op, "") }
+	all, known := map[string][]moment{}, map[string]bool{}
+	for _, route := range []string{"direct", "copy-object", "relay"} {
+		seen := map[string]bool{}
+		for n, op := range rehearse(t, route) {
+			if route == "direct" || !known[kind(op)] {
+				all[route] = append(all[route], moment{n, op})
+			}
+			seen[kind(op)] = true
+		}
+		for k := range seen {
+			known[k] = true
+		}
+		t.Logf("%s: %d requests", route, len(all[route]))
+	}
+	return all
+}
+
+// ids are the parts of a path that are never the same.
+var ids = regexp.MustCompile(`ocid1[a-z0-9.-]+|ns[0-9a-f]{10}|/p/[^.].*|armfree-[a-z0-9-]+|-[a-z0-9]{16}`)
+
 func problem(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -247,12 +288,11 @@ func TestOneFaultAnywhere(t *testing.T) {
 			}
 		},
 	}
-	for _, route := range []string{"direct", "copy-object", "relay"} {
-		ops := rehearse(t, route)
-		t.Logf("%s: %d requests", route, len(ops))
+	for route, at := range moments(t) {
 		for kind, fault := range faults {
-			for i, op := range ops {
-				t.Run(fmt.Sprintf("%s %s %d %s", route, kind, i, op), func(t *testing.T) {
+			for _, m := range at {
+				i := m.n
+				t.Run(fmt.Sprintf("%s %s %d %s", route, kind, i, m.op), func(t *testing.T) {
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
 						v := newVirtual(t)
@@ -286,51 +326,50 @@ func TestOneFaultAnywhere(t *testing.T) {
 
 // Killed after any request, the copy is taken up by the next run.
 func TestKilledAnywhere(t *testing.T) {
-	for _, route := range []string{"direct", "copy-object", "relay"} {
-		for i, op := range rehearse(t, route) {
-			for _, object := range []string{"", "mine.oci"} {
-				t.Run(fmt.Sprintf("%s %d %s %s", route, i, op, object), func(t *testing.T) {
-					t.Parallel()
-					synctest.Test(t, func(t *testing.T) {
-						v := newVirtual(t)
-						in := v.settings(route)
-						if object != "" {
-							in["object_name"] = object
-						}
-						ctx, cancel := context.WithCancel(t.Context())
-						dead := false
-						v.wire.reset(func(w http.ResponseWriter, r *http.Request, n int) bool {
-							switch {
-							case dead || n > i:
-								panic(http.ErrAbortHandler)
-							case n < i:
-								return false
-							}
-							dead = true
-							v.Cloud.ServeHTTP(httptest.NewRecorder(), r)
-							cancel()
+	for route, at := range moments(t) {
+		for _, m := range at {
+			i := m.n
+			t.Run(fmt.Sprintf("%s %d %s", route, i, m.op), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					v := newVirtual(t)
+					in := v.settings(route)
+					if i%2 == 0 {
+						in["object_name"] = "mine.oci"
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					dead := false
+					v.wire.reset(func(w http.ResponseWriter, r *http.Request, n int) bool {
+						switch {
+						case dead || n > i:
 							panic(http.ErrAbortHandler)
-						})
-						if _, said, err := v.copy(ctx, t, in); err == nil && i < 10 {
-							t.Fatalf("it was not killed\n%s", said)
+						case n < i:
+							return false
 						}
-						v.wire.reset(nil)
-						// The next run comes at once, or after the cloud has done what it
-						// was asked for.
-						if i%2 == 1 {
-							time.Sleep(time.Hour)
-						}
-						image, said, err := v.copy(t.Context(), t, in)
-						if err != nil {
-							t.Fatalf("%v\n%s", err, said)
-						}
-						v.mustLeave(t, image, said)
-						if n := v.CountRequests("ExportImage"); n > 2 {
-							t.Errorf("%d exports", n)
-						}
+						dead = true
+						v.Cloud.ServeHTTP(httptest.NewRecorder(), r)
+						cancel()
+						panic(http.ErrAbortHandler)
 					})
+					if _, said, err := v.copy(ctx, t, in); err == nil && i < 10 {
+						t.Fatalf("it was not killed\n%s", said)
+					}
+					v.wire.reset(nil)
+					// The next run comes at once, or after the cloud has done what it
+					// was asked for.
+					if i%4 > 1 {
+						time.Sleep(time.Hour)
+					}
+					image, said, err := v.copy(t.Context(), t, in)
+					if err != nil {
+						t.Fatalf("%v\n%s", err, said)
+					}
+					v.mustLeave(t, image, said)
+					if n := v.CountRequests("ExportImage"); n > 2 {
+						t.Errorf("%d exports", n)
+					}
 				})
-			}
+			})
 		}
 	}
 }
@@ -350,3 +389,47 @@ func TestMalformedHeaderOnImport(t *testing.T) {
 	})
 }
 
+// compute calls the cloud as the owner of a tenancy would.
+func (v *virtual) compute(t *testing.T, of *ocisim.Tenancy) core.ComputeClient {
+	t.Helper()
+	c, err := core.NewComputeClientWithConfigurationProvider(common.NewRawConfigurationProvider(of.ID, of.UserID, of.HomeRegion, of.Fingerprint(), of.PrivateKeyPEM(), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.HTTPClient = v.http
+	return c
+}
+
+// get is an image as its owner sees it.
+func (v *virtual) get(t *testing.T, image string) core.Image {
+	t.Helper()
+	of := v.production
+	if image == v.image {
+		of = v.build
+	}
+	r, err := v.compute(t, of).GetImage(t.Context(), core.GetImageRequest{ImageId: &image})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Image
+}
+
+// tagSource gives the source image tags as a build would.
+func (v *virtual) tagSource(t *testing.T, tags map[string]string) {
+	t.Helper()
+	_, err := v.compute(t, v.build).UpdateImage(t.Context(), core.UpdateImageRequest{ImageId: &v.image, UpdateImageDetails: core.UpdateImageDetails{FreeformTags: tags}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// links are when the links of the build tenancy expire.
+func (v *virtual) links(t *testing.T) (expire []time.Time) {
+	t.Helper()
+	for _, b := range v.Inventory().Tenancies[0].Regions[0].Buckets {
+		for _, p := range b.PARs {
+			expire = append(expire, p.Expires)
+		}
+	}
+	return expire
+}
