@@ -3,7 +3,7 @@
 
 // Packer-plugin-armfree builds ARM64 images on free cloud capacity. This file
 // registers its components and nothing else; Packer names each
-// "<local name>-<component>", so with armfree as the local name they are
+// "<local name>-<component>", so with armfree as the local name they are armfree,
 // armfree-oci, armfree-goss and armfree-oci-cross-tenancy-copy.
 package main
 
@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
 	"github.com/armfree/packer-plugin-armfree/builder/aws"
+	"github.com/armfree/packer-plugin-armfree/builder/either"
 	"github.com/armfree/packer-plugin-armfree/builder/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	ocicrosstenancycopy "github.com/armfree/packer-plugin-armfree/post-processor/oci-cross-tenancy-copy"
@@ -30,6 +31,7 @@ func main() {
 	set.RegisterBuilder("oci", &oci.Builder{Mask: secrets})
 	set.RegisterBuilder("aws", &aws.Builder{Mask: secrets})
 	set.RegisterBuilder("ebs", &aws.Builder{Mask: secrets}) // for templates of amazon-ebs
+	set.RegisterBuilder(plugin.DEFAULT_NAME, &either.Builder{Mask: secrets})
 	set.RegisterProvisioner("goss", new(goss.Provisioner))
 	// With goss as the local name the default one is the provisioner "goss".
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, &goss.Provisioner{DropIn: true})

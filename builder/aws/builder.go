@@ -29,12 +29,6 @@ import (
 	"github.com/armfree/packer-plugin-armfree/version"
 )
 
-// BuilderID identifies artifacts of this builder.
-const BuilderID = "armfree.aws"
-
-// destroyTimeout limits the removal of images when Packer discards them.
-const destroyTimeout = 5 * time.Minute
-
 // Builder implements packersdk.Builder. Mask must be set.
 type Builder struct {
 	Mask *mask.Masker
@@ -54,7 +48,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 	warnings, err := b.config.Prepare(raws...)
 	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
 	b.Mask.Add(b.config.secrets()...)
-	return generatedNames(), warnings, err
+	return awsbuild.GeneratedNames(), warnings, err
 }
 
 // Run implements packersdk.Builder.
@@ -78,48 +72,29 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err != nil {
 		return nil, err
 	}
-	var places []fleet.Place
-	for _, cfg := range builds {
-		places = append(places, fleet.Place{Cloud: "aws", Region: cfg.Region, Site: ec2.NewBuild(client.In(cfg.Region), cfg, id, ui.Sayf)})
-	}
-	cloud := fleet.New(places...)
+	cloud := fleet.New(awsbuild.Places(client, builds, id, ui.Sayf)...)
 	site := func(region string) *ec2.Build { return cloud.In("aws", region).(*ec2.Build) }
-
-	find := &phase.FindMachine{
-		UI: ui, Cloud: cloud, Token: id.Token, Plan: cloud.Plan,
-		Policy: c.Policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
-	}
-	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find}
-	if host != nil {
-		connect.Pin = host.Pin
-	}
-	provision := &phase.Provision{
-		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
-		More: func() map[string]interface{} {
-			return generated(find.ID, id.ID, find.Offer, site(find.Offer.Region).SourceImage())
+	build := phase.Build{
+		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, Debug: c.PackerDebug, OnError: c.PackerOnError,
+		Policy: c.Policy(), Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, Comm: &c.Comm,
+		More: func(m *phase.FindMachine) map[string]interface{} {
+			return awsbuild.Generated(m.ID, id.ID, m.Offer, site(m.Offer.Region).SourceImage())
 		},
 	}
-	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
-	phases := []phase.Phase{&phase.KeepSundries{Cloud: cloud}, find, connect, provision}
-	if !c.SkipCreateAMI {
-		phases = append(phases, image)
-	}
-	runner := phase.Runner{UI: ui, Debug: c.PackerDebug, OnError: c.PackerOnError, CleanupTimeout: c.CleanupTimeout}
-	if err := runner.Run(ctx, phases...); err != nil {
-		return nil, err
+	if host != nil {
+		build.Pin = host.Pin
 	}
 	if c.SkipCreateAMI {
-		ui.Say("No image was made: skip_create_ami is set")
-		return nil, nil
+		build.NoImage = "skip_create_ami is set"
 	}
-	if ctx.Err() != nil {
-		ui.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
+	made, err := build.Run(ctx)
+	if err != nil || c.SkipCreateAMI {
+		return nil, err
 	}
-	made := site(find.Offer.Region)
-	return &Artifact{
-		images: made.Images(image.ID), name: builds[0].Image.Name, region: find.Offer.Region, source: made.SourceImage().ID,
-		data: provision.Data,
-		remove: func(ctx context.Context, region, image string) error {
+	at := site(made.Offer.Region)
+	return &awsbuild.Artifact{
+		Images: at.Images(made.Image), Name: builds[0].Image.Name, Region: made.Offer.Region, Source: at.SourceImage().ID, Data: made.Data,
+		Remove: func(ctx context.Context, region, image string) error {
 			return client.In(region).DeleteImage(ctx, image)
 		},
 	}, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
@@ -30,7 +31,7 @@ func settings(s *stage.Stage) set {
 	return set{
 		"access_key": s.AWS.Build.AccessKeyID, "secret_key": s.AWS.Build.SecretAccessKey, "region": stage.AWSRegion,
 		"source_ami": s.AWS.BaseImage, "ssh_username": "admin", "ssh_port": s.AWS.Cloud.SSHPort(),
-		"ami_name": "built", "capacity_interval": "20ms", "capacity_timeout": "30s", "ssh_timeout": "30s",
+		"ami_name": "built", "capacity_interval": "20ms", "capacity_timeout": "2m", "ssh_timeout": "2m",
 	}
 }
 
@@ -245,7 +246,7 @@ func TestBuild(t *testing.T) {
 		return touch(ctx, ui, comm)
 	})
 	id := imagesOf(a)[stage.AWSRegion]
-	if want := "AMIs were created:\n" + stage.AWSRegion + ": " + id + "\n"; a.String() != want || a.Id() != stage.AWSRegion+":"+id || a.BuilderId() != BuilderID {
+	if want := "AMIs were created:\n" + stage.AWSRegion + ": " + id + "\n"; a.String() != want || a.Id() != stage.AWSRegion+":"+id || a.BuilderId() != awsbuild.BuilderID {
 		t.Errorf("the artifact is %q and says %q", a.Id(), a)
 	}
 	if meta, _ := a.State("atlas.artifact.metadata").(map[string]string); meta["region."+stage.AWSRegion] != id || a.State("region") != stage.AWSRegion || a.State("source_image_id") != s.AWS.BaseImage || a.State("image_name") != "built" {
@@ -267,7 +268,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("tags of the snapshot: %v", tags)
 	}
 	nothingLeft(t, s, a)
-	for _, want := range []string{"Looking for a machine for up to 30s: 3 availability zones in eu-central-1, as t4g.micro", "launched", id + " is registered"} {
+	for _, want := range []string{"Looking for a machine for up to 2m: 3 availability zones in eu-central-1, as t4g.micro", "launched", id + " is registered"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not said:\n%s", want, said)
 		}

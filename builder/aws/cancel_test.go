@@ -68,8 +68,18 @@ func moments(t *testing.T) (all []disturbed) {
 	return all
 }
 
+// slowly makes sure that a build comes to the second look at something that it
+// waits for: on a busy computer the first one may come when it is over.
+func (d disturbed) slowly(t *testing.T, s *stage.Stage, lasts time.Duration) {
+	t.Helper()
+	if d.Op == "DescribeSnapshots" {
+		addFaults(t, s, ec2sim.Fault{Kind: ec2sim.FaultSlow, Op: "CreateSnapshot", State: "pending", Delay: ec2sim.Duration(lasts)})
+	}
+}
+
 // A build that is cancelled at any request ends soon, with nothing left.
 func TestCancelAnywhere(t *testing.T) {
+	t.Parallel()
 	for _, d := range moments(t) {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
@@ -77,6 +87,7 @@ func TestCancelAnywhere(t *testing.T) {
 			defer cancel()
 			w := &tripwire.Wire{Op: d.Op, Nth: d.Nth, Pull: cancel}
 			s := stage.ForTest(t, stage.Options{WrapAWS: w.Wrap})
+			d.slowly(t, s, time.Hour)
 			w.Watch(s.AWS.Cloud)
 			a, said, err := build(ctx, t, s, d.change, nil) // a is there if it was too late to matter
 			if l := left(t, s, a); len(l) > 0 {
@@ -97,6 +108,7 @@ func TestCancelAnywhere(t *testing.T) {
 // two images, and nothing stays that nobody knows of. Whoever only reads asks
 // again.
 func TestLostReplies(t *testing.T) {
+	t.Parallel()
 	for _, d := range moments(t) {
 		faults := []ec2sim.Fault{{Kind: ec2sim.FaultCutAfterEffect}}
 		if !strings.HasPrefix(d.Op, "Describe") && !strings.HasPrefix(d.Op, "Get") {
@@ -108,6 +120,7 @@ func TestLostReplies(t *testing.T) {
 				t.Parallel()
 				s := stage.ForTest(t, stage.Options{})
 				addFaults(t, s, f)
+				d.slowly(t, s, 5*time.Second)
 				a, said := built(t, s, d.change, nil)
 				if l := left(t, s, a); len(l) > 0 {
 					t.Errorf("left behind: %q\n%s", l, said)
@@ -137,6 +150,7 @@ func machines(s *stage.Stage) int {
 // Who cancels while a snapshot is being made does not wait for it, and the machine
 // ends at once.
 func TestCancelDuringASlowImage(t *testing.T) {
+	t.Parallel()
 	for _, way := range []set{{"image_method": "snapshot"}, {"image_method": "image"}} {
 		t.Run(way["image_method"].(string), func(t *testing.T) {
 			t.Parallel()

@@ -33,28 +33,27 @@ type Config struct {
 	ctx         interpolate.Context
 }
 
-// interval is the pace of the search: EC2 throttles accounts that launch more often
-// than about twice a second, and refills slowly.
-const interval = 2 * time.Second
-
 // Prepare decodes the template and checks all that can be checked without a
 // request. Every problem is reported, in the words of the template.
 func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	*c = Config{ctx: interpolate.Context{Funcs: awsbuild.Functions()}} // Packer may prepare a component more than once
 	ctx := c.ctx
-	if err := buildcfg.Decode(c, BuilderID, &ctx, raws, awsbuild.Late()...); err != nil {
-		return nil, err
-	}
-	c.ctx = ctx
 	var mistakes buildcfg.Mistakes
 	note := mistakes.Note
+	if err := buildcfg.Decode(c, awsbuild.BuilderID, &ctx, raws, awsbuild.Late()...); err != nil {
+		// What could be decoded is looked at all the same, unless that is nothing.
+		if note(buildcfg.Each(err)...); c.Region+c.AccessKey+c.SourceAMI+c.AMIName+c.AMINamePrefix+c.Comm.SSHUsername == "" {
+			return nil, mistakes.Err()
+		}
+	}
+	c.ctx = ctx
 
 	var bad []error
 	var lines []string
 	c.credentials, lines, bad = c.Access.Prepare("")
 	warnings = append(warnings, lines...)
 	note(bad...)
-	c.Limits.Defaults(interval)
+	c.Limits.Defaults(awsbuild.Interval)
 	note(c.Limits.Problems()...)
 	if d := c.CapacityInterval; d > 0 && d < time.Second {
 		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: AWS throttles accounts that ask more often than about once a second", d))
@@ -62,6 +61,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	awsbuild.FromEnvironment(&c.Comm)
 	note(c.Comm.Prepare(&c.ctx)...)
 	note(sshkey.Check(&c.Comm, "AWS")...)
+	note(buildcfg.CheckConnection(&c.Comm)...)
 	lines, bad = c.Options.Prepare(c.given())
 	warnings = append(warnings, lines...)
 	note(bad...)

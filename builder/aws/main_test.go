@@ -4,8 +4,10 @@
 package aws
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,8 +29,20 @@ func TestMain(m *testing.M) {
 			}
 		}
 		_ = os.Setenv("HOME", home)
+		_ = os.Setenv("SSH_AUTH_SOCK", filepath.Join(home, "agent")) // nobody connects to it
+		manyAtOnce()
 		return m.Run()
 	}())
+}
+
+// manyAtOnce lets more tests run at the same time than there are processors: most
+// of a build is waiting. Whoever wants one after the other says -parallel 1.
+func manyAtOnce() {
+	flag.Parse()
+	const many = 12
+	if p := flag.Lookup("test.parallel"); p.Value.String() != "1" {
+		_ = p.Value.Set(strconv.Itoa(many))
+	}
 }
 
 // addFaults makes things go wrong at Amazon's.

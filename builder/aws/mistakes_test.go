@@ -8,13 +8,18 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/zclconf/go-cty/cty"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
 )
 
 // newSSHKey is a key pair as ssh-keygen makes it.
@@ -33,6 +38,14 @@ func newSSHKey(t *testing.T) (private, public string) {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(block)), string(ssh.MarshalAuthorizedKey(line))
+}
+
+func manyTags(n int) map[string]string {
+	tags := map[string]string{}
+	for i := range n {
+		tags[fmt.Sprint("t", i)] = "x"
+	}
+	return tags
 }
 
 func keyText(t *testing.T) string {
@@ -199,6 +212,7 @@ func TestMistakes(t *testing.T) {
 		{set{"snapshot_tags": set{"a": long}}, "snapshot_tags: a key may have 1 to 128 characters and a value up to 256"},
 		{set{"tags": set{"a": "{{ .Nothing }}"}}, "tags: "},
 		{set{"run_tag": []set{{"value": "x"}}}, "run_tag: key must be set"},
+		{set{"snapshot_tags": manyTags(49)}, "snapshot_tags: EC2 allows 48 tags beside the two that this plugin needs; there are 49"},
 
 		// The rest.
 		{set{"capacity_timeout": "-1s"}, "capacity_timeout must not be negative"},
@@ -224,10 +238,46 @@ func TestMistakes(t *testing.T) {
 func TestAllMistakesAtOnce(t *testing.T) {
 	_, err := new(Config).Prepare(with(t, set{
 		"region": "x", "instance_type": "x", "subnet_id": "x", "source_ami": "x", "ami_name": "x", "image_timeout": "-2m", "tags": set{"armfree": ""}, "ami": "x",
+		"ssh_port": 99999, "ssh_timeout": "5",
+		"instance_timeout": "soon", "root_volume_size": "big", "metadata_options": set{"http_put_response_hop_limit": "far"}, "ami_title": "x", // which cannot be decoded
 	}))
-	for _, want := range []string{"region must", "instance_type must", "subnet_id must", "source_ami must", "ami_name must", "image_timeout must", "tags: ", "did you mean source_ami"} {
+	for _, want := range []string{
+		"region must", "instance_type must", "subnet_id must", "source_ami must", "ami_name must", "image_timeout must", "tags: ", "did you mean source_ami",
+		"ssh_port must be from 1 to 65535, it is 99999", "ssh_timeout", "'instance_timeout'", "'root_volume_size'", "http_put_response_hop_limit", "ami_title",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
+	}
+}
+
+// Packer hands HCL over in another form.
+func TestAllMistakesAtOnceInHCL(t *testing.T) {
+	attrs := map[string]cty.Value{}
+	for name, spec := range new(Builder).ConfigSpec() {
+		attrs[name] = cty.NullVal(hcldec.ImpliedType(hcldec.ObjectSpec{name: spec}).AttributeType(name))
+	}
+	for k, v := range good(t) {
+		attrs[k] = cty.StringVal(v.(string))
+	}
+	attrs["instance_timeout"], attrs["image_timeout"], attrs["subnet_id"] = cty.StringVal("soon"), cty.StringVal("later"), cty.StringVal("x")
+	_, _, err := (&Builder{Mask: new(mask.Masker)}).Prepare(cty.ObjectVal(attrs))
+	var all *packersdk.MultiError
+	if !errors.As(err, &all) || len(all.Errors) != 3 {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{"instance_timeout", "image_timeout", "subnet_id"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named in: %v", want, err)
+		}
+	}
+}
+
+// A template of which nothing can be read is not said to lack everything.
+func TestNothingDecoded(t *testing.T) {
+	_, err := new(Config).Prepare(with(t, set{"ami_name": "{{ nonsense }}"}))
+	var all *packersdk.MultiError
+	if !errors.As(err, &all) || len(all.Errors) != 1 || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("%v", err)
 	}
 }

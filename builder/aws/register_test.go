@@ -206,6 +206,7 @@ func TestEveryOptionIsDocumented(t *testing.T) {
 // What options say about time, in a bubble's time: how long a build waits, and how
 // often it asks. Each is counted with the option and without it.
 func TestTimes(t *testing.T) {
+	t.Parallel()
 	full := []ec2sim.Fault{{Kind: ec2sim.FaultCapacity}}
 	slow := func(op, state string) []ec2sim.Fault {
 		return []ec2sim.Fault{{Kind: ec2sim.FaultSlow, Op: op, State: state, Delay: lasts(5 * time.Hour)}}
@@ -229,8 +230,8 @@ func TestTimes(t *testing.T) {
 		says              string
 	}{
 		{option: "capacity_timeout", value: "1h", faults: full, with: set{"capacity_timeout": "", "capacity_interval": "5m"}, measure: minutes, from: 59, to: 61, without: 6*60 - 2, says: `capacity_timeout = "1h"`},
-		{option: "capacity_interval", value: "3m", faults: full, with: set{"capacity_timeout": "1h"}, measure: launches, from: 18, to: 22, without: 300},
-		{option: "capacity_round", value: "20m", faults: full, with: set{"capacity_timeout": "1h"}, measure: launches, from: 6, to: 30, without: 100},
+		{option: "capacity_interval", value: "1m", faults: full, with: set{"capacity_timeout": "20m"}, measure: launches, from: 18, to: 22, without: 100},
+		{option: "capacity_round", value: "7m", faults: full, with: set{"capacity_timeout": "21m"}, measure: launches, from: 6, to: 30, without: 100},
 		{option: "instance_timeout", value: "3m", with: set{"capacity_timeout": "1m", "instance_type": "t4g.micro"}, faults: slow(runs, "pending"), measure: minutes, from: 3, to: 8, without: 15, says: "timed out after 3m0s waiting for instance"},
 		{option: "image_timeout", value: "30m", with: set{"skip_create_ami": false}, faults: slow("CreateSnapshot", "pending"), measure: minutes, from: 30, to: 45, without: 60, says: "timed out after 30m0s waiting for snapshot"},
 		{option: "cleanup_timeout", value: "4m", faults: slow("TerminateInstances", "shutting-down"), measure: minutes, from: 4, to: 9, without: 10, says: "could not be terminated, please do so by hand"},

@@ -357,6 +357,7 @@ func (s *wireSet) file(t *testing.T, name string) string {
 // wire. A build without the option must not send the same, or a row would prove
 // nothing.
 func TestOptionsOnTheWire(t *testing.T) {
+	t.Parallel()
 	files := wireFiles(t)
 	for i, r := range newWireSet(t, files).rows(t) {
 		t.Run(strings.Join(r.options, ", "), func(t *testing.T) {

@@ -35,6 +35,7 @@ func unreadable(op string) ocisim.Fault {
 }
 
 func TestBadDays(t *testing.T) {
+	t.Parallel()
 	const launch, image = "LaunchInstance", "CreateImage"
 	tests := []struct {
 		name   string

@@ -89,6 +89,7 @@ func sessions(s *stage.Stage) []ocisim.Resource {
 }
 
 func TestThroughBastion(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		block    map[string]interface{}
@@ -132,6 +133,7 @@ func TestThroughBastion(t *testing.T) {
 
 // A bastion that exists is used and stays; its own limit for sessions counts.
 func TestThroughTheirBastion(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	id := theirs(t, s, "127.0.0.1/32")
 	a, said, err := build(t.Context(), t, s, private(s, map[string]interface{}{"bastion_ocid": id}, nil), nil)
@@ -148,6 +150,7 @@ func TestThroughTheirBastion(t *testing.T) {
 
 // In an additional region a bastion is made, whatever is named for the first.
 func TestBastionInAnotherRegion(t *testing.T) {
+	t.Parallel()
 	const other = "uk-london-1"
 	s := stage.ForTest(t, stage.Options{MoreRegions: []string{other}})
 	id := theirs(t, s, "0.0.0.0/0")
@@ -168,6 +171,7 @@ func TestBastionInAnotherRegion(t *testing.T) {
 // A session ends in the middle of provisioning, as each does after at most three
 // hours: what comes next goes through another one.
 func TestSessionEndsInTheMiddle(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	a, said, err := build(t.Context(), t, s, private(s, nil, nil), func(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
 		c := bastionClient(t, s)
@@ -201,6 +205,7 @@ func TestSessionEndsInTheMiddle(t *testing.T) {
 
 // A command that outlives its session is broken off, with a clear sentence.
 func TestCommandOutlivesSession(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	_, said, err := build(t.Context(), t, s, private(s, nil, nil), func(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) error {
 		cmd := &packersdk.RemoteCmd{Command: "sleep 600"}
@@ -226,6 +231,7 @@ func TestCommandOutlivesSession(t *testing.T) {
 }
 
 func TestBastionBadDays(t *testing.T) {
+	t.Parallel()
 	const create, session = "CreateBastion", "CreateSession"
 	tests := []struct {
 		name   string
@@ -332,6 +338,7 @@ func TestBastionBadDays(t *testing.T) {
 // A build that is cancelled at any request about bastions ends soon, with
 // nothing left.
 func TestCancelAtTheBastion(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	_, said, err := build(t.Context(), t, s, private(s, nil, nil), nil)
 	if err != nil {
@@ -373,6 +380,7 @@ func TestCancelAtTheBastion(t *testing.T) {
 }
 
 func TestBastionOptions(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	for name, tt := range map[string]struct {
 		block, more map[string]interface{}

@@ -86,6 +86,7 @@ func TestBastionBlock(t *testing.T) {
 // The machine costs money and goes first, the bastion costs nothing and takes
 // long.
 func TestMachineGoesBeforeBastion(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	a, said, err := build(t.Context(), t, s, private(s, nil, map[string]interface{}{"ssh_pin_host_key": true}), nil)
 	if err != nil {
@@ -107,6 +108,7 @@ func TestMachineGoesBeforeBastion(t *testing.T) {
 
 // The bastion that is made has the tags of the template.
 func TestBastionTags(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{Adjust: func(build, _ *ocisim.Tenancy) {
 		build.TagNamespaces = map[string][]string{"Operations": {"CostCenter"}}
 	}})
@@ -254,6 +256,7 @@ func (k *sessionKeys) wrap(next http.Handler) http.Handler {
 
 // A build that is cancelled while nothing is requested ends at once, too.
 func TestCancelOnTheWay(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		block map[string]interface{}
@@ -313,6 +316,7 @@ func TestCancelOnTheWay(t *testing.T) {
 // With -on-error=ask the way can be opened again, and the bastion is there
 // already.
 func TestAskAndRetryTheWay(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	if err := s.Cloud.AddFaults(
 		ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateSession", Status: 400, Code: "InvalidParameter", Message: "no", Times: 1},
@@ -343,6 +347,7 @@ func TestAskAndRetryTheWay(t *testing.T) {
 // without anything being broken off. The service's sessions last half an hour at
 // least: here it says that it is four seconds.
 func TestProvisioningOutlastsSessions(t *testing.T) {
+	t.Parallel()
 	short := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet || !strings.HasPrefix(r.URL.Path, "/20210331/sessions/") {

@@ -13,7 +13,6 @@ package oci
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -24,17 +23,12 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 	"github.com/armfree/packer-plugin-armfree/version"
 )
-
-// BuilderID identifies artifacts of this builder.
-const BuilderID = "armfree.oci"
-
-// destroyTimeout limits the removal of an image when Packer discards it.
-const destroyTimeout = 5 * time.Minute
 
 // Builder implements packersdk.Builder. Mask must be set.
 type Builder struct {
@@ -56,7 +50,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
 	b.Mask.Add(b.config.credentials.Secrets()...)
 	b.Mask.Add(buildcfg.Secrets(&b.config.Comm)...)
-	return generatedNames(), warnings, err
+	return ocibuild.GeneratedNames(), warnings, err
 }
 
 // Run implements packersdk.Builder.
@@ -69,12 +63,10 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	defer done()
-	pin, err := b.pinHostKey()
+	host, err := b.hostKey()
 	if err != nil {
 		return nil, err
 	}
-	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
-	b.Mask.Add(base64.StdEncoding.EncodeToString(c.userData))
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	who, err := oci.SignIn(ctx, c.credentials, oci.Options{
 		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
@@ -82,71 +74,50 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err != nil {
 		return nil, err
 	}
-	cloud, err := b.fleet(who, id, ui.Sayf)
+	c.settle(who.Tenancy, who.Region)
+	builds, err := c.Builds(c.given(), ocibuild.Keys{Public: string(c.Comm.SSHPublicKey), Host: host}, c.Bastion)
 	if err != nil {
 		return nil, err
 	}
-	find := &phase.FindMachine{
-		UI: ui, Cloud: cloud, Token: id.Token, Plan: cloud.Plan,
-		Policy: c.policy(), Timeout: c.CapacityTimeout, TimeoutOption: "capacity_timeout",
-	}
-	connect := &phase.Connect{UI: ui, Config: &c.Comm, Machine: find, Pin: pin}
-	source := func() string { return cloud.In("oci", find.Offer.Region).(*oci.Build).BaseImage() }
-	provision := &phase.Provision{
-		UI: ui, Hook: hook, Config: &c.Comm, Machine: find, Connect: connect,
-		More: func() map[string]interface{} { return c.generated(id, find, source()) },
-	}
-	checked := &phase.Validated{UI: ui, Machine: find, Tag: cloud.TagImage}
-	defer checked.Forget()
-	image := &phase.MakeImage{UI: ui, Cloud: cloud, Token: id.Token, Machine: find}
-
-	phases := []phase.Phase{find, connect, provision}
-	if c.Bastion != nil {
-		phases = b.throughBastion(ui, cloud, id, find, connect, provision)
-	}
-	checked.Follow(connect, provision)
-	if !c.SkipCreateImage {
-		phases = append(phases, image)
-	}
-	runner := phase.Runner{UI: ui, Debug: c.PackerDebug, OnError: c.PackerOnError, CleanupTimeout: c.CleanupTimeout}
-	if err := runner.Run(ctx, phases...); err != nil {
+	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
+	b.Mask.Add(base64.StdEncoding.EncodeToString(builds[0].UserData))
+	places, err := ocibuild.Places(who, builds, id, ui.Sayf)
+	if err != nil {
 		return nil, err
 	}
+	cloud := fleet.New(places...)
+	source := func(region string) string { return cloud.In("oci", region).(*oci.Build).BaseImage() }
+	build := phase.Build{
+		UI: ui, Hook: hook, Site: cloud, Token: id.Token, Debug: c.PackerDebug, OnError: c.PackerOnError,
+		Policy: c.policy(), Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, Comm: &c.Comm,
+		More: func(m *phase.FindMachine) map[string]interface{} {
+			return ocibuild.Generated(m.ID, id.ID, m.Offer, source(m.Offer.Region))
+		},
+	}
+	if host != nil {
+		build.Pin = host.Pin
+	}
+	if c.Bastion != nil {
+		build.Tunnel = &phase.Tunnel{
+			UI: ui, Config: &c.Comm, Bastion: &phase.Bastion{UI: ui, Cloud: cloud, Token: id.Token}, Port: c.Comm.SSHPort,
+			Dial: oci.Options{HTTP: b.HTTP}.DialJumpHost, Timeout: c.Bastion.Timeout, Option: "oci_bastion: timeout",
+		}
+	}
 	if c.SkipCreateImage {
-		ui.Say("No image was made: skip_create_image is set")
-		return nil, nil
+		build.NoImage = "skip_create_image is set"
 	}
-	if ctx.Err() != nil {
-		ui.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
+	made, err := build.Run(ctx)
+	if err != nil || c.SkipCreateImage {
+		return nil, err
 	}
-	return &Artifact{
-		image: image.ID, name: c.ImageName, region: find.Offer.Region, remove: cloud.DeleteImage,
-		data: provision.Data, source: source(),
+	return &ocibuild.Artifact{
+		Image: made.Image, Name: c.ImageName, Region: made.Offer.Region, Remove: cloud.DeleteImage,
+		Data: made.Data, Source: source(made.Offer.Region),
 	}, nil
 }
 
-// fleet is the build in every region in which it may take place.
-func (b *Builder) fleet(who *oci.Principal, id owner.Build, say func(string, ...any)) (*fleet.Fleet, error) {
-	c := &b.config
-	c.settle(who.Tenancy, who.Region)
-	var places []fleet.Place
-	regions := map[string]bool{}
-	for _, cfg := range c.builds() {
-		if regions[cfg.Region] {
-			return nil, fmt.Errorf("additional_region: %s is there twice", cfg.Region)
-		}
-		regions[cfg.Region] = true
-		client, err := who.Client(cfg.Region)
-		if err != nil {
-			return nil, err
-		}
-		places = append(places, fleet.Place{Cloud: "oci", Region: cfg.Region, Site: oci.NewBuild(client, cfg, id, say)})
-	}
-	return fleet.New(places...), nil
-}
-
-// pinHostKey makes the host key of the machine and puts it into its user data.
-func (b *Builder) pinHostKey() (pin phase.Pin, err error) {
+// hostKey is the host key of the machine; nil if it makes its own.
+func (b *Builder) hostKey() (*sshkey.HostKey, error) {
 	if !b.config.PinHostKey || b.config.Comm.Type != "ssh" {
 		return nil, nil
 	}
@@ -155,8 +126,5 @@ func (b *Builder) pinHostKey() (pin phase.Pin, err error) {
 		return nil, err
 	}
 	b.Mask.Add(key.Secret())
-	if b.config.userData, err = key.UserData(b.config.userData); err != nil {
-		return nil, err
-	}
-	return key.Pin, checkMetadata(b.config.userData, b.config.Metadata)
+	return &key, nil
 }

@@ -61,6 +61,7 @@ func touch(ctx context.Context, _ packersdk.Ui, comm packersdk.Communicator) err
 }
 
 func TestBuild(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	a, said, err := build(t.Context(), t, s, map[string]interface{}{
 		"tags": map[string]string{"team": "infra", "empty": ""}, "instance_tags": map[string]string{"a": "b"}, "instance_name": "builder-1",
@@ -113,6 +114,7 @@ func TestBuild(t *testing.T) {
 // The build's own key does not stay in the image, whatever the template says
 // about it, and a key that somebody else put there does.
 func TestTemporaryKeyIsForgotten(t *testing.T) {
+	t.Parallel()
 	for name, set := range map[string]options{"by default": {}, "asked for": {"ssh_clear_authorized_keys": true}, "named": {"temporary_key_pair_name": "packer-plugin-armfree-mine"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -159,6 +161,7 @@ func temporaryKey(t *testing.T, set options) {
 // When only another region has room, the machine is found there and the image
 // is made there.
 func TestAnotherRegion(t *testing.T) {
+	t.Parallel()
 	const other = "uk-london-1"
 	s := stage.ForTest(t, stage.Options{MoreRegions: []string{other}})
 	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultCapacity, Region: stage.BuildRegion}); err != nil {
@@ -191,6 +194,7 @@ func TestAnotherRegion(t *testing.T) {
 }
 
 func TestProvisionerFailureLeavesNothing(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	_, said, err := build(t.Context(), t, s, nil, func(context.Context, packersdk.Ui, packersdk.Communicator) error { return io.ErrUnexpectedEOF })
 	if err == nil || s.Cloud.CountRequests("CreateImage") != 0 {
@@ -204,6 +208,7 @@ func TestProvisionerFailureLeavesNothing(t *testing.T) {
 // With -on-error=ask a phase that failed can be run again; the build then never
 // has two machines or two images.
 func TestAskAndRetry(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	if err := s.Cloud.AddFaults(
 		ocisim.Fault{Kind: ocisim.FaultStatus, Op: "ListVnicAttachments", Status: 400, Code: "InvalidParameter", Message: "no", Times: 1},
@@ -238,6 +243,7 @@ func (retry) Close() error                { return nil }
 
 // A build that is cancelled at any request ends soon, with nothing left.
 func TestCancelAnywhere(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	_, said, err := build(t.Context(), t, s, nil, nil)
 	if err != nil {
@@ -273,6 +279,7 @@ func TestCancelAnywhere(t *testing.T) {
 // An image that is being made can only be deleted when it is done. The machine
 // does not run until then: whoever cancels may not wait that long.
 func TestCancelDuringASlowImage(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultSlow, Op: "CreateImage", State: "PROVISIONING", Delay: ocisim.Duration(4 * time.Second)}); err != nil {
 		t.Fatal(err)
@@ -317,6 +324,7 @@ func imageStates(s *stage.Stage) (states string) {
 
 // ssh_host is where the machine is reached, whatever its address.
 func TestSSHHost(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	const host = "127.0.0.9" // where nobody is
 	_, said, err := build(t.Context(), t, s, map[string]interface{}{"ssh_host": host, "ssh_timeout": "300ms"}, nil)

@@ -3,245 +3,149 @@
 package oci
 
 import (
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
 )
 
-// FlatAdditionalRegion is an auto-generated flat version of AdditionalRegion.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatAdditionalRegion struct {
-	Region             *string  `mapstructure:"region" required:"true" cty:"region" hcl:"region"`
-	SubnetOCID         *string  `mapstructure:"subnet_ocid" required:"true" cty:"subnet_ocid" hcl:"subnet_ocid"`
-	BaseImageOCID      *string  `mapstructure:"base_image_ocid" required:"false" cty:"base_image_ocid" hcl:"base_image_ocid"`
-	NsgIDs             []string `mapstructure:"nsg_ids" required:"false" cty:"nsg_ids" hcl:"nsg_ids"`
-	AvailabilityDomain *string  `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
-}
-
-// FlatMapstructure returns a new FlatAdditionalRegion.
-// FlatAdditionalRegion is an auto-generated flat version of AdditionalRegion.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*AdditionalRegion) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatAdditionalRegion)
-}
-
-// HCL2Spec returns the hcl spec of a AdditionalRegion.
-// This spec is used by HCL to read the fields of AdditionalRegion.
-// The decoded values from this spec will then be applied to a FlatAdditionalRegion.
-func (*FlatAdditionalRegion) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"region":              &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
-		"subnet_ocid":         &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
-		"base_image_ocid":     &hcldec.AttrSpec{Name: "base_image_ocid", Type: cty.String, Required: false},
-		"nsg_ids":             &hcldec.AttrSpec{Name: "nsg_ids", Type: cty.List(cty.String), Required: false},
-		"availability_domain": &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
-	}
-	return s
-}
-
-// FlatBaseImageFilter is an auto-generated flat version of BaseImageFilter.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatBaseImageFilter struct {
-	CompartmentID          *string `mapstructure:"compartment_id" required:"false" cty:"compartment_id" hcl:"compartment_id"`
-	DisplayName            *string `mapstructure:"display_name" required:"false" cty:"display_name" hcl:"display_name"`
-	DisplayNameSearch      *string `mapstructure:"display_name_search" required:"false" cty:"display_name_search" hcl:"display_name_search"`
-	OperatingSystem        *string `mapstructure:"operating_system" required:"false" cty:"operating_system" hcl:"operating_system"`
-	OperatingSystemVersion *string `mapstructure:"operating_system_version" required:"false" cty:"operating_system_version" hcl:"operating_system_version"`
-	Shape                  *string `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
-}
-
-// FlatMapstructure returns a new FlatBaseImageFilter.
-// FlatBaseImageFilter is an auto-generated flat version of BaseImageFilter.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*BaseImageFilter) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatBaseImageFilter)
-}
-
-// HCL2Spec returns the hcl spec of a BaseImageFilter.
-// This spec is used by HCL to read the fields of BaseImageFilter.
-// The decoded values from this spec will then be applied to a FlatBaseImageFilter.
-func (*FlatBaseImageFilter) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"compartment_id":           &hcldec.AttrSpec{Name: "compartment_id", Type: cty.String, Required: false},
-		"display_name":             &hcldec.AttrSpec{Name: "display_name", Type: cty.String, Required: false},
-		"display_name_search":      &hcldec.AttrSpec{Name: "display_name_search", Type: cty.String, Required: false},
-		"operating_system":         &hcldec.AttrSpec{Name: "operating_system", Type: cty.String, Required: false},
-		"operating_system_version": &hcldec.AttrSpec{Name: "operating_system_version", Type: cty.String, Required: false},
-		"shape":                    &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
-	}
-	return s
-}
-
-// FlatBastion is an auto-generated flat version of Bastion.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatBastion struct {
-	BastionOCID      *string           `mapstructure:"bastion_ocid" required:"false" cty:"bastion_ocid" hcl:"bastion_ocid"`
-	ClientCIDRBlocks []string          `mapstructure:"client_cidr_blocks" required:"false" cty:"client_cidr_blocks" hcl:"client_cidr_blocks"`
-	SessionTTL       *string           `mapstructure:"session_ttl" required:"false" cty:"session_ttl" hcl:"session_ttl"`
-	Timeout          *string           `mapstructure:"timeout" required:"false" cty:"timeout" hcl:"timeout"`
-	Tags             map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
-	DefinedTagsJSON  *string           `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
-}
-
-// FlatMapstructure returns a new FlatBastion.
-// FlatBastion is an auto-generated flat version of Bastion.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Bastion) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatBastion)
-}
-
-// HCL2Spec returns the hcl spec of a Bastion.
-// This spec is used by HCL to read the fields of Bastion.
-// The decoded values from this spec will then be applied to a FlatBastion.
-func (*FlatBastion) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"bastion_ocid":       &hcldec.AttrSpec{Name: "bastion_ocid", Type: cty.String, Required: false},
-		"client_cidr_blocks": &hcldec.AttrSpec{Name: "client_cidr_blocks", Type: cty.List(cty.String), Required: false},
-		"session_ttl":        &hcldec.AttrSpec{Name: "session_ttl", Type: cty.String, Required: false},
-		"timeout":            &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
-		"tags":               &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
-		"defined_tags_json":  &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
-	}
-	return s
-}
-
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName           *string                `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType         *string                `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion         *string                `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug               *bool                  `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce               *bool                  `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError             *string                `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars            map[string]string      `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars       []string               `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Type                      *string                `mapstructure:"communicator" cty:"communicator" hcl:"communicator"`
-	PauseBeforeConnect        *string                `mapstructure:"pause_before_connecting" cty:"pause_before_connecting" hcl:"pause_before_connecting"`
-	SSHHost                   *string                `mapstructure:"ssh_host" cty:"ssh_host" hcl:"ssh_host"`
-	SSHPort                   *int                   `mapstructure:"ssh_port" cty:"ssh_port" hcl:"ssh_port"`
-	SSHUsername               *string                `mapstructure:"ssh_username" cty:"ssh_username" hcl:"ssh_username"`
-	SSHPassword               *string                `mapstructure:"ssh_password" cty:"ssh_password" hcl:"ssh_password"`
-	SSHKeyPairName            *string                `mapstructure:"ssh_keypair_name" undocumented:"true" cty:"ssh_keypair_name" hcl:"ssh_keypair_name"`
-	SSHTemporaryKeyPairName   *string                `mapstructure:"temporary_key_pair_name" undocumented:"true" cty:"temporary_key_pair_name" hcl:"temporary_key_pair_name"`
-	SSHTemporaryKeyPairType   *string                `mapstructure:"temporary_key_pair_type" cty:"temporary_key_pair_type" hcl:"temporary_key_pair_type"`
-	SSHTemporaryKeyPairBits   *int                   `mapstructure:"temporary_key_pair_bits" cty:"temporary_key_pair_bits" hcl:"temporary_key_pair_bits"`
-	SSHCiphers                []string               `mapstructure:"ssh_ciphers" cty:"ssh_ciphers" hcl:"ssh_ciphers"`
-	SSHClearAuthorizedKeys    *bool                  `mapstructure:"ssh_clear_authorized_keys" cty:"ssh_clear_authorized_keys" hcl:"ssh_clear_authorized_keys"`
-	SSHKEXAlgos               []string               `mapstructure:"ssh_key_exchange_algorithms" cty:"ssh_key_exchange_algorithms" hcl:"ssh_key_exchange_algorithms"`
-	SSHPrivateKeyFile         *string                `mapstructure:"ssh_private_key_file" undocumented:"true" cty:"ssh_private_key_file" hcl:"ssh_private_key_file"`
-	SSHCertificateFile        *string                `mapstructure:"ssh_certificate_file" cty:"ssh_certificate_file" hcl:"ssh_certificate_file"`
-	SSHPty                    *bool                  `mapstructure:"ssh_pty" cty:"ssh_pty" hcl:"ssh_pty"`
-	SSHTimeout                *string                `mapstructure:"ssh_timeout" cty:"ssh_timeout" hcl:"ssh_timeout"`
-	SSHWaitTimeout            *string                `mapstructure:"ssh_wait_timeout" undocumented:"true" cty:"ssh_wait_timeout" hcl:"ssh_wait_timeout"`
-	SSHAgentAuth              *bool                  `mapstructure:"ssh_agent_auth" undocumented:"true" cty:"ssh_agent_auth" hcl:"ssh_agent_auth"`
-	SSHDisableAgentForwarding *bool                  `mapstructure:"ssh_disable_agent_forwarding" cty:"ssh_disable_agent_forwarding" hcl:"ssh_disable_agent_forwarding"`
-	SSHHandshakeAttempts      *int                   `mapstructure:"ssh_handshake_attempts" cty:"ssh_handshake_attempts" hcl:"ssh_handshake_attempts"`
-	SSHBastionHost            *string                `mapstructure:"ssh_bastion_host" cty:"ssh_bastion_host" hcl:"ssh_bastion_host"`
-	SSHBastionPort            *int                   `mapstructure:"ssh_bastion_port" cty:"ssh_bastion_port" hcl:"ssh_bastion_port"`
-	SSHBastionAgentAuth       *bool                  `mapstructure:"ssh_bastion_agent_auth" cty:"ssh_bastion_agent_auth" hcl:"ssh_bastion_agent_auth"`
-	SSHBastionUsername        *string                `mapstructure:"ssh_bastion_username" cty:"ssh_bastion_username" hcl:"ssh_bastion_username"`
-	SSHBastionPassword        *string                `mapstructure:"ssh_bastion_password" cty:"ssh_bastion_password" hcl:"ssh_bastion_password"`
-	SSHBastionInteractive     *bool                  `mapstructure:"ssh_bastion_interactive" cty:"ssh_bastion_interactive" hcl:"ssh_bastion_interactive"`
-	SSHBastionPrivateKeyFile  *string                `mapstructure:"ssh_bastion_private_key_file" cty:"ssh_bastion_private_key_file" hcl:"ssh_bastion_private_key_file"`
-	SSHBastionCertificateFile *string                `mapstructure:"ssh_bastion_certificate_file" cty:"ssh_bastion_certificate_file" hcl:"ssh_bastion_certificate_file"`
-	SSHFileTransferMethod     *string                `mapstructure:"ssh_file_transfer_method" cty:"ssh_file_transfer_method" hcl:"ssh_file_transfer_method"`
-	SSHProxyHost              *string                `mapstructure:"ssh_proxy_host" cty:"ssh_proxy_host" hcl:"ssh_proxy_host"`
-	SSHProxyPort              *int                   `mapstructure:"ssh_proxy_port" cty:"ssh_proxy_port" hcl:"ssh_proxy_port"`
-	SSHProxyUsername          *string                `mapstructure:"ssh_proxy_username" cty:"ssh_proxy_username" hcl:"ssh_proxy_username"`
-	SSHProxyPassword          *string                `mapstructure:"ssh_proxy_password" cty:"ssh_proxy_password" hcl:"ssh_proxy_password"`
-	SSHKeepAliveInterval      *string                `mapstructure:"ssh_keep_alive_interval" cty:"ssh_keep_alive_interval" hcl:"ssh_keep_alive_interval"`
-	SSHReadWriteTimeout       *string                `mapstructure:"ssh_read_write_timeout" cty:"ssh_read_write_timeout" hcl:"ssh_read_write_timeout"`
-	SSHRemoteTunnels          []string               `mapstructure:"ssh_remote_tunnels" cty:"ssh_remote_tunnels" hcl:"ssh_remote_tunnels"`
-	SSHLocalTunnels           []string               `mapstructure:"ssh_local_tunnels" cty:"ssh_local_tunnels" hcl:"ssh_local_tunnels"`
-	SSHPublicKey              []byte                 `mapstructure:"ssh_public_key" undocumented:"true" cty:"ssh_public_key" hcl:"ssh_public_key"`
-	SSHPrivateKey             []byte                 `mapstructure:"ssh_private_key" undocumented:"true" cty:"ssh_private_key" hcl:"ssh_private_key"`
-	WinRMUser                 *string                `mapstructure:"winrm_username" cty:"winrm_username" hcl:"winrm_username"`
-	WinRMPassword             *string                `mapstructure:"winrm_password" cty:"winrm_password" hcl:"winrm_password"`
-	WinRMHost                 *string                `mapstructure:"winrm_host" cty:"winrm_host" hcl:"winrm_host"`
-	WinRMNoProxy              *bool                  `mapstructure:"winrm_no_proxy" cty:"winrm_no_proxy" hcl:"winrm_no_proxy"`
-	WinRMPort                 *int                   `mapstructure:"winrm_port" cty:"winrm_port" hcl:"winrm_port"`
-	WinRMTimeout              *string                `mapstructure:"winrm_timeout" cty:"winrm_timeout" hcl:"winrm_timeout"`
-	WinRMUseSSL               *bool                  `mapstructure:"winrm_use_ssl" cty:"winrm_use_ssl" hcl:"winrm_use_ssl"`
-	WinRMInsecure             *bool                  `mapstructure:"winrm_insecure" cty:"winrm_insecure" hcl:"winrm_insecure"`
-	WinRMUseNTLM              *bool                  `mapstructure:"winrm_use_ntlm" cty:"winrm_use_ntlm" hcl:"winrm_use_ntlm"`
-	TenancyOCID               *string                `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
-	UserOCID                  *string                `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
-	Fingerprint               *string                `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
-	Key                       *string                `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
-	KeyFile                   *string                `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
-	PassPhrase                *string                `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
-	Region                    *string                `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
-	AccessCfgFile             *string                `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
-	AccessCfgFileAccount      *string                `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
-	SecurityTokenFile         *string                `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
-	UseInstancePrincipals     *bool                  `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
-	UseResourcePrincipal      *bool                  `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
-	UseOKEWorkloadIdentity    *bool                  `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
-	OIDC                      []ocicfg.FlatOIDC      `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
-	CapacityTimeout           *string                `mapstructure:"capacity_timeout" required:"false" cty:"capacity_timeout" hcl:"capacity_timeout"`
-	CapacityInterval          *string                `mapstructure:"capacity_interval" required:"false" cty:"capacity_interval" hcl:"capacity_interval"`
-	CapacityRound             *string                `mapstructure:"capacity_round" required:"false" cty:"capacity_round" hcl:"capacity_round"`
-	CapacityOrder             *string                `mapstructure:"capacity_order" required:"false" cty:"capacity_order" hcl:"capacity_order"`
-	InstanceTimeout           *string                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
-	ImageTimeout              *string                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
-	CleanupTimeout            *string                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
-	AvailabilityDomain        *string                `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
-	AdditionalRegions         []FlatAdditionalRegion `mapstructure:"additional_region" required:"false" cty:"additional_region" hcl:"additional_region"`
-	Shape                     *string                `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
-	ShapeConfig               []FlatShapeConfig      `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
-	CapacityReports           *bool                  `mapstructure:"capacity_reports" required:"false" cty:"capacity_reports" hcl:"capacity_reports"`
-	CapacityReservationOCID   *string                `mapstructure:"capacity_reservation_ocid" required:"false" cty:"capacity_reservation_ocid" hcl:"capacity_reservation_ocid"`
-	Preemptible               *bool                  `mapstructure:"preemptible" required:"false" cty:"preemptible" hcl:"preemptible"`
-	FreeTier                  *string                `mapstructure:"free_tier" required:"false" cty:"free_tier" hcl:"free_tier"`
-	FreeAllowance             *FlatFreeAllowance     `mapstructure:"free_allowance" required:"false" cty:"free_allowance" hcl:"free_allowance"`
-	BaseImageOCID             *string                `mapstructure:"base_image_ocid" required:"false" cty:"base_image_ocid" hcl:"base_image_ocid"`
-	BaseImageFilter           *FlatBaseImageFilter   `mapstructure:"base_image_filter" required:"false" cty:"base_image_filter" hcl:"base_image_filter"`
-	BootVolumeSizeInGBs       *int64                 `mapstructure:"disk_size" required:"false" cty:"disk_size" hcl:"disk_size"`
-	BootVolumeVpusPerGB       *int64                 `mapstructure:"boot_volume_vpus_per_gb" required:"false" cty:"boot_volume_vpus_per_gb" hcl:"boot_volume_vpus_per_gb"`
-	KmsKeyOCID                *string                `mapstructure:"kms_key_ocid" required:"false" cty:"kms_key_ocid" hcl:"kms_key_ocid"`
-	SubnetOCID                *string                `mapstructure:"subnet_ocid" required:"false" cty:"subnet_ocid" hcl:"subnet_ocid"`
-	AssignPublicIP            *bool                  `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
-	UsePrivateIP              *bool                  `mapstructure:"use_private_ip" required:"false" cty:"use_private_ip" hcl:"use_private_ip"`
-	CreateVnicDetails         *FlatCreateVnicDetails `mapstructure:"create_vnic_details" required:"false" cty:"create_vnic_details" hcl:"create_vnic_details"`
-	InstanceName              *string                `mapstructure:"instance_name" required:"false" cty:"instance_name" hcl:"instance_name"`
-	InstanceTags              map[string]string      `mapstructure:"instance_tags" required:"false" cty:"instance_tags" hcl:"instance_tags"`
-	InstanceDefinedTagsJSON   *string                `mapstructure:"instance_defined_tags_json" required:"false" cty:"instance_defined_tags_json" hcl:"instance_defined_tags_json"`
-	Metadata                  map[string]string      `mapstructure:"metadata" required:"false" cty:"metadata" hcl:"metadata"`
-	UserData                  *string                `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
-	UserDataFile              *string                `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
-	PinHostKey                *bool                  `mapstructure:"ssh_pin_host_key" required:"false" cty:"ssh_pin_host_key" hcl:"ssh_pin_host_key"`
-	LegacyImdsDisabled        *bool                  `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false" cty:"instance_options_are_legacy_imds_endpoints_disabled" hcl:"instance_options_are_legacy_imds_endpoints_disabled"`
-	AgentPlugins              *bool                  `mapstructure:"agent_plugins" required:"false" cty:"agent_plugins" hcl:"agent_plugins"`
-	ImageCompartmentOCID      *string                `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
-	ImageName                 *string                `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
-	ImageNamePrefix           *string                `mapstructure:"image_name_prefix" required:"false" cty:"image_name_prefix" hcl:"image_name_prefix"`
-	ImageNameConflict         *string                `mapstructure:"image_name_conflict" required:"false" cty:"image_name_conflict" hcl:"image_name_conflict"`
-	Tags                      map[string]string      `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
-	DefinedTagsJSON           *string                `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
-	ImageShapes               []string               `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
-	RemoveOtherShapes         *bool                  `mapstructure:"image_remove_other_shapes" required:"false" cty:"image_remove_other_shapes" hcl:"image_remove_other_shapes"`
-	ImageLaunchMode           *string                `mapstructure:"image_launch_mode" required:"false" cty:"image_launch_mode" hcl:"image_launch_mode"`
-	NicAttachmentType         *string                `mapstructure:"nic_attachment_type" required:"false" cty:"nic_attachment_type" hcl:"nic_attachment_type"`
-	ImageFirmware             *string                `mapstructure:"image_firmware" required:"false" cty:"image_firmware" hcl:"image_firmware"`
-	SkipCreateImage           *bool                  `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
-	ConfigFile                *string                `mapstructure:"config_file" undocumented:"true" cty:"config_file" hcl:"config_file"`
-	ConfigFileProfile         *string                `mapstructure:"config_file_profile" undocumented:"true" cty:"config_file_profile" hcl:"config_file_profile"`
-	PrivateKeyFile            *string                `mapstructure:"private_key_file" undocumented:"true" cty:"private_key_file" hcl:"private_key_file"`
-	PrivateKeyPath            *string                `mapstructure:"private_key_path" undocumented:"true" cty:"private_key_path" hcl:"private_key_path"`
-	ImageOCID                 *string                `mapstructure:"image_ocid" undocumented:"true" cty:"image_ocid" hcl:"image_ocid"`
-	ImageID                   *string                `mapstructure:"image_id" undocumented:"true" cty:"image_id" hcl:"image_id"`
-	BaseImage                 *string                `mapstructure:"base_image" undocumented:"true" cty:"base_image" hcl:"base_image"`
-	CompartmentID             *string                `mapstructure:"compartment_id" undocumented:"true" cty:"compartment_id" hcl:"compartment_id"`
-	TenancyID                 *string                `mapstructure:"tenancy_id" undocumented:"true" cty:"tenancy_id" hcl:"tenancy_id"`
-	UserID                    *string                `mapstructure:"user_id" undocumented:"true" cty:"user_id" hcl:"user_id"`
-	SubnetID                  *string                `mapstructure:"subnet_id" undocumented:"true" cty:"subnet_id" hcl:"subnet_id"`
-	FreeformTags              map[string]string      `mapstructure:"freeform_tags" undocumented:"true" cty:"freeform_tags" hcl:"freeform_tags"`
-	Ocpus                     *string                `mapstructure:"ocpus" undocumented:"true" cty:"ocpus" hcl:"ocpus"`
-	MemoryInGBs               *string                `mapstructure:"memory_in_gbs" undocumented:"true" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
-	BootVolumeSize            *string                `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
-	CompartmentOCID           *string                `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
-	Bastion                   *FlatBastion           `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
+	PackerBuildName           *string                         `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType         *string                         `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion         *string                         `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug               *bool                           `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce               *bool                           `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError             *string                         `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars            map[string]string               `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars       []string                        `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Type                      *string                         `mapstructure:"communicator" cty:"communicator" hcl:"communicator"`
+	PauseBeforeConnect        *string                         `mapstructure:"pause_before_connecting" cty:"pause_before_connecting" hcl:"pause_before_connecting"`
+	SSHHost                   *string                         `mapstructure:"ssh_host" cty:"ssh_host" hcl:"ssh_host"`
+	SSHPort                   *int                            `mapstructure:"ssh_port" cty:"ssh_port" hcl:"ssh_port"`
+	SSHUsername               *string                         `mapstructure:"ssh_username" cty:"ssh_username" hcl:"ssh_username"`
+	SSHPassword               *string                         `mapstructure:"ssh_password" cty:"ssh_password" hcl:"ssh_password"`
+	SSHKeyPairName            *string                         `mapstructure:"ssh_keypair_name" undocumented:"true" cty:"ssh_keypair_name" hcl:"ssh_keypair_name"`
+	SSHTemporaryKeyPairName   *string                         `mapstructure:"temporary_key_pair_name" undocumented:"true" cty:"temporary_key_pair_name" hcl:"temporary_key_pair_name"`
+	SSHTemporaryKeyPairType   *string                         `mapstructure:"temporary_key_pair_type" cty:"temporary_key_pair_type" hcl:"temporary_key_pair_type"`
+	SSHTemporaryKeyPairBits   *int                            `mapstructure:"temporary_key_pair_bits" cty:"temporary_key_pair_bits" hcl:"temporary_key_pair_bits"`
+	SSHCiphers                []string                        `mapstructure:"ssh_ciphers" cty:"ssh_ciphers" hcl:"ssh_ciphers"`
+	SSHClearAuthorizedKeys    *bool                           `mapstructure:"ssh_clear_authorized_keys" cty:"ssh_clear_authorized_keys" hcl:"ssh_clear_authorized_keys"`
+	SSHKEXAlgos               []string                        `mapstructure:"ssh_key_exchange_algorithms" cty:"ssh_key_exchange_algorithms" hcl:"ssh_key_exchange_algorithms"`
+	SSHPrivateKeyFile         *string                         `mapstructure:"ssh_private_key_file" undocumented:"true" cty:"ssh_private_key_file" hcl:"ssh_private_key_file"`
+	SSHCertificateFile        *string                         `mapstructure:"ssh_certificate_file" cty:"ssh_certificate_file" hcl:"ssh_certificate_file"`
+	SSHPty                    *bool                           `mapstructure:"ssh_pty" cty:"ssh_pty" hcl:"ssh_pty"`
+	SSHTimeout                *string                         `mapstructure:"ssh_timeout" cty:"ssh_timeout" hcl:"ssh_timeout"`
+	SSHWaitTimeout            *string                         `mapstructure:"ssh_wait_timeout" undocumented:"true" cty:"ssh_wait_timeout" hcl:"ssh_wait_timeout"`
+	SSHAgentAuth              *bool                           `mapstructure:"ssh_agent_auth" undocumented:"true" cty:"ssh_agent_auth" hcl:"ssh_agent_auth"`
+	SSHDisableAgentForwarding *bool                           `mapstructure:"ssh_disable_agent_forwarding" cty:"ssh_disable_agent_forwarding" hcl:"ssh_disable_agent_forwarding"`
+	SSHHandshakeAttempts      *int                            `mapstructure:"ssh_handshake_attempts" cty:"ssh_handshake_attempts" hcl:"ssh_handshake_attempts"`
+	SSHBastionHost            *string                         `mapstructure:"ssh_bastion_host" cty:"ssh_bastion_host" hcl:"ssh_bastion_host"`
+	SSHBastionPort            *int                            `mapstructure:"ssh_bastion_port" cty:"ssh_bastion_port" hcl:"ssh_bastion_port"`
+	SSHBastionAgentAuth       *bool                           `mapstructure:"ssh_bastion_agent_auth" cty:"ssh_bastion_agent_auth" hcl:"ssh_bastion_agent_auth"`
+	SSHBastionUsername        *string                         `mapstructure:"ssh_bastion_username" cty:"ssh_bastion_username" hcl:"ssh_bastion_username"`
+	SSHBastionPassword        *string                         `mapstructure:"ssh_bastion_password" cty:"ssh_bastion_password" hcl:"ssh_bastion_password"`
+	SSHBastionInteractive     *bool                           `mapstructure:"ssh_bastion_interactive" cty:"ssh_bastion_interactive" hcl:"ssh_bastion_interactive"`
+	SSHBastionPrivateKeyFile  *string                         `mapstructure:"ssh_bastion_private_key_file" cty:"ssh_bastion_private_key_file" hcl:"ssh_bastion_private_key_file"`
+	SSHBastionCertificateFile *string                         `mapstructure:"ssh_bastion_certificate_file" cty:"ssh_bastion_certificate_file" hcl:"ssh_bastion_certificate_file"`
+	SSHFileTransferMethod     *string                         `mapstructure:"ssh_file_transfer_method" cty:"ssh_file_transfer_method" hcl:"ssh_file_transfer_method"`
+	SSHProxyHost              *string                         `mapstructure:"ssh_proxy_host" cty:"ssh_proxy_host" hcl:"ssh_proxy_host"`
+	SSHProxyPort              *int                            `mapstructure:"ssh_proxy_port" cty:"ssh_proxy_port" hcl:"ssh_proxy_port"`
+	SSHProxyUsername          *string                         `mapstructure:"ssh_proxy_username" cty:"ssh_proxy_username" hcl:"ssh_proxy_username"`
+	SSHProxyPassword          *string                         `mapstructure:"ssh_proxy_password" cty:"ssh_proxy_password" hcl:"ssh_proxy_password"`
+	SSHKeepAliveInterval      *string                         `mapstructure:"ssh_keep_alive_interval" cty:"ssh_keep_alive_interval" hcl:"ssh_keep_alive_interval"`
+	SSHReadWriteTimeout       *string                         `mapstructure:"ssh_read_write_timeout" cty:"ssh_read_write_timeout" hcl:"ssh_read_write_timeout"`
+	SSHRemoteTunnels          []string                        `mapstructure:"ssh_remote_tunnels" cty:"ssh_remote_tunnels" hcl:"ssh_remote_tunnels"`
+	SSHLocalTunnels           []string                        `mapstructure:"ssh_local_tunnels" cty:"ssh_local_tunnels" hcl:"ssh_local_tunnels"`
+	SSHPublicKey              []byte                          `mapstructure:"ssh_public_key" undocumented:"true" cty:"ssh_public_key" hcl:"ssh_public_key"`
+	SSHPrivateKey             []byte                          `mapstructure:"ssh_private_key" undocumented:"true" cty:"ssh_private_key" hcl:"ssh_private_key"`
+	WinRMUser                 *string                         `mapstructure:"winrm_username" cty:"winrm_username" hcl:"winrm_username"`
+	WinRMPassword             *string                         `mapstructure:"winrm_password" cty:"winrm_password" hcl:"winrm_password"`
+	WinRMHost                 *string                         `mapstructure:"winrm_host" cty:"winrm_host" hcl:"winrm_host"`
+	WinRMNoProxy              *bool                           `mapstructure:"winrm_no_proxy" cty:"winrm_no_proxy" hcl:"winrm_no_proxy"`
+	WinRMPort                 *int                            `mapstructure:"winrm_port" cty:"winrm_port" hcl:"winrm_port"`
+	WinRMTimeout              *string                         `mapstructure:"winrm_timeout" cty:"winrm_timeout" hcl:"winrm_timeout"`
+	WinRMUseSSL               *bool                           `mapstructure:"winrm_use_ssl" cty:"winrm_use_ssl" hcl:"winrm_use_ssl"`
+	WinRMInsecure             *bool                           `mapstructure:"winrm_insecure" cty:"winrm_insecure" hcl:"winrm_insecure"`
+	WinRMUseNTLM              *bool                           `mapstructure:"winrm_use_ntlm" cty:"winrm_use_ntlm" hcl:"winrm_use_ntlm"`
+	TenancyOCID               *string                         `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
+	UserOCID                  *string                         `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
+	Fingerprint               *string                         `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
+	Key                       *string                         `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
+	KeyFile                   *string                         `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
+	PassPhrase                *string                         `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
+	Region                    *string                         `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AccessCfgFile             *string                         `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
+	AccessCfgFileAccount      *string                         `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
+	SecurityTokenFile         *string                         `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
+	UseInstancePrincipals     *bool                           `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
+	UseResourcePrincipal      *bool                           `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
+	UseOKEWorkloadIdentity    *bool                           `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
+	OIDC                      []ocicfg.FlatOIDC               `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
+	CapacityTimeout           *string                         `mapstructure:"capacity_timeout" required:"false" cty:"capacity_timeout" hcl:"capacity_timeout"`
+	CapacityInterval          *string                         `mapstructure:"capacity_interval" required:"false" cty:"capacity_interval" hcl:"capacity_interval"`
+	CapacityRound             *string                         `mapstructure:"capacity_round" required:"false" cty:"capacity_round" hcl:"capacity_round"`
+	CapacityOrder             *string                         `mapstructure:"capacity_order" required:"false" cty:"capacity_order" hcl:"capacity_order"`
+	InstanceTimeout           *string                         `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
+	ImageTimeout              *string                         `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
+	CleanupTimeout            *string                         `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	AvailabilityDomain        *string                         `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
+	AdditionalRegions         []ocibuild.FlatAdditionalRegion `mapstructure:"additional_region" required:"false" cty:"additional_region" hcl:"additional_region"`
+	Shape                     *string                         `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
+	ShapeConfig               []ocibuild.FlatShapeConfig      `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
+	CapacityReports           *bool                           `mapstructure:"capacity_reports" required:"false" cty:"capacity_reports" hcl:"capacity_reports"`
+	CapacityReservationOCID   *string                         `mapstructure:"capacity_reservation_ocid" required:"false" cty:"capacity_reservation_ocid" hcl:"capacity_reservation_ocid"`
+	Preemptible               *bool                           `mapstructure:"preemptible" required:"false" cty:"preemptible" hcl:"preemptible"`
+	FreeTier                  *string                         `mapstructure:"free_tier" required:"false" cty:"free_tier" hcl:"free_tier"`
+	FreeAllowance             *ocibuild.FlatFreeAllowance     `mapstructure:"free_allowance" required:"false" cty:"free_allowance" hcl:"free_allowance"`
+	BaseImageOCID             *string                         `mapstructure:"base_image_ocid" required:"false" cty:"base_image_ocid" hcl:"base_image_ocid"`
+	BaseImageFilter           *ocibuild.FlatBaseImageFilter   `mapstructure:"base_image_filter" required:"false" cty:"base_image_filter" hcl:"base_image_filter"`
+	BootVolumeSizeInGBs       *int64                          `mapstructure:"disk_size" required:"false" cty:"disk_size" hcl:"disk_size"`
+	BootVolumeVpusPerGB       *int64                          `mapstructure:"boot_volume_vpus_per_gb" required:"false" cty:"boot_volume_vpus_per_gb" hcl:"boot_volume_vpus_per_gb"`
+	KmsKeyOCID                *string                         `mapstructure:"kms_key_ocid" required:"false" cty:"kms_key_ocid" hcl:"kms_key_ocid"`
+	SubnetOCID                *string                         `mapstructure:"subnet_ocid" required:"false" cty:"subnet_ocid" hcl:"subnet_ocid"`
+	AssignPublicIP            *bool                           `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
+	UsePrivateIP              *bool                           `mapstructure:"use_private_ip" required:"false" cty:"use_private_ip" hcl:"use_private_ip"`
+	CreateVnicDetails         *ocibuild.FlatCreateVnicDetails `mapstructure:"create_vnic_details" required:"false" cty:"create_vnic_details" hcl:"create_vnic_details"`
+	InstanceName              *string                         `mapstructure:"instance_name" required:"false" cty:"instance_name" hcl:"instance_name"`
+	InstanceTags              map[string]string               `mapstructure:"instance_tags" required:"false" cty:"instance_tags" hcl:"instance_tags"`
+	InstanceDefinedTagsJSON   *string                         `mapstructure:"instance_defined_tags_json" required:"false" cty:"instance_defined_tags_json" hcl:"instance_defined_tags_json"`
+	Metadata                  map[string]string               `mapstructure:"metadata" required:"false" cty:"metadata" hcl:"metadata"`
+	UserData                  *string                         `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
+	UserDataFile              *string                         `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
+	PinHostKey                *bool                           `mapstructure:"ssh_pin_host_key" required:"false" cty:"ssh_pin_host_key" hcl:"ssh_pin_host_key"`
+	LegacyImdsDisabled        *bool                           `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false" cty:"instance_options_are_legacy_imds_endpoints_disabled" hcl:"instance_options_are_legacy_imds_endpoints_disabled"`
+	AgentPlugins              *bool                           `mapstructure:"agent_plugins" required:"false" cty:"agent_plugins" hcl:"agent_plugins"`
+	ImageCompartmentOCID      *string                         `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
+	ImageName                 *string                         `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
+	ImageNamePrefix           *string                         `mapstructure:"image_name_prefix" required:"false" cty:"image_name_prefix" hcl:"image_name_prefix"`
+	ImageNameConflict         *string                         `mapstructure:"image_name_conflict" required:"false" cty:"image_name_conflict" hcl:"image_name_conflict"`
+	Tags                      map[string]string               `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
+	DefinedTagsJSON           *string                         `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
+	ImageShapes               []string                        `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
+	RemoveOtherShapes         *bool                           `mapstructure:"image_remove_other_shapes" required:"false" cty:"image_remove_other_shapes" hcl:"image_remove_other_shapes"`
+	ImageLaunchMode           *string                         `mapstructure:"image_launch_mode" required:"false" cty:"image_launch_mode" hcl:"image_launch_mode"`
+	NicAttachmentType         *string                         `mapstructure:"nic_attachment_type" required:"false" cty:"nic_attachment_type" hcl:"nic_attachment_type"`
+	ImageFirmware             *string                         `mapstructure:"image_firmware" required:"false" cty:"image_firmware" hcl:"image_firmware"`
+	SkipCreateImage           *bool                           `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
+	ConfigFile                *string                         `mapstructure:"config_file" undocumented:"true" cty:"config_file" hcl:"config_file"`
+	ConfigFileProfile         *string                         `mapstructure:"config_file_profile" undocumented:"true" cty:"config_file_profile" hcl:"config_file_profile"`
+	PrivateKeyFile            *string                         `mapstructure:"private_key_file" undocumented:"true" cty:"private_key_file" hcl:"private_key_file"`
+	PrivateKeyPath            *string                         `mapstructure:"private_key_path" undocumented:"true" cty:"private_key_path" hcl:"private_key_path"`
+	ImageOCID                 *string                         `mapstructure:"image_ocid" undocumented:"true" cty:"image_ocid" hcl:"image_ocid"`
+	ImageID                   *string                         `mapstructure:"image_id" undocumented:"true" cty:"image_id" hcl:"image_id"`
+	BaseImage                 *string                         `mapstructure:"base_image" undocumented:"true" cty:"base_image" hcl:"base_image"`
+	CompartmentID             *string                         `mapstructure:"compartment_id" undocumented:"true" cty:"compartment_id" hcl:"compartment_id"`
+	TenancyID                 *string                         `mapstructure:"tenancy_id" undocumented:"true" cty:"tenancy_id" hcl:"tenancy_id"`
+	UserID                    *string                         `mapstructure:"user_id" undocumented:"true" cty:"user_id" hcl:"user_id"`
+	SubnetID                  *string                         `mapstructure:"subnet_id" undocumented:"true" cty:"subnet_id" hcl:"subnet_id"`
+	FreeformTags              map[string]string               `mapstructure:"freeform_tags" undocumented:"true" cty:"freeform_tags" hcl:"freeform_tags"`
+	Ocpus                     *string                         `mapstructure:"ocpus" undocumented:"true" cty:"ocpus" hcl:"ocpus"`
+	MemoryInGBs               *string                         `mapstructure:"memory_in_gbs" undocumented:"true" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
+	BootVolumeSize            *string                         `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
+	CompartmentOCID           *string                         `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	Bastion                   *ocibuild.FlatBastion           `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -335,23 +239,23 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"image_timeout":                &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
 		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
 		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
-		"additional_region":            &hcldec.BlockListSpec{TypeName: "additional_region", Nested: hcldec.ObjectSpec((*FlatAdditionalRegion)(nil).HCL2Spec())},
+		"additional_region":            &hcldec.BlockListSpec{TypeName: "additional_region", Nested: hcldec.ObjectSpec((*ocibuild.FlatAdditionalRegion)(nil).HCL2Spec())},
 		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
-		"shape_config":                 &hcldec.BlockListSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*FlatShapeConfig)(nil).HCL2Spec())},
+		"shape_config":                 &hcldec.BlockListSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*ocibuild.FlatShapeConfig)(nil).HCL2Spec())},
 		"capacity_reports":             &hcldec.AttrSpec{Name: "capacity_reports", Type: cty.Bool, Required: false},
 		"capacity_reservation_ocid":    &hcldec.AttrSpec{Name: "capacity_reservation_ocid", Type: cty.String, Required: false},
 		"preemptible":                  &hcldec.AttrSpec{Name: "preemptible", Type: cty.Bool, Required: false},
 		"free_tier":                    &hcldec.AttrSpec{Name: "free_tier", Type: cty.String, Required: false},
-		"free_allowance":               &hcldec.BlockSpec{TypeName: "free_allowance", Nested: hcldec.ObjectSpec((*FlatFreeAllowance)(nil).HCL2Spec())},
+		"free_allowance":               &hcldec.BlockSpec{TypeName: "free_allowance", Nested: hcldec.ObjectSpec((*ocibuild.FlatFreeAllowance)(nil).HCL2Spec())},
 		"base_image_ocid":              &hcldec.AttrSpec{Name: "base_image_ocid", Type: cty.String, Required: false},
-		"base_image_filter":            &hcldec.BlockSpec{TypeName: "base_image_filter", Nested: hcldec.ObjectSpec((*FlatBaseImageFilter)(nil).HCL2Spec())},
+		"base_image_filter":            &hcldec.BlockSpec{TypeName: "base_image_filter", Nested: hcldec.ObjectSpec((*ocibuild.FlatBaseImageFilter)(nil).HCL2Spec())},
 		"disk_size":                    &hcldec.AttrSpec{Name: "disk_size", Type: cty.Number, Required: false},
 		"boot_volume_vpus_per_gb":      &hcldec.AttrSpec{Name: "boot_volume_vpus_per_gb", Type: cty.Number, Required: false},
 		"kms_key_ocid":                 &hcldec.AttrSpec{Name: "kms_key_ocid", Type: cty.String, Required: false},
 		"subnet_ocid":                  &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
 		"assign_public_ip":             &hcldec.AttrSpec{Name: "assign_public_ip", Type: cty.Bool, Required: false},
 		"use_private_ip":               &hcldec.AttrSpec{Name: "use_private_ip", Type: cty.Bool, Required: false},
-		"create_vnic_details":          &hcldec.BlockSpec{TypeName: "create_vnic_details", Nested: hcldec.ObjectSpec((*FlatCreateVnicDetails)(nil).HCL2Spec())},
+		"create_vnic_details":          &hcldec.BlockSpec{TypeName: "create_vnic_details", Nested: hcldec.ObjectSpec((*ocibuild.FlatCreateVnicDetails)(nil).HCL2Spec())},
 		"instance_name":                &hcldec.AttrSpec{Name: "instance_name", Type: cty.String, Required: false},
 		"instance_tags":                &hcldec.AttrSpec{Name: "instance_tags", Type: cty.Map(cty.String), Required: false},
 		"instance_defined_tags_json":   &hcldec.AttrSpec{Name: "instance_defined_tags_json", Type: cty.String, Required: false},
@@ -389,102 +293,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.String, Required: false},
 		"boot_volume_size_in_gbs":   &hcldec.AttrSpec{Name: "boot_volume_size_in_gbs", Type: cty.String, Required: false},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
-		"oci_bastion":               &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*FlatBastion)(nil).HCL2Spec())},
-	}
-	return s
-}
-
-// FlatCreateVnicDetails is an auto-generated flat version of CreateVnicDetails.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatCreateVnicDetails struct {
-	AssignPublicIP      *bool             `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
-	DisplayName         *string           `mapstructure:"display_name" required:"false" cty:"display_name" hcl:"display_name"`
-	HostnameLabel       *string           `mapstructure:"hostname_label" required:"false" cty:"hostname_label" hcl:"hostname_label"`
-	NsgIDs              []string          `mapstructure:"nsg_ids" required:"false" cty:"nsg_ids" hcl:"nsg_ids"`
-	PrivateIP           *string           `mapstructure:"private_ip" required:"false" cty:"private_ip" hcl:"private_ip"`
-	SkipSourceDestCheck *bool             `mapstructure:"skip_source_dest_check" required:"false" cty:"skip_source_dest_check" hcl:"skip_source_dest_check"`
-	SubnetID            *string           `mapstructure:"subnet_id" required:"false" cty:"subnet_id" hcl:"subnet_id"`
-	Tags                map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
-	DefinedTagsJSON     *string           `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
-}
-
-// FlatMapstructure returns a new FlatCreateVnicDetails.
-// FlatCreateVnicDetails is an auto-generated flat version of CreateVnicDetails.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*CreateVnicDetails) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatCreateVnicDetails)
-}
-
-// HCL2Spec returns the hcl spec of a CreateVnicDetails.
-// This spec is used by HCL to read the fields of CreateVnicDetails.
-// The decoded values from this spec will then be applied to a FlatCreateVnicDetails.
-func (*FlatCreateVnicDetails) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"assign_public_ip":       &hcldec.AttrSpec{Name: "assign_public_ip", Type: cty.Bool, Required: false},
-		"display_name":           &hcldec.AttrSpec{Name: "display_name", Type: cty.String, Required: false},
-		"hostname_label":         &hcldec.AttrSpec{Name: "hostname_label", Type: cty.String, Required: false},
-		"nsg_ids":                &hcldec.AttrSpec{Name: "nsg_ids", Type: cty.List(cty.String), Required: false},
-		"private_ip":             &hcldec.AttrSpec{Name: "private_ip", Type: cty.String, Required: false},
-		"skip_source_dest_check": &hcldec.AttrSpec{Name: "skip_source_dest_check", Type: cty.Bool, Required: false},
-		"subnet_id":              &hcldec.AttrSpec{Name: "subnet_id", Type: cty.String, Required: false},
-		"tags":                   &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
-		"defined_tags_json":      &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
-	}
-	return s
-}
-
-// FlatFreeAllowance is an auto-generated flat version of FreeAllowance.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatFreeAllowance struct {
-	Ocpus        *float32 `mapstructure:"ocpus" required:"false" cty:"ocpus" hcl:"ocpus"`
-	MemoryInGBs  *float32 `mapstructure:"memory_in_gbs" required:"false" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
-	StorageInGBs *int64   `mapstructure:"storage_in_gbs" required:"false" cty:"storage_in_gbs" hcl:"storage_in_gbs"`
-}
-
-// FlatMapstructure returns a new FlatFreeAllowance.
-// FlatFreeAllowance is an auto-generated flat version of FreeAllowance.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*FreeAllowance) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatFreeAllowance)
-}
-
-// HCL2Spec returns the hcl spec of a FreeAllowance.
-// This spec is used by HCL to read the fields of FreeAllowance.
-// The decoded values from this spec will then be applied to a FlatFreeAllowance.
-func (*FlatFreeAllowance) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"ocpus":          &hcldec.AttrSpec{Name: "ocpus", Type: cty.Number, Required: false},
-		"memory_in_gbs":  &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.Number, Required: false},
-		"storage_in_gbs": &hcldec.AttrSpec{Name: "storage_in_gbs", Type: cty.Number, Required: false},
-	}
-	return s
-}
-
-// FlatShapeConfig is an auto-generated flat version of ShapeConfig.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatShapeConfig struct {
-	Ocpus                   *float32 `mapstructure:"ocpus" required:"false" cty:"ocpus" hcl:"ocpus"`
-	MemoryInGBs             *float32 `mapstructure:"memory_in_gbs" required:"false" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
-	BaselineOcpuUtilization *string  `mapstructure:"baseline_ocpu_utilization" required:"false" cty:"baseline_ocpu_utilization" hcl:"baseline_ocpu_utilization"`
-	Shape                   *string  `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
-}
-
-// FlatMapstructure returns a new FlatShapeConfig.
-// FlatShapeConfig is an auto-generated flat version of ShapeConfig.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*ShapeConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatShapeConfig)
-}
-
-// HCL2Spec returns the hcl spec of a ShapeConfig.
-// This spec is used by HCL to read the fields of ShapeConfig.
-// The decoded values from this spec will then be applied to a FlatShapeConfig.
-func (*FlatShapeConfig) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"ocpus":                     &hcldec.AttrSpec{Name: "ocpus", Type: cty.Number, Required: false},
-		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.Number, Required: false},
-		"baseline_ocpu_utilization": &hcldec.AttrSpec{Name: "baseline_ocpu_utilization", Type: cty.String, Required: false},
-		"shape":                     &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
+		"oci_bastion":               &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*ocibuild.FlatBastion)(nil).HCL2Spec())},
 	}
 	return s
 }

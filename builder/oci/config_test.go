@@ -24,6 +24,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 )
 
 // keyPair is an API key and its fingerprint, made once.
@@ -64,6 +65,15 @@ func good(t *testing.T) map[string]interface{} {
 	}
 }
 
+// builds are those of a build that makes no keys.
+func (c *Config) builds() []oci.BuildConfig {
+	all, err := c.Builds(c.given(), ocibuild.Keys{}, c.Bastion)
+	if err != nil {
+		panic(err)
+	}
+	return all
+}
+
 func TestDefaults(t *testing.T) {
 	var c Config
 	if _, err := c.Prepare(good(t)); err != nil {
@@ -74,8 +84,8 @@ func TestDefaults(t *testing.T) {
 		!slices.Equal(c.ImageShapes, []string{c.Shape}) {
 		t.Errorf("defaults: %+v", c)
 	}
-	if want := []oci.Size{{Shape: c.Shape, OCPUs: 2, MemoryGB: 12}, {Shape: c.Shape, OCPUs: 1, MemoryGB: 6}}; !slices.Equal(c.sizes(), want) {
-		t.Errorf("sizes %v", c.sizes())
+	if want := []oci.Size{{Shape: c.Shape, OCPUs: 2, MemoryGB: 12}, {Shape: c.Shape, OCPUs: 1, MemoryGB: 6}}; !slices.Equal(c.builds()[0].Sizes, want) {
+		t.Errorf("sizes %v", c.builds()[0].Sizes)
 	}
 	if b := c.builds(); len(b) != 1 || b[0].AssignPublicIP != nil || b[0].SizesNamed || b[0].FreeTier != oci.FreePrefer || b[0].Allowance != (oci.Allowance{OCPUs: 2, MemoryGB: 12, StorageGB: 200}) {
 		t.Errorf("builds: %+v", b)
@@ -128,8 +138,8 @@ func TestSearchOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []oci.Size{{Shape: "VM.Standard.A1.Flex", OCPUs: 4, MemoryGB: 24}, {Shape: "VM.Standard.A2.Flex", OCPUs: 1, MemoryGB: 8}}
-	if !slices.Equal(c.sizes(), want) || !slices.Equal(c.ImageShapes, []string{"VM.Standard.A1.Flex", "VM.Standard.A2.Flex"}) {
-		t.Errorf("sizes %v, shapes %q", c.sizes(), c.ImageShapes)
+	if !slices.Equal(c.builds()[0].Sizes, want) || !slices.Equal(c.ImageShapes, []string{"VM.Standard.A1.Flex", "VM.Standard.A2.Flex"}) {
+		t.Errorf("sizes %v, shapes %q", c.builds()[0].Sizes, c.ImageShapes)
 	}
 	b := c.builds()
 	if len(b) != 2 || b[0].Region != "eu-frankfurt-1" || b[0].AvailabilityDomain != "x:AD-3" || !b[0].SizesNamed || !b[0].Preemptible ||
@@ -142,8 +152,8 @@ func TestSearchOptions(t *testing.T) {
 	}
 	// One block, as oracle-oci's templates have it, in JSON a single object.
 	in["shape_config"] = map[string]interface{}{"ocpus": "2", "memory_in_gbs": 6.5}
-	if _, err := c.Prepare(in); err != nil || !slices.Equal(c.sizes(), []oci.Size{{Shape: "VM.Standard.A1.Flex", OCPUs: 2, MemoryGB: 6.5}}) {
-		t.Errorf("%v; sizes %v", err, c.sizes())
+	if _, err := c.Prepare(in); err != nil || !slices.Equal(c.builds()[0].Sizes, []oci.Size{{Shape: "VM.Standard.A1.Flex", OCPUs: 2, MemoryGB: 6.5}}) {
+		t.Errorf("%v; sizes %v", err, c.builds()[0].Sizes)
 	}
 }
 
@@ -315,12 +325,12 @@ func TestAcceptedWithAWarning(t *testing.T) {
 		{
 			name: "a size of a shape that has one", set: map[string]interface{}{"shape": "BM.Standard.A1.160", "shape_config": map[string]interface{}{"ocpus": 4, "memory_in_gbs": 8}},
 			want: "shape_config is for flexible shapes, and BM.Standard.A1.160 is not one", check: func(c *Config) bool {
-				return slices.Equal(c.sizes(), []oci.Size{{Shape: "BM.Standard.A1.160"}})
+				return slices.Equal(c.builds()[0].Sizes, []oci.Size{{Shape: "BM.Standard.A1.160"}})
 			},
 		},
 		{
 			name: "two of them", set: map[string]interface{}{"shape": "VM.Standard2.1", "shape_config": []map[string]interface{}{{"ocpus": 4}, {"memory_in_gbs": 8}}},
-			want: "VM.Standard2.1 is not one", check: func(c *Config) bool { return len(c.sizes()) == 1 },
+			want: "VM.Standard2.1 is not one", check: func(c *Config) bool { return len(c.builds()[0].Sizes) == 1 },
 		},
 		{
 			name: "a token beside a whole user", set: map[string]interface{}{"security_token_file": "nowhere"}, want: "security_token_file is not used",
@@ -381,16 +391,16 @@ func TestUserDataInBase64(t *testing.T) {
 		in := good(t)
 		in["user_data"] = base64.StdEncoding.EncodeToString([]byte(plain))
 		var c Config
-		if _, err := c.Prepare(in); err != nil || string(c.userData) != plain {
-			t.Errorf("%q is encoded twice: %q, %v", plain, c.userData, err)
+		if _, err := c.Prepare(in); err != nil || string(c.builds()[0].UserData) != plain {
+			t.Errorf("%q is encoded twice: %q, %v", plain, c.builds()[0].UserData, err)
 		}
 	}
 	for _, word := range []string{"abcd", "abcdefgh", "YWJj", "deadbeefdeadbeef", "UserDataOfSomeSort12", "AAAA"} {
 		in := good(t)
 		in["user_data"] = word
 		var c Config
-		if _, err := c.Prepare(in); err != nil || string(c.userData) != word {
-			t.Errorf("%q is sent as if it were encoded: %q, %v", word, c.userData, err)
+		if _, err := c.Prepare(in); err != nil || string(c.builds()[0].UserData) != word {
+			t.Errorf("%q is sent as if it were encoded: %q, %v", word, c.builds()[0].UserData, err)
 		}
 	}
 }
@@ -402,13 +412,13 @@ func TestUserDataInMetadata(t *testing.T) {
 	script := base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho theirs\n"))
 	in["metadata"] = map[string]string{"user_data": script, "k": "v"}
 	var c Config
-	if _, err := c.Prepare(in); err != nil || len(c.userData) > 0 || c.Metadata["user_data"] != script {
-		t.Errorf("%q, %v, %v", c.userData, c.Metadata, err)
+	if _, err := c.Prepare(in); err != nil || len(c.builds()[0].UserData) > 0 || c.Metadata["user_data"] != script {
+		t.Errorf("%q, %v, %v", c.builds()[0].UserData, c.Metadata, err)
 	}
 	in["ssh_pin_host_key"] = true
 	for range 2 {
-		if _, err := c.Prepare(in); err != nil || string(c.userData) != "#!/bin/sh\necho theirs\n" || c.Metadata["user_data"] != "" || c.Metadata["k"] != "v" {
-			t.Errorf("with a host key: %q, %v, %v", c.userData, c.Metadata, err)
+		if _, err := c.Prepare(in); err != nil || string(c.builds()[0].UserData) != "#!/bin/sh\necho theirs\n" || c.Metadata["user_data"] != "" || c.Metadata["k"] != "v" {
+			t.Errorf("with a host key: %q, %v, %v", c.builds()[0].UserData, c.Metadata, err)
 		}
 	}
 }

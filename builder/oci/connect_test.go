@@ -35,6 +35,7 @@ func closedPort(t *testing.T) int {
 // Packer's SDK says "Timeout waiting for SSH." whatever is wrong: what is wrong is
 // said as well.
 func TestWhyThereIsNoConnection(t *testing.T) {
+	t.Parallel()
 	const password = "correct horse"
 	private, _ := newSSHKey(t, "")
 	bastion := func(more options) options {
@@ -107,6 +108,7 @@ func (h *heard) Write(p []byte) (int, error) {
 // A machine that listens late is noticed soon, and not when Packer's SDK looks
 // again, five seconds after it looked first: that begins when it listens.
 func TestConnectionIsNoticedSoon(t *testing.T) {
+	t.Parallel()
 	var listens, early atomic.Bool
 	s := stage.ForTest(t, stage.Options{Driver: &machine.Fast{
 		Behave: func(machine.Spec) machine.Behaviour { return machine.Behaviour{BootDelay: time.Second} },
@@ -135,6 +137,7 @@ func TestConnectionIsNoticedSoon(t *testing.T) {
 // A provisioner may give the keys of the user that it works as to others: the
 // build's own goes from there, too. What cannot be looked into is said.
 func TestTemporaryKeyOfOtherUsers(t *testing.T) {
+	t.Parallel()
 	noSudo := false
 	s := stage.ForTest(t, stage.Options{Driver: &machine.Fast{Behave: func(machine.Spec) machine.Behaviour { return machine.Behaviour{NoSudo: noSudo} }}})
 	run := func(comm packersdk.Communicator, script string) (string, error) {

@@ -17,6 +17,7 @@ import (
 // Post-processors find in build.* what provisioners found there, as they do
 // after oracle-oci: User, ConnType and the rest.
 func TestPostProcessorsSeeTheConnection(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	a, said, err := build(t.Context(), t, s, nil, nil)
 	if err != nil {
@@ -33,6 +34,7 @@ func TestPostProcessorsSeeTheConnection(t *testing.T) {
 // The memory that a template leaves out is what OCI gives by default, which is
 // not the same for each shape.
 func TestMemoryIsTheShapesOwn(t *testing.T) {
+	t.Parallel()
 	for shape, want := range map[string]float32{"VM.Standard.A1.Flex": 12, "VM.Standard.E4.Flex": 32, "VM.Standard.E5.Flex": 24} {
 		t.Run(shape, func(t *testing.T) {
 			s := stage.ForTest(t, stage.Options{PlatformImages: true})

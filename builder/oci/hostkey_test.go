@@ -16,6 +16,7 @@ import (
 // A machine that got its host key through cloud-init is connected to, and runs
 // the user's own user data all the same.
 func TestPinnedHostKey(t *testing.T) {
+	t.Parallel()
 	s := stage.ForTest(t, stage.Options{})
 	var got bytes.Buffer
 	_, said, err := build(t.Context(), t, s, map[string]interface{}{

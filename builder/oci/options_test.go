@@ -84,8 +84,8 @@ func TestMachineAndImageOptions(t *testing.T) {
 	}
 	// A word that happens to be base64 is no encoded user data.
 	in["user_data"] = "abcd"
-	if _, err := c.Prepare(in); err != nil || string(c.userData) != "abcd" {
-		t.Errorf("user data %q, %v", c.userData, err)
+	if _, err := c.Prepare(in); err != nil || string(c.builds()[0].UserData) != "abcd" {
+		t.Errorf("user data %q, %v", c.builds()[0].UserData, err)
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
+
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 )
 
 // proof says which tests show what an option does, or why no test of this
@@ -82,7 +84,7 @@ func proofs() map[string]proof {
 // misnomers are the options that never existed, by their names.
 func misnomers() map[string]reflect.Type {
 	all := map[string]reflect.Type{}
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Misnomers]()) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[ocibuild.Misnomers]()) {
 		all[f.Tag.Get("mapstructure")] = f.Type
 	}
 	return all
@@ -120,7 +122,7 @@ func optionNames(t *testing.T) []string {
 		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
 			of = of.Elem()
 		}
-		if of.Kind() != reflect.Struct || !strings.HasPrefix(of.PkgPath(), reflect.TypeFor[Config]().PkgPath()) {
+		if of.Kind() != reflect.Struct || !strings.HasPrefix(of.PkgPath(), "github.com/armfree/packer-plugin-armfree/") {
 			return
 		}
 		for i := range of.NumField() {

@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"log"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -72,7 +74,19 @@ func TestSecretsAreMasked(t *testing.T) {
 func TestTheSDKPrintsNoSecrets(t *testing.T) {
 	const child = "ARMFREE_TEST_PRINTS"
 	if os.Getenv(child) != "" {
-		s := stage.ForTest(t, stage.Options{})
+		var sent string
+		s := stage.ForTest(t, stage.Options{Wrap: func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/instances") {
+					body, err := io.ReadAll(r.Body)
+					if m := regexp.MustCompile(`"user_data":"([^"]+)"`).FindSubmatch(body); err == nil && m != nil {
+						sent = string(m[1])
+					}
+					r.Body = io.NopCloser(bytes.NewReader(body))
+				}
+				h.ServeHTTP(w, r)
+			})
+		}})
 		in := settings(s)
 		maps.Copy(in, options{"ssh_pin_host_key": true, "skip_create_image": true, "user_data": "#!/bin/sh\n: hunter2hunter2\n"})
 		b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client()}
@@ -85,7 +99,7 @@ func TestTheSDKPrintsNoSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 		// What must not be seen, so that the parent can look for it.
-		fmt.Println(base64.StdEncoding.EncodeToString(b.config.userData))
+		fmt.Println(sent)
 		return
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestTheSDKPrintsNoSecrets$")

@@ -15,6 +15,7 @@ import (
 // What options say about time, in a bubble's time: how long a build waits, and how
 // often it asks. Each is counted with the option and without it.
 func TestTimes(t *testing.T) {
+	t.Parallel()
 	full := []ocisim.Fault{{Kind: ocisim.FaultCapacity}}
 	slow := func(op, state string) []ocisim.Fault {
 		return []ocisim.Fault{{Kind: ocisim.FaultSlow, Op: op, State: state, Delay: ocisim.Duration(5 * time.Hour)}}

@@ -21,6 +21,9 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/simnet"
 )
 
+// defaultShape is that of machines whose template names none.
+const defaultShape = "VM.Standard.A1.Flex"
+
 const near, baseName = "eu-frankfurt-1", "debian"
 
 // wireTenancy is made once, since RSA keys take long. Its key is a short one: half

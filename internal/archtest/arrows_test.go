@@ -34,26 +34,30 @@ var component = []string{
 //
 //	main
 //	components: builder, provisioner, post-processor, datasource
-//	the work:   phase, launch, imagecopy, goss, ocicfg, awscfg, awsbuild, sshkey, mask, tmpl, tunnel
+//	the work:   phase, launch, imagecopy, goss, ocicfg, awscfg, ocibuild, awsbuild, sshkey, mask, tmpl, tunnel
 //	adapters:   oci, ec2
 //	the base:   cloud, capacity, owner, wait, version
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"builder/aws", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
+			"builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
 		"builder/oci": append([]string{
-			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
-			"internal/phase", "internal/sshkey",
-			"internal/tmpl", "internal/wait", "version",
-			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
+			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
+			"internal/owner", "internal/phase", "internal/sshkey", "version",
+			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/aws": append([]string{
+			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/owner", "internal/phase", "internal/sshkey", "version",
+			"github.com/hashicorp/packer-plugin-sdk/communicator",
+		}, component...),
+		"builder/either": append([]string{
 			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/fleet", "internal/mask",
-			"internal/owner", "internal/phase", "internal/sshkey", "internal/wait", "version",
-			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
+			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey", "version",
+			"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
@@ -70,6 +74,9 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/pathing",
 			"golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/net/proxy",
 		},
+		"internal/diskimage":          {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
+		"internal/ebsdirect":          {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
+		"internal/imagestream":        {"internal/diskimage", "internal/wait"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
@@ -79,8 +86,13 @@ func arrows() map[string][]string {
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/preflight":          {"internal/oci", "internal/ocicfg", "internal/tmpl", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
+		"internal/ocibuild": append([]string{
+			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/oci", "internal/ocicfg", "internal/owner", "internal/sshkey", "internal/tmpl",
+			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
+		}, component[2:]...),
 		"internal/awsbuild": append([]string{
-			"internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/owner", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
+			"internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/fleet", "internal/owner", "internal/sshkey", "internal/tmpl",
+			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component[2:]...),
 		"internal/buildcfg": append([]string{
 			"internal/capacity", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",

@@ -96,8 +96,8 @@ func codeRules() []rule {
 			name:  "context.Background",
 			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
 			exceptions: map[string]string{
-				"builder/aws/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
-				"builder/oci/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/awsbuild/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/ocibuild/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
 			},
 			fine: map[string]string{
@@ -143,6 +143,7 @@ func codeRules() []rule {
 				return out
 			},
 			exceptions: map[string]string{
+				"internal/diskimage:needQemuImg":             "qemu-img, a second reader and writer of disks, where there is one",
 				"internal/e2e:bootstrapStage":                "the AWS CLI may not be installed; make testacc installs it where it can",
 				"internal/e2e:newOracle":                     "openssl may not be installed",
 				"internal/e2e:acceptance":                    "an acceptance test, run by make testacc",

@@ -6,11 +6,27 @@ package awsbuild
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
+
+// Interval is the pace of the search: EC2 throttles accounts that launch more often
+// than about twice a second, and refills slowly.
+const Interval = 2 * time.Second
+
+// Places are the sites of builds.
+func Places(client *ec2.Client, builds []ec2.BuildConfig, id owner.Build, say func(string, ...any)) []fleet.Place {
+	var places []fleet.Place
+	for _, cfg := range builds {
+		places = append(places, fleet.Place{Cloud: "aws", Region: cfg.Region, Site: ec2.NewBuild(client.In(cfg.Region), cfg, id, say)})
+	}
+	return places
+}
 
 // Builds are the options in the adapter's terms, one for each region: that of the
 // template first.

@@ -91,12 +91,12 @@ func (o *Options) render(region string, source ec2.SourceImage, block string) (e
 	return w, errors.Join(errs...)
 }
 
-// What EC2 allows: 50 tags, of which one is ours.
-const maxTags, maxTagKey, maxTagValue = 49, 128, 256
+// What EC2 allows.
+const maxTagKey, maxTagValue = 128, 256
 
 func tooMany(option string, tags map[string]string) error {
-	if len(tags) > maxTags {
-		return fmt.Errorf("%s: EC2 allows 50 tags, of which this plugin needs one; there are %d", option, len(tags))
+	if len(tags) > ec2.MaxTags {
+		return fmt.Errorf("%s: EC2 allows %d tags beside the two that this plugin needs; there are %d", option, ec2.MaxTags, len(tags))
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ type Mistakes struct{ all packersdk.MultiError }
 func (m *Mistakes) Note(more ...error) {
 	for _, err := range more {
 		if err != nil && !Follows(m.all.Errors, err) {
-			packersdk.MultiErrorAppend(&m.all, err)
+			_ = packersdk.MultiErrorAppend(&m.all, err) // it is m.all
 		}
 	}
 }

@@ -147,6 +147,9 @@ type Result struct {
 	// ZoneOnly narrows LimitReached and LimitDoubtful to the offer's zone: only
 	// a limit of the zone is named. Otherwise the limit is the region's.
 	ZoneOnly bool
+	// Elsewhere are zones of the region of which the cloud says, with NoCapacity,
+	// that they have room for the same. They are tried next.
+	Elsewhere []string
 	// AnyShape widens LimitReached and LimitDoubtful to all shapes of the offer's
 	// market: the limit counts processors, whatever they are in.
 	AnyShape bool

@@ -40,7 +40,15 @@ func (c *chance) launch(o Offer, _ time.Time) Result {
 	case n < 20 && !c.calm:
 		return Result{Outcome: LimitDoubtful, ZoneOnly: c.r.IntN(2) == 0}
 	}
-	return Result{Outcome: NoCapacity}
+	return Result{Outcome: NoCapacity, Elsewhere: c.rumour(o)}
+}
+
+// rumour is what the cloud says of other zones, true or not.
+func (c *chance) rumour(o Offer) []string {
+	if c.r.IntN(4) > 0 {
+		return nil
+	}
+	return []string{"AD-1", "AD-3", o.Zone, "nowhere"}[c.r.IntN(4):]
 }
 
 func (c *chance) report(o []Offer, _ time.Time) (r Reply) {

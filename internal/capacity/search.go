@@ -287,7 +287,25 @@ func (s *Search) Observe(o Offer, at time.Time, r Result) {
 		}
 	}
 	f.retries = s.policy.Retries
+	// One hint does not follow another, or two zones could point at each other for
+	// ever while nothing else is tried.
+	follow := r.Outcome == NoCapacity && len(r.Elsewhere) > 0 && a.candidate() != f
 	a.done(f, at, r.Outcome)
+	if follow {
+		s.follow(f, at, r.Elsewhere)
+	}
+}
+
+// follow makes offers in other zones, which the cloud says have room for what o
+// was, the next to be tried.
+func (s *Search) follow(o *offer, at time.Time, zones []string) {
+	var free []*offer
+	for _, f := range s.offers {
+		if f.Offer.Region == o.Offer.Region && f.Offer.form() == o.Offer.form() && f.zone != o.zone && slices.Contains(zones, f.Offer.Zone) && !f.Closed && !f.paused(at) {
+			free = append(free, f)
+		}
+	}
+	s.account(o.Offer.Cloud).launch(free)
 }
 
 // Answer tells the search what came, at the time at, of asking q.

@@ -54,6 +54,19 @@ func (e *Outage) Error() string { return e.Err.Error() }
 // Unwrap returns why it cannot be reached.
 func (e *Outage) Unwrap() error { return e.Err }
 
+// NoRoom is the error of a plan without any offer: the account may have no machine
+// there of the forms that are wanted, and nothing else is wrong. Another place may
+// do.
+type NoRoom struct {
+	Err error
+	Why []string // a sentence each
+}
+
+func (e *NoRoom) Error() string { return e.Err.Error() }
+
+// Unwrap returns what Error says.
+func (e *NoRoom) Unwrap() error { return e.Err }
+
 // Launcher is a cloud as the search for a machine sees it.
 type Launcher interface {
 	// Launch asks exactly once for a machine on offer and returns its id as

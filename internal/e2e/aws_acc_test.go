@@ -180,8 +180,8 @@ func TestAccAWSCapacity(t *testing.T) {
 			name:     "EC2 says where there is room",
 			faults:   []ec2sim.Fault{full(ec2sim.Fault{AZ: "eu-central-1a"}), full(ec2sim.Fault{AZ: "eu-central-1b"})},
 			args:     []string{`types=["t4g.micro"]`},
-			says:     []string{"launched"},
-			launches: -1,
+			says:     []string{"choosing eu-central-1c. (500", "Next: eu-central-1c", "Attempt 2: eu-central-1c t4g.micro 2 vCPU/1 GiB: launched"},
+			launches: 2,
 		},
 		{
 			name:     "no spot machine, one on demand",
@@ -201,7 +201,7 @@ func TestAccAWSCapacity(t *testing.T) {
 			options: stage.Options{AdjustAWS: func(a *ec2sim.Account) { a.FreePlan = true }},
 			args:    []string{`types=["m7g.medium", "t4g.micro"]`},
 			says: []string{
-				"m7g.medium in eu-central-1 is not free: EC2 does not flag it as eligible for the free tier here",
+				"m7g.medium in eu-central-1 is not free: EC2 does not flag it as eligible for the free tier here ($0.0408 an hour on demand)",
 				"The specified instance type is not eligible for Free Tier.", "the account is on the free plan", "t4g.micro 2 vCPU/1 GiB: launched",
 			},
 			launches: -1,

@@ -20,7 +20,7 @@ const root = "../.."
 
 var (
 	keyFile  = regexp.MustCompile(`key_file\s*=\s*"[^"]*"`)
-	used     = regexp.MustCompile(`source\.(armfree-oci|armfree-aws)\.(\w+)`)
+	used     = regexp.MustCompile(`source\.(armfree-oci|armfree-aws|armfree)\.(\w+)`)
 	block    = regexp.MustCompile("(?ms)^```hcl\n(.*?)^```$")
 	required = `packer {
   required_plugins {

@@ -25,6 +25,7 @@ type account struct {
 	addGB     int64           // what the machine's volumes add
 	allowance int64
 	prices    map[string]float64 // of spot machines, in dollars an hour
+	listed    map[string]float64 // of machines on demand
 }
 
 // account puts together what the survey found.
@@ -32,7 +33,7 @@ func (s *survey) account() account {
 	b := s.b
 	a := account{
 		region: b.Region, free: map[string]bool{}, named: b.cfg.TypesNamed, unlimited: b.cfg.Unlimited, storageGB: s.storageGB,
-		allowance: b.cfg.Allowance.StorageGB, prices: s.prices, flagged: len(b.cfg.Allowance.Types) == 0,
+		allowance: b.cfg.Allowance.StorageGB, prices: s.prices, listed: s.listed, flagged: len(b.cfg.Allowance.Types) == 0,
 	}
 	for _, t := range b.cfg.Types {
 		a.free[t] = slices.Contains(b.cfg.Allowance.Types, t) || a.flagged && aws.ToBool(s.sizes[t].FreeTierEligible)
@@ -63,11 +64,18 @@ func (a account) costs(shape string, m Market) (sure, unsure []string) {
 		sure = append(sure, "spot machines are not part of the free tier"+price)
 	}
 	if !a.free[shape] {
+		price := ""
+		if m == OnDemand && a.listed != nil {
+			price = " (see " + priceList + ")"
+			if p := a.listed[shape]; p > 0 {
+				price = fmt.Sprintf(" ($%.4f an hour on demand)", p)
+			}
+		}
 		by := "EC2 does not flag it as eligible for the free tier here"
 		if !a.flagged {
 			by = "it is not one of the types in free_allowance"
 		}
-		sure = append(sure, by)
+		sure = append(sure, by+price)
 	}
 	if a.unlimited && strings.HasPrefix(shape, "t") {
 		sure = append(sure, "CPU credits beyond those earned cost money (enable_unlimited_credits)")

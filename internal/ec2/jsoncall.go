@@ -24,16 +24,23 @@ import (
 )
 
 // service is one that speaks JSON, and of which we need a single operation. The
-// SDK's clients of these two would cost 2 MB and 3 ms at every start.
-type service struct{ name, target, variable string }
+// SDK's clients of these would cost 2 MB and 3 ms at every start.
+type service struct {
+	name, target, variable string
+	region                 string // where it is; empty is the client's
+	host                   string // how its host's name begins; empty is its name
+}
 
 func parameterStore() service {
-	return service{"ssm", "AmazonSSM.GetParameter", "AWS_ENDPOINT_URL_SSM"}
+	return service{name: "ssm", target: "AmazonSSM.GetParameter", variable: "AWS_ENDPOINT_URL_SSM"}
 }
 
 func serviceQuotas() service {
-	return service{"servicequotas", "ServiceQuotasV20190624.GetServiceQuota", "AWS_ENDPOINT_URL_SERVICE_QUOTAS"}
+	return service{name: "servicequotas", target: "ServiceQuotasV20190624.GetServiceQuota", variable: "AWS_ENDPOINT_URL_SERVICE_QUOTAS"}
 }
+
+// in is the region of the service.
+func (s service) in(c *Client) string { return cmp.Or(s.region, c.Region) }
 
 // endpoint is where the service is in a region.
 func (s service) endpoint(c *Client) string {
@@ -41,7 +48,7 @@ func (s service) endpoint(c *Client) string {
 	if b := c.by.cfg.BaseEndpoint; b != nil {
 		base = *b
 	}
-	host := fmt.Sprintf("https://%s.%s.amazonaws.com", s.name, c.Region)
+	host := fmt.Sprintf("https://%s.%s.amazonaws.com", cmp.Or(s.host, s.name), s.in(c))
 	if strings.HasPrefix(c.Region, "cn-") {
 		host += ".cn"
 	}
@@ -72,7 +79,7 @@ func (c *Client) jsonCall(ctx context.Context, s service, in, out any) error {
 	if c.by.clockOff() != "" {
 		now = now.Add(time.Duration(c.by.skew.Load()))
 	}
-	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(hash[:]), s.name, c.Region, now); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(hash[:]), s.name, s.in(c), now); err != nil {
 		return err
 	}
 	resp, err := c.by.cfg.HTTPClient.Do(req)

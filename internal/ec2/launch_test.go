@@ -38,6 +38,8 @@ func TestSearch(t *testing.T) {
 	}{
 		{name: "a good day", zone: zone("a"), runs: 1},
 		{name: "two zones are full", zone: zone("c"), runs: 3, sim: faults(
+			ec2sim.Fault{Kind: ec2sim.FaultCapacity, AZ: zone("a"), NoHint: true}, ec2sim.Fault{Kind: ec2sim.FaultCapacity, AZ: zone("b"), NoHint: true})},
+		{name: "two zones are full, and EC2 says which is not", zone: zone("c"), runs: 2, sim: faults(
 			ec2sim.Fault{Kind: ec2sim.FaultCapacity, AZ: zone("a")}, ec2sim.Fault{Kind: ec2sim.FaultCapacity, AZ: zone("b")}),
 			says: []string{"eu-central-1a t4g.micro 2 vCPU/1 GiB: no capacity", "(500 InsufficientInstanceCapacity, request ", "choosing eu-central-1c"}},
 		{name: "full, then not", zone: zone("a"), runs: 4, sim: faults(ec2sim.Fault{Kind: ec2sim.FaultCapacity, Times: 3})},

@@ -39,13 +39,20 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	if len(found.problems) == 0 {
 		s.fit(&found)
 		s.findVPCBlocks(ctx, &found)
+		s.findListPrices(ctx)
 	}
 	if err := ctx.Err(); err != nil {
 		return cloud.Plan{}, err
 	}
 	var p cloud.Plan
 	if len(found.problems) == 0 {
-		p.Offers = s.offers(&found)
+		if p.Offers = s.offers(&found); len(found.problems) > 0 {
+			none := &cloud.NoRoom{Err: refusal(b.detailed(ctx, found.problems))}
+			for _, err := range found.problems {
+				none.Why = append(none.Why, err.Error())
+			}
+			return cloud.Plan{}, none
+		}
 	}
 	if len(found.problems) > 0 {
 		err := refusal(b.detailed(ctx, found.problems))

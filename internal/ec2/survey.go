@@ -36,8 +36,9 @@ type survey struct {
 	groups    []types.SecurityGroup
 	sources   []string
 	limits    map[Market]limit
-	storageGB int64 // in use; -1 if it is not known
-	prices    map[string]float64
+	storageGB int64              // in use; -1 if it is not known
+	prices    map[string]float64 // of spot machines, by type
+	listed    map[string]float64 // of machines on demand
 	worked    []capacity.Offer
 }
 

@@ -5,6 +5,7 @@ package ec2
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -78,6 +79,9 @@ func (c *Client) Classify(err error) cloud.Verdict {
 			continue
 		}
 		v.Outcome, v.AnyShape = r.outcome, r.region
+		if r.outcome == capacity.NoCapacity {
+			v.Elsewhere = elsewhere(e.Message)
+		}
 		if r.help != "" {
 			v.Reason += "; " + r.help
 		}
@@ -98,6 +102,23 @@ func (c *Client) Classify(err error) cloud.Verdict {
 		v.Outcome = capacity.Transient
 	}
 	return v
+}
+
+var (
+	// choosing is how EC2 says where there is room: "You can currently get t4g.micro
+	// capacity by not specifying an Availability Zone in your request or choosing
+	// eu-central-1a, eu-central-1c."
+	choosing = regexp.MustCompile(`You can currently get \S+ capacity by .*? choosing ([a-z0-9, -]+)`)
+	zoneName = regexp.MustCompile(`[a-z]+(?:-[a-z0-9]+)*-[0-9]+[a-z]`)
+)
+
+// elsewhere are the zones that a message says have room.
+func elsewhere(message string) []string {
+	m := choosing.FindStringSubmatch(message)
+	if m == nil {
+		return nil
+	}
+	return zoneName.FindAllString(m[1], -1)
 }
 
 // Classify implements cloud.Launcher. A profile or a key pair that is not found is

@@ -6,6 +6,7 @@ package ec2
 import (
 	"errors"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -85,5 +86,23 @@ func TestClassify(t *testing.T) {
 	// lost reply: nothing was made.
 	if lost(&Error{Op: opRun, Status: 500, Code: "InsufficientSomethingCapacity"}) {
 		t.Error("a full cloud counts as a lost reply")
+	}
+}
+
+// What EC2 says of other zones.
+func TestElsewhere(t *testing.T) {
+	const get = "Our system will be working on provisioning additional capacity. You can currently get t4g.micro capacity by not specifying an Availability Zone in your request or choosing "
+	for message, want := range map[string][]string{
+		get + "eu-central-1b.":                                                    {"eu-central-1b"},
+		get + "us-gov-west-1a, us-west-2-lax-1a.":                                 {"us-gov-west-1a", "us-west-2-lax-1a"},
+		get + "eu-north-1b, or eu-north-1c. Or us-east-1a.":                       {"eu-north-1b", "eu-north-1c"},
+		"There is no Spot capacity available.":                                    nil,
+		"Please retry your request by not specifying one or choosing us-east-1a.": nil,
+		get: nil, "": nil,
+	} {
+		v := (&Client{by: &principal{}}).Classify(&Error{Op: opRun, Status: 500, Code: "InsufficientInstanceCapacity", Message: message})
+		if !slices.Equal(v.Elsewhere, want) {
+			t.Errorf("%q: %q", message, v.Elsewhere)
+		}
 	}
 }

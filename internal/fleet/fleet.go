@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -20,8 +21,8 @@ import (
 // Site is one build in one region of one cloud.
 type Site interface {
 	cloud.Cloud
-	// Plan looks at the cloud before anything costs money. An error that is a
-	// *cloud.Outage passes: another site may do.
+	// Plan looks at the cloud before anything costs money. With an error that is
+	// a *cloud.Outage or a *cloud.NoRoom another site may do.
 	Plan(ctx context.Context) (cloud.Plan, error)
 }
 
@@ -50,23 +51,30 @@ func New(places ...Place) *Fleet {
 }
 
 // Plan looks at all places and reports the problems of all. One that cannot be
-// reached is left out, with a note, as long as there is another.
+// reached, or has no room for the account, is left out, with a note, as long as
+// there is another.
 func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
 	var plan cloud.Plan
-	var problems, outages []error
+	var problems, others []error
+	var notes []string
 	for _, at := range f.places {
 		p, err := at.Site.Plan(ctx)
 		if ctx.Err() != nil {
 			return cloud.Plan{}, ctx.Err()
 		}
 		var outage *cloud.Outage
-		passes := errors.As(err, &outage)
+		var none *cloud.NoRoom
+		if errors.As(err, &none) {
+			notes = append(notes, at.Region+" is left out: "+strings.Join(none.Why, "; "))
+		} else if errors.As(err, &outage) {
+			notes = append(notes, fmt.Sprintf("%s is left out, it cannot be reached: %v", at.Region, err))
+		}
 		if err != nil && len(f.places) > 1 {
 			err = fmt.Errorf("in %s: %w", at.Region, err)
 		}
 		switch {
-		case passes:
-			outages = append(outages, err)
+		case none != nil || outage != nil:
+			others = append(others, err)
 			continue
 		case err != nil:
 			problems = append(problems, err)
@@ -78,11 +86,9 @@ func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
 		plan.NoAsking = plan.NoAsking || p.NoAsking
 	}
 	if len(problems) > 0 || len(plan.Offers) == 0 {
-		return cloud.Plan{}, errors.Join(append(problems, outages...)...)
+		return cloud.Plan{}, errors.Join(append(problems, others...)...)
 	}
-	for _, err := range outages {
-		plan.Notes = append(plan.Notes, "This region is left out, "+err.Error())
-	}
+	plan.Notes = append(plan.Notes, notes...)
 	return plan, nil
 }
 

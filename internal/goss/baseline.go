@@ -70,23 +70,23 @@ func ReadBaseline(report []byte) (*Baseline, error) {
 }
 
 // Compare says what changed since the baseline. A test that is skipped now
-// counts as vanished; one whose gossfile has no result does not, since nothing
-// is known of it.
+// counts as vanished; one that was not selected, or whose gossfile has no
+// result, does not, since nothing is known of it.
 func (b *Baseline) Compare(r *Result) *Comparison {
 	now, unknown := map[TestKey]Outcome{}, map[string]bool{}
+	out := map[TestKey]bool{} // left out, whatever the property
 	for i := range r.Suites {
 		s := &r.Suites[i]
+		for _, x := range s.Out {
+			out[b.masked(TestKey{Gossfile: s.Name, Type: x.Type, ID: x.ID})] = true
+		}
 		if s.Report == nil {
 			unknown[s.Name] = true
 			continue
 		}
 		for j := range s.Report.Tests {
 			t := &s.Report.Tests[j]
-			key := TestKey{s.Name, t.Type, t.ID, t.Property}
-			if b.mask != nil {
-				key = maskKeys([]TestKey{key}, b.mask)[0]
-			}
-			now[key] = t.Outcome
+			now[b.masked(TestKey{s.Name, t.Type, t.ID, t.Property})] = t.Outcome
 		}
 	}
 	c := &Comparison{NewFailures: []TestKey{}, Fixed: []TestKey{}, Vanished: []TestKey{}, Added: []TestKey{}}
@@ -103,7 +103,9 @@ func (b *Baseline) Compare(r *Result) *Comparison {
 		}
 	}
 	for key, before := range b.tests {
-		if o, there := now[key]; before != Skip && !unknown[key.Gossfile] && (!there || o == Skip) {
+		o, there := now[key]
+		chosen := !unknown[key.Gossfile] && !out[TestKey{Gossfile: key.Gossfile, Type: key.Type, ID: key.ID}]
+		if before != Skip && chosen && (!there || o == Skip) {
 			c.Vanished = append(c.Vanished, key)
 		}
 	}
@@ -113,4 +115,12 @@ func (b *Baseline) Compare(r *Result) *Comparison {
 		})
 	}
 	return c
+}
+
+// masked is a key as it is in a report.
+func (b *Baseline) masked(key TestKey) TestKey {
+	if b.mask == nil {
+		return key
+	}
+	return maskKeys([]TestKey{key}, b.mask)[0]
 }

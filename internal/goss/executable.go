@@ -47,8 +47,7 @@ func binary(files fs.FS, arch string) (*Executable, error) {
 	name := "bin/goss-linux-" + arch
 	packed, err := fs.ReadFile(files, name+".gz")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("this build of the plugin carries no goss for linux/%s: "+
-			"set goss_binary, or goss_url, to one, or build the plugin after \"make goss\", which adds it for arm64", arch)
+		return nil, fmt.Errorf("this build of the plugin carries no goss for linux/%s: %s", arch, remedy(arch))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the goss binary of the plugin: %w", err)
@@ -78,6 +77,16 @@ func binary(files fs.FS, arch string) (*Executable, error) {
 	}
 	exe.Gzip = packed
 	return exe, nil
+}
+
+// remedy says where to get a goss that the plugin does not carry.
+func remedy(arch string) string {
+	words := fmt.Sprintf("set version = %q and goss_sha256 to the digest that goss publishes with that release, or goss_binary to a file",
+		strings.TrimPrefix(Version, "v"))
+	if arch == "arm64" {
+		words += ", or build the plugin after \"make goss\", which adds it"
+	}
+	return words
 }
 
 // BinaryFromFile reads a goss binary that somebody else built: an ELF

@@ -123,7 +123,12 @@ func (d Download) get(ctx context.Context) ([]byte, error) {
 		if errors.As(err, &refused) {
 			err = refused.Err // the URL may be secret
 		}
-		return nil, &TemporaryError{fmt.Errorf("goss cannot be fetched from %s: %w", d.origin(), err)}
+		said := fmt.Errorf("goss cannot be fetched from %s: %w", d.origin(), err)
+		var certificate *tls.CertificateVerificationError
+		if errors.As(err, &certificate) || errors.Is(err, errUnsafe) {
+			return nil, said // another time it will be the same
+		}
+		return nil, &TemporaryError{said}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -152,13 +157,16 @@ func (d Download) transport() http.RoundTripper {
 	return t
 }
 
+// errUnsafe is a redirection that is not followed.
+var errUnsafe = errors.New("it is sent")
+
 // onlySafer follows what it is sent to, but never from TLS to none.
 func onlySafer(next *http.Request, before []*http.Request) error {
 	if len(before) >= 10 {
-		return errors.New("it is sent from one place to the next without end")
+		return fmt.Errorf("%w from one place to the next without end", errUnsafe)
 	}
 	if next.URL.Scheme != "https" && before[len(before)-1].URL.Scheme == "https" {
-		return errors.New("it is sent on to a place without TLS")
+		return fmt.Errorf("%w on to a place without TLS", errUnsafe)
 	}
 	return nil
 }

@@ -36,6 +36,10 @@ func (r *Result) Masked(mask func(string) string) *Result {
 func (s *SuiteResult) mask(mask func(string) string) {
 	s.Name, s.Path = mask(s.Name), mask(s.Path)
 	s.Warnings = maskAll(s.Warnings, mask)
+	s.Out = slices.Clone(s.Out)
+	for i := range s.Out {
+		s.Out[i].ID = mask(s.Out[i].ID)
+	}
 	if s.Err != nil {
 		s.Err = maskErrors([]*Error{s.Err}, mask)[0]
 	}

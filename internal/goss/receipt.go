@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -62,6 +61,8 @@ type ReceiptGossfile struct {
 	Passed   bool   `json:"passed"`
 	Attempts int    `json:"attempts"`
 	Counts   Counts `json:"counts"`
+	// Unselected is how many of its resources were left out.
+	Unselected int `json:"unselected,omitempty"`
 }
 
 // ReceiptSource is one file that goss read.
@@ -95,7 +96,7 @@ func NewReceipt(r *Result, in ReceiptInput) (*Receipt, error) {
 	}
 	for i := range r.Suites {
 		s := &r.Suites[i]
-		out.Gossfiles = append(out.Gossfiles, ReceiptGossfile{s.Name, s.Err == nil, len(s.Attempts), s.counts(r.Rules)})
+		out.Gossfiles = append(out.Gossfiles, ReceiptGossfile{s.Name, s.Err == nil && !s.Unselected, len(s.Attempts), s.counts(r.Rules), len(s.Out)})
 	}
 	for _, s := range in.Sources {
 		out.Sources = append(out.Sources, ReceiptSource{s.Name, digestOf(s.Data), len(s.Data)})
@@ -173,14 +174,4 @@ func (p Proof) Stale() Proof {
 		p.State = ProofStale
 	}
 	return p
-}
-
-// Tags are the tags for an image, in letters that OCI and EC2 take.
-func (p Proof) Tags() map[string]string {
-	tags := map[string]string{"armfree-validated": p.State}
-	if p.Digest != "" {
-		tags["armfree-validated-tests"] = strconv.Itoa(p.Tests)
-		tags["armfree-validated-digest"] = "sha256:" + p.Digest
-	}
-	return tags
 }

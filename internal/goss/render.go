@@ -59,23 +59,6 @@ func Formats() []string {
 	return []string{"github", "json", "junit", "markdown", "sarif", "tap", "tap14"}
 }
 
-// Extension is how the name of a report file of a format ends, with its dot.
-func Extension(format string) string {
-	switch format {
-	case "json":
-		return ".json"
-	case "junit":
-		return ".xml"
-	case "markdown":
-		return ".md"
-	case "sarif":
-		return ".sarif"
-	case "tap", "tap14":
-		return ".tap"
-	}
-	return ".txt"
-}
-
 // Render writes a result in one of the Formats. Secrets must have been masked
 // before (Result.Masked); whatever the machine put into the result is made
 // harmless for the format.
@@ -165,7 +148,7 @@ func (t *Test) found() string {
 func (r *Result) ruleProblems() []*Error {
 	var list []*Error
 	for _, p := range r.Problems {
-		if p.Reason >= TooFew && p.Reason != Failed || len(r.Suites) == 0 {
+		if p.Reason >= TooFew && p.Reason != Failed || r.nothing() {
 			list = append(list, p)
 		}
 	}
@@ -235,7 +218,10 @@ func (r *Result) Summary() []string {
 // headline is one gossfile in a line.
 func (r *Result) headline(s *SuiteResult) string {
 	line := clean(s.Name) + ": "
-	if s.Report == nil {
+	switch {
+	case s.Unselected:
+		return line + "not run"
+	case s.Report == nil:
 		return line + "no result"
 	}
 	c := s.counts(r.Rules)

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -119,11 +118,6 @@ func TestReportsAreHarmless(t *testing.T) {
 	if _, err := Render("html", good(t), About{}); err == nil || !strings.Contains(err.Error(), "junit") {
 		t.Errorf("an unknown format gives %v", err)
 	}
-	for _, format := range Formats() {
-		if Extension(format) == "" {
-			t.Errorf("%s has no extension", format)
-		}
-	}
 }
 
 func TestSummary(t *testing.T) {
@@ -137,9 +131,9 @@ type     passed  failed  warned skipped
 Command       1       4       0       0
 File          3       1       0       2
 User          1       1       0       0
-13 tests: 5 passed, 6 failed, 0 skipped in 101ms`
+13 tests: 5 passed, 6 failed, 2 skipped in 101ms`
 	got := strings.Join(mixedResult(t).Summary(), "\n")
-	if want = strings.Replace(want, "0 skipped", "2 skipped", 1); got != want {
+	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	r := hostileResult(t, "")
@@ -254,14 +248,5 @@ func TestOSRelease(t *testing.T) {
 	m.ParseOSRelease([]byte("PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\r\nVERSION\n\x1b[2J=x\n"))
 	if m.OS != "Debian GNU/Linux 12 (bookworm)" || m.ID != "debian" {
 		t.Errorf("%+v", m)
-	}
-	if dir := os.Getenv("ARMFREE_REPORTS"); dir != "" { // to hold the files against schemas by hand
-		for name, r := range results(t) {
-			for _, format := range Formats() {
-				if err := os.WriteFile(dir+"/"+name+"."+format+Extension(format), rendered(t, format, r), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
 	}
 }

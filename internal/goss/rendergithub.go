@@ -4,6 +4,7 @@
 package goss
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -36,7 +37,7 @@ func (r *Result) Annotations() []string {
 		for j := range s.Report.Tests {
 			t := &s.Report.Tests[j]
 			switch state := r.state(t); {
-			case state == failed && !r.Rules.ReportOnly:
+			case state == failed && len(r.Problems) > 0 && !r.Rules.ReportOnly:
 				errors = append(errors, command("error", s.place(t), t.title(), t.Line()))
 			case state == failed || state == warned:
 				warnings = append(warnings, command("warning", s.place(t), t.title(), t.Line()))
@@ -79,8 +80,19 @@ func command(kind string, place Place, title, message string) string {
 }
 
 // JobSummary returns what is to be appended to the file GITHUB_STEP_SUMMARY.
-// GitHub takes up to 1 MiB of it for a step.
-func (r *Result) JobSummary(about About) []byte { return r.markdown(about) }
+// GitHub takes up to 1 MiB for a step and nothing of what is longer, so that a
+// long one is cut at the end of a line.
+func (r *Result) JobSummary(about About) []byte {
+	text := r.markdown(about)
+	if len(text) <= mostSummary {
+		return text
+	}
+	text = text[:bytes.LastIndexByte(text[:mostSummary], '\n')+1]
+	return append(text, "\nThere is more; see the reports.\n"...)
+}
+
+// mostSummary leaves room for what other steps of a plugin say.
+const mostSummary = 512 << 10
 
 // mostRows bounds a table of failures.
 const mostRows = 500
@@ -108,7 +120,11 @@ func (r *Result) markdown(about About) []byte {
 	for i := range r.Suites {
 		s := &r.Suites[i]
 		if s.Report == nil {
-			fmt.Fprintf(&b, "| %s | no result | | | | %d |\n", md(s.Name), len(s.Attempts))
+			what := "no result"
+			if s.Unselected {
+				what = "not run"
+			}
+			fmt.Fprintf(&b, "| %s | %s | | | | %d |\n", md(s.Name), what, len(s.Attempts))
 			continue
 		}
 		c := s.counts(r.Rules)

@@ -43,17 +43,20 @@ type (
 		FailOn     string `json:"fail_on,omitempty"`
 		ReportOnly bool   `json:"report_only"`
 		Strict     bool   `json:"strict"`
+		Selection
 	}
 	jsonSuite struct {
-		Name     string        `json:"name"`
-		Path     string        `json:"path,omitempty"`
-		Verdict  string        `json:"verdict,omitempty"` // empty if it passed by itself
-		Counts   Counts        `json:"counts"`
-		Seconds  float64       `json:"seconds"`
-		Attempts []jsonAttempt `json:"attempts"`
-		Warnings []string      `json:"warnings"` // what goss printed on standard error
-		Findings []Finding     `json:"findings"` // what lint said
-		Tests    []jsonTest    `json:"tests"`
+		Name    string `json:"name"`
+		Path    string `json:"path,omitempty"`
+		Verdict string `json:"verdict,omitempty"` // empty if it passed by itself
+		Counts  Counts `json:"counts"`
+		// Unselected is how many resources were left out.
+		Unselected int           `json:"unselected,omitempty"`
+		Seconds    float64       `json:"seconds"`
+		Attempts   []jsonAttempt `json:"attempts"`
+		Warnings   []string      `json:"warnings"` // what goss printed on standard error
+		Findings   []Finding     `json:"findings"` // what lint said
+		Tests      []jsonTest    `json:"tests"`
 	}
 	jsonAttempt struct {
 		Number  int       `json:"number"`
@@ -94,7 +97,7 @@ func (r *Result) json(about About) ([]byte, error) {
 	for i := range r.Suites {
 		s := &r.Suites[i]
 		suite := jsonSuite{
-			Name: s.Name, Path: s.Path, Counts: s.counts(r.Rules), Attempts: []jsonAttempt{},
+			Name: s.Name, Path: s.Path, Counts: s.counts(r.Rules), Unselected: len(s.Out), Attempts: []jsonAttempt{},
 			Warnings: some(s.Warnings), Findings: some(s.Findings), Tests: []jsonTest{},
 		}
 		if s.Err != nil {
@@ -128,7 +131,7 @@ func (r *Result) jsonTest(s *SuiteResult, t *Test) jsonTest {
 }
 
 func (rules Rules) json() jsonRules {
-	out := jsonRules{MinTests: max(rules.MinTests, 1), MaxFailed: rules.MaxFailed, ReportOnly: rules.ReportOnly, Strict: rules.Strict}
+	out := jsonRules{MinTests: max(rules.MinTests, 1), MaxFailed: rules.MaxFailed, ReportOnly: rules.ReportOnly, Strict: rules.Strict, Selection: rules.Selection}
 	if rules.FailOn > 0 {
 		out.FailOn = rules.FailOn.String()
 	}

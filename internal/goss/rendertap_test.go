@@ -108,6 +108,27 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+// A summary that is too long for GitHub would be no summary.
+func TestJobSummaryIsNotTooLong(t *testing.T) {
+	r := mixedResult(t)
+	if got := r.JobSummary(about()); string(got) != string(rendered(t, "markdown", r)) {
+		t.Errorf("%s", got)
+	}
+	var many []outcome
+	for i := range mostRows {
+		many = append(many, outcome{fmt.Sprintf("/%d%s", i, strings.Repeat("*", 200)), Fail, nil})
+	}
+	r = once(Rules{}, made(t, many...), Linted{})
+	for range 50 {
+		r.Named = append(r.Named, strings.Repeat("[", 100*longest))
+	}
+	whole := rendered(t, "markdown", r)
+	got := r.JobSummary(about())
+	if len(whole) < 1<<20 || len(got) > 600<<10 || !strings.HasSuffix(string(got), "\n\nThere is more; see the reports.\n") {
+		t.Errorf("%d of %d bytes, ending in %q", len(got), len(whole), got[len(got)-100:])
+	}
+}
+
 func TestAnnotations(t *testing.T) {
 	command := regexp.MustCompile(`^::(error|warning) (?:file=[^:,]*,)?(?:line=\d+,)?title=[^:,]*::.+$`)
 	for name, r := range results(t) {
@@ -126,6 +147,11 @@ func TestAnnotations(t *testing.T) {
 	r.Rules.ReportOnly, r.Waived, r.Problems = true, r.Problems, nil
 	if got := strings.Join(r.Annotations(), "\n"); strings.Contains(got, "::error") || !strings.Contains(got, "::warning") {
 		t.Errorf("under report_only\n%s", got)
+	}
+	r = mixedResult(t)
+	r.Rules.MaxFailed, r.Problems = 6, nil
+	if got := strings.Join(r.Annotations(), "\n"); strings.Contains(got, "::error") || !strings.Contains(got, "::warning") {
+		t.Errorf("within max_failed\n%s", got)
 	}
 	var many []outcome
 	for i := range 30 {

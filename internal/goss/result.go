@@ -120,9 +120,13 @@ func decide(s *Session) *Result {
 	r := &Result{Rules: s.rules}
 	for i := range s.suites {
 		sr := SuiteResult{Suite: s.suites[i], Report: s.judged[i].report, Err: s.judged[i].err, Attempts: s.tries[i]}
-		if s.runs[i] == nil {
+		switch {
+		case sr.Unselected:
+			r.leftOut(&sr)
+		case s.runs[i] == nil:
 			sr.Err = refuse(NotRun, "goss was not run")
-		} else {
+		default:
+			r.leftOut(&sr)
 			sr.Warnings = Warnings(s.runs[i].Warnings)
 		}
 		if sr.Err != nil && sr.Err.Reason == Failed && s.judged[i].counted(s.rules) == 0 {
@@ -130,8 +134,12 @@ func decide(s *Session) *Result {
 		}
 		r.Suites = append(r.Suites, sr)
 	}
-	if len(r.Suites) == 0 {
+	switch {
+	case len(r.Suites) == 0:
 		r.Problems = []*Error{refuse(NoTests, "no gossfile was run, which proves nothing about the machine")}
+		return r
+	case r.nothing():
+		r.Problems = []*Error{refuse(NoTests, "select and deselect leave no test to run, which proves nothing about the machine")}
 		return r
 	}
 	if s.rules.Baseline != nil {
@@ -145,6 +153,21 @@ func decide(s *Session) *Result {
 		r.Problems = append(r.Problems, waivable...)
 	}
 	return r
+}
+
+// nothing says that no gossfile was run.
+func (r *Result) nothing() bool {
+	return !slices.ContainsFunc(r.Suites, func(s SuiteResult) bool { return !s.Unselected })
+}
+
+// leftOut names that tests were not selected, since a result does not show it.
+func (r *Result) leftOut(s *SuiteResult) {
+	switch {
+	case s.Unselected:
+		r.Named = append(r.Named, fmt.Sprintf("%s was not run: select and deselect leave nothing of it", clean(s.Name)))
+	case len(s.Out) > 0:
+		r.Named = append(r.Named, fmt.Sprintf("%s: %s %s not selected and not checked", clean(s.Name), plural(len(s.Out), "resource"), verb(len(s.Out))))
+	}
 }
 
 // broken are the problems that nothing excuses: goss did not run, did not say

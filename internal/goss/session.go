@@ -20,6 +20,10 @@ type Suite struct {
 	Findings []Finding
 	// Places is where Lint found its resources.
 	Places Places
+	// Out are its resources that Rules.Selection leaves out. If Unselected is
+	// set these are all of them, and the gossfile is not run.
+	Out        []Resource
+	Unselected bool
 }
 
 // Session leads several gossfiles through attempts to a verdict. It keeps no
@@ -66,6 +70,7 @@ func (s *Session) Pending() []int {
 	var fresh, again []int
 	for i := range s.suites {
 		switch {
+		case s.suites[i].Unselected:
 		case s.runs[i] == nil:
 			fresh = append(fresh, i)
 		case s.judged[i].err != nil && !s.judged[i].err.Again():

@@ -6,7 +6,6 @@ package goss
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -16,27 +15,6 @@ import (
 // longest is how much of one value a line shows. Files and command output can
 // be as long as they like; the beginning tells what was compared.
 const longest = 160
-
-// Text returns the report as lines for people: one line per failed test, the
-// rest by kind, the counts last.
-func (r *Report) Text() []string {
-	var lines []string
-	for i := range r.Tests {
-		if r.Tests[i].Outcome == Fail {
-			lines = append(lines, "FAILED   "+r.Tests[i].Line())
-		}
-	}
-	for _, group := range []struct {
-		label   string
-		outcome Outcome
-	}{{"skipped  ", Skip}, {"passed   ", Pass}} {
-		if kinds := r.kinds(group.outcome); kinds != "" {
-			lines = append(lines, group.label+kinds)
-		}
-	}
-	return append(lines, fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %s",
-		plural(len(r.Tests), "test"), r.Count(Pass), r.Count(Fail), r.Count(Skip), span(r.Duration)))
-}
 
 // Line describes one test: what was tested, what was expected and what was
 // found. The title comes first where the author gave one.
@@ -62,26 +40,6 @@ func (t *Test) Line() string {
 		}
 	}
 	return b.String()
-}
-
-// kinds counts the tests of one outcome by resource type, in the order of the
-// alphabet.
-func (r *Report) kinds(o Outcome) string {
-	count := map[string]int{}
-	var names []string
-	for i := range r.Tests {
-		if t := &r.Tests[i]; t.Outcome == o {
-			if count[t.Type] == 0 {
-				names = append(names, t.Type)
-			}
-			count[t.Type]++
-		}
-	}
-	slices.Sort(names)
-	for i, name := range names {
-		names[i] = fmt.Sprintf("%d %s", count[name], clean(name))
-	}
-	return strings.Join(names, ", ")
 }
 
 // value shows a JSON value on one line.

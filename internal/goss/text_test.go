@@ -11,35 +11,27 @@ import (
 	"time"
 )
 
-func TestText(t *testing.T) {
+func TestLine(t *testing.T) {
 	report, err := Parse(recording(t, "mixed.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		`FAILED   Command echo hello: stdout: expected to have patterns ["hello","goodbye"], got other text (goss does not show it), missing ["goodbye"]`,
-		`FAILED   Command printf 'one\ntwo': exit-status: expected to be numerically eq 3, got 0`,
-		`FAILED   Command printf 'one\ntwo': stdout: expected to have patterns ["three"], got "one\ntwo", missing ["three"]`,
-		`FAILED   Command sleep 5: exit-status: could not be read: Command execution timed out (100ms)`,
-		`FAILED   must exist: File /etc/no-such-file: exists: expected to equal true, got false`,
-		`FAILED   User root: uid: expected to be numerically eq 1, got 0`,
-		`skipped  2 File`,
-		`passed   1 Command, 3 File, 1 User`,
-		`13 tests: 5 passed, 6 failed, 2 skipped in 101ms`,
+		`Command echo hello: stdout: expected to have patterns ["hello","goodbye"], got other text (goss does not show it), missing ["goodbye"]`,
+		`Command printf 'one\ntwo': exit-status: expected to be numerically eq 3, got 0`,
+		`Command printf 'one\ntwo': stdout: expected to have patterns ["three"], got "one\ntwo", missing ["three"]`,
+		`Command sleep 5: exit-status: could not be read: Command execution timed out (100ms)`,
+		`must exist: File /etc/no-such-file: exists: expected to equal true, got false`,
+		`User root: uid: expected to be numerically eq 1, got 0`,
 	}
-	if got := report.Text(); !slices.Equal(got, want) {
+	var got []string
+	for i := range report.Tests {
+		if report.Tests[i].Outcome == Fail {
+			got = append(got, report.Tests[i].Line())
+		}
+	}
+	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-func TestTextOfAPass(t *testing.T) {
-	report, err := Parse(recording(t, "pass.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := report.Text()
-	if len(got) != 2 || got[0] != "passed   2 Command, 3 File, 2 User" {
-		t.Errorf("got %q", got)
 	}
 }
 

@@ -74,6 +74,8 @@ type Rules struct {
 	// Vanished makes a failure of tests that the baseline has and this run did
 	// not carry out.
 	Vanished bool
+	// Selection is what the gossfiles were reduced to before they were run.
+	Selection Selection
 	// Mask takes secrets out of what goss printed, before a sentence quotes a
 	// part of it. What tests found is masked later, by Result.Masked. Nil: there
 	// are no secrets.

@@ -254,32 +254,8 @@ func (b *Bucket) Forget(ctx context.Context, name string) error { return b.delet
 func (b *Bucket) abortUploads(ctx context.Context, object string) error {
 	uploads, err := b.uploadsOf(ctx, object)
 	errs := []error{err}
-	for _, u := range uploads {
-		err := repeat(ctx, "abort upload of", object, func(ctx context.Context) error {
-			_, err := b.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, UploadId: u.UploadId, RequestMetadata: once()})
-			return err
-		})
-		if !missing(err) {
-			errs = append(errs, err)
-		}
+	for _, id := range uploads {
+		errs = append(errs, (&Upload{bucket: b, object: object, id: id}).Abort(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// uploadsOf lists the uploads of an object that are neither complete nor aborted.
-func (b *Bucket) uploadsOf(ctx context.Context, object string) (uploads []objectstorage.MultipartUpload, err error) {
-	err = cloud.Pages(func(page *string) (*string, error) {
-		var r objectstorage.ListMultipartUploadsResponse
-		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
-			return err
-		})
-		for _, u := range r.Items {
-			if text(u.Object) == object {
-				uploads = append(uploads, u)
-			}
-		}
-		return r.OpcNextPage, err
-	})
-	return uploads, err
 }

@@ -35,6 +35,7 @@ type Client struct {
 	identity identity.IdentityClient
 	limits   limits.LimitsClient
 	objects  objectstorage.ObjectStorageClient
+	parts    objectstorage.ObjectStorageClient // of an upload, which take as long as the line needs
 	work     workrequests.WorkRequestClient
 	bastion  bastion.BastionClient
 }
@@ -91,6 +92,9 @@ func newClient(by *Principal, region string) (*Client, error) {
 	if cl.objects, err = objectstorage.NewObjectStorageClientWithConfigurationProvider(p); err != nil {
 		return nil, err
 	}
+	if cl.parts, err = objectstorage.NewObjectStorageClientWithConfigurationProvider(p); err != nil {
+		return nil, err
+	}
 	if cl.work, err = workrequests.NewWorkRequestClientWithConfigurationProvider(p); err != nil {
 		return nil, err
 	}
@@ -99,7 +103,7 @@ func newClient(by *Principal, region string) (*Client, error) {
 	}
 	for _, b := range []*common.BaseClient{
 		&cl.compute.BaseClient, &cl.network.BaseClient, &cl.volumes.BaseClient, &cl.identity.BaseClient,
-		&cl.limits.BaseClient, &cl.objects.BaseClient, &cl.work.BaseClient, &cl.bastion.BaseClient,
+		&cl.limits.BaseClient, &cl.objects.BaseClient, &cl.parts.BaseClient, &cl.work.BaseClient, &cl.bastion.BaseClient,
 	} {
 		none := common.NoRetryPolicy()
 		b.Configuration.RetryPolicy = &none
@@ -112,6 +116,9 @@ func newClient(by *Principal, region string) (*Client, error) {
 		}
 		var limit time.Duration
 		if h, ok := b.HTTPClient.(*http.Client); ok {
+			if b == &cl.parts.BaseClient && o.HTTP == nil {
+				h.Timeout = 0 // each part has its limit, partLimit
+			}
 			limit = h.Timeout
 		}
 		b.HTTPClient = signed{by: by, next: tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}, skew: cl.skew}

@@ -70,8 +70,12 @@ func TestFleetPlan(t *testing.T) {
 			says: []string{"in eu-amsterdam-1: this build cannot work, and nothing was started:\nshape: " + a1 + " does not exist in "}, silent: []string{"in eu-frankfurt-1"},
 		},
 		{
-			name: "all sizes are left out in one of them", change: func(c *BuildConfig) { c.FreeTier = FreeRequire },
-			says: []string{"in eu-amsterdam-1: this build cannot work", `free_tier = "require" forbids ` + a1 + " 2 OCPU/12 GB in eu-amsterdam-1: machines are free in the home region only, which is eu-frankfurt-1"},
+			name: "all sizes are left out in one of them", regions: []string{simRegion}, change: func(c *BuildConfig) { c.FreeTier = FreeRequire },
+			says: []string{`eu-amsterdam-1 is left out: free_tier = "require" forbids ` + a1 + " 2 OCPU/12 GB in eu-amsterdam-1: machines are free in the home region only, which is eu-frankfurt-1"},
+		},
+		{
+			name: "all sizes are left out in both", change: func(c *BuildConfig) { c.Sizes[0].OCPUs = 64; c.FreeTier = FreeRequire },
+			says: []string{"in eu-frankfurt-1: this build cannot work", "in eu-amsterdam-1: this build cannot work"},
 		},
 		{
 			name:   "both refuse, each for its own reason",
@@ -80,11 +84,11 @@ func TestFleetPlan(t *testing.T) {
 		},
 		{
 			name: "one is down", regions: []string{simRegion}, faults: []ocisim.Fault{far(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 503, Code: "ServiceUnavailable", Message: "down"})},
-			says: []string{"This region is left out, in eu-amsterdam-1: timed out after 3m0s", "down (503 ServiceUnavailable"},
+			says: []string{"eu-amsterdam-1 is left out, it cannot be reached: timed out after 3m0s", "down (503 ServiceUnavailable"},
 		},
 		{
 			name: "one is down half way", regions: []string{farRegion}, faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Region: simRegion, Op: "GetSubnet", Status: 503, Code: "ServiceUnavailable", Message: "down"}},
-			says: []string{"This region is left out, in eu-frankfurt-1: this build cannot work", "subnet_ocid: timed out after 3m0s"},
+			says: []string{"eu-frankfurt-1 is left out, it cannot be reached: this build cannot work", "subnet_ocid: timed out after 3m0s"},
 		},
 		{
 			name: "both are down", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: "ListAvailabilityDomains", Status: 503, Code: "ServiceUnavailable", Message: "down"}},

@@ -6,8 +6,6 @@ package oci
 import (
 	"cmp"
 	"context"
-	"crypto/md5" //nolint:gosec // the checksum that Object Storage tells of a part
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -18,20 +16,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/oracle/oci-go-sdk/v65/objectstorage"
-
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
-	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // RelayWay is the route relay: the object is read from the link and written into
 // a bucket of the destination's tenancy, through this computer. It implements
 // imagecopy.Way.
 //
-// Each part goes from the one connection into the other, so that nothing of it is
-// kept: neither its size nor the object's matters to the memory. What was read
-// and what Object Storage says that it has got must have the same checksum. A
-// part that fails is read again; what an earlier run uploaded is used.
+// A few parts are on their way at a time, and no more of the object is in memory.
+// What Object Storage has got of a part must have the checksum of what was read. A
+// part that an earlier run uploaded is read again, and uploaded only if it is
+// another.
 type RelayWay struct {
 	*Bucket
 	Timeout time.Duration // of one relay
@@ -42,9 +37,6 @@ const (
 	relayPart    = 16 << 20
 	relayParts   = 10000
 	relayWorkers = 3
-	// relayPartLimit is how long one attempt at a part may take: a connection on
-	// which nothing moves would otherwise hold it for ever.
-	relayPartLimit = 10 * time.Minute
 )
 
 // Route implements imagecopy.Way.
@@ -52,21 +44,14 @@ func (*RelayWay) Route() string { return "relay" }
 
 // relay is one object on its way.
 type relay struct {
-	*Bucket
-	objects  objectstorage.ObjectStorageClient // without a limit for a whole request
-	plain    *http.Client                      // for the link
+	plain    *http.Client // for the link
 	from     cloud.Link
 	source   objectInfo
-	as       string
-	upload   string
 	partSize int64
-	parts    []relayed
+	to       *Upload
 	done     atomic.Int64 // bytes
 	progress func(float64)
 }
-
-// relayed is a part that is there.
-type relayed struct{ etag, md5 string }
 
 // Bring implements imagecopy.Way.
 func (w *RelayWay) Bring(ctx context.Context, _ string, from cloud.Link, as string, progress func(float64)) error {
@@ -80,40 +65,41 @@ func (w *RelayWay) Bring(ctx context.Context, _ string, from cloud.Link, as stri
 }
 
 func (w *RelayWay) bring(ctx context.Context, from cloud.Link, as string, progress func(float64)) error {
-	r := &relay{Bucket: w.Bucket, from: from, as: as, progress: progress}
-	r.objects, r.plain = w.streaming()
+	r := &relay{plain: w.plain(), from: from, progress: progress}
 	var err error
 	if r.source, err = r.probe(ctx); err != nil {
 		return err
 	}
-	if old, there, err := r.head(ctx, as); err != nil || there && old.copyOf(r.source) {
+	old, there, err := w.head(ctx, as)
+	switch {
+	case err != nil || there && old.copyOf(r.source):
 		return err
+	case there:
+		if err := w.deleteObject(ctx, as); err != nil {
+			return err
+		}
 	}
 	r.partSize = max(relayPart, (r.source.size+relayParts-1)/relayParts)
-	r.parts = make([]relayed, (r.source.size+r.partSize-1)/r.partSize)
-	if err := r.begin(ctx); err != nil {
+	if r.to, err = w.Upload(ctx, as); err != nil {
 		return err
 	}
 	if err := r.move(ctx); err != nil {
 		return err
 	}
-	return r.commit(ctx)
+	return r.to.Commit(ctx)
 }
 
-// streaming are clients whose requests may take as long as their contexts allow.
-func (c *Client) streaming() (objectstorage.ObjectStorageClient, *http.Client) {
-	o, plain := c.objects, &http.Client{}
-	s, signs := o.HTTPClient.(signed)
-	if t, ok := s.next.(tolerant); ok && signs {
-		if h, ok := t.next.(*http.Client); ok {
-			unlimited := *h
-			unlimited.Timeout = 0
-			plain, t.next = &unlimited, &unlimited
-			s.next = t
-			o.HTTPClient = s
+// plain is a client that signs nothing, and whose requests may take as long as
+// their contexts allow.
+func (c *Client) plain() *http.Client {
+	if s, ok := c.parts.HTTPClient.(signed); ok {
+		if t, ok := s.next.(tolerant); ok {
+			if h, ok := t.next.(*http.Client); ok {
+				return h
+			}
 		}
 	}
-	return o, plain
+	return &http.Client{}
 }
 
 // get asks for a range of the object behind the link.
@@ -158,57 +144,10 @@ func (r *relay) probe(ctx context.Context) (i objectInfo, err error) {
 	return i, err
 }
 
-// begin takes up the upload of an earlier run, if it began after the object was
-// written, or makes one.
-func (r *relay) begin(ctx context.Context) error {
-	uploads, err := r.uploadsOf(ctx, r.as)
-	if err != nil {
-		return err
-	}
-	for _, u := range uploads {
-		if u.TimeCreated == nil || r.source.modified.IsZero() || u.TimeCreated.Before(r.source.modified.Add(time.Second)) {
-			continue
-		}
-		r.upload = text(u.UploadId)
-		return r.takeUp(ctx)
-	}
-	return repeat(ctx, "begin upload of", r.as, func(ctx context.Context) error {
-		g, cancel := wait.Grace(ctx, requestGrace)
-		defer cancel()
-		u, err := r.objects.CreateMultipartUpload(shield(g), objectstorage.CreateMultipartUploadRequest{
-			NamespaceName: &r.Namespace, BucketName: &r.Bucket.Bucket, RequestMetadata: once(),
-			CreateMultipartUploadDetails: objectstorage.CreateMultipartUploadDetails{Object: &r.as},
-		})
-		r.upload = text(u.UploadId)
-		return err
-	})
-}
-
-// takeUp notes the parts that are there.
-func (r *relay) takeUp(ctx context.Context) error {
-	return cloud.Pages(func(page *string) (*string, error) {
-		var l objectstorage.ListMultipartUploadPartsResponse
-		err := repeat(ctx, "list parts of", r.as, func(ctx context.Context) (err error) {
-			l, err = r.objects.ListMultipartUploadParts(shield(ctx), objectstorage.ListMultipartUploadPartsRequest{
-				NamespaceName: &r.Namespace, BucketName: &r.Bucket.Bucket, ObjectName: &r.as, UploadId: &r.upload, Page: page, RequestMetadata: once(),
-			})
-			return err
-		})
-		for _, p := range l.Items {
-			if p.PartNumber == nil || p.Size == nil || *p.PartNumber < 1 || *p.PartNumber > len(r.parts) || *p.Size != r.length(*p.PartNumber-1) {
-				continue // it is uploaded again, over this one
-			}
-			r.parts[*p.PartNumber-1] = relayed{text(p.Etag), text(p.Md5)}
-			r.done.Add(*p.Size)
-		}
-		return l.OpcNextPage, err
-	})
-}
-
 // length is how many bytes a part has.
 func (r *relay) length(n int) int64 { return min(r.partSize, r.source.size-int64(n)*r.partSize) }
 
-// move moves the parts that are not there yet, a few at a time.
+// move moves the parts, a few at a time.
 func (r *relay) move(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -216,17 +155,15 @@ func (r *relay) move(ctx context.Context) error {
 	todo := make(chan int)
 	for range relayWorkers {
 		wg.Go(func() {
+			buffer := make([]byte, min(r.partSize, r.source.size))
 			for n := range todo {
-				if err := r.part(ctx, n); err != nil {
+				if err := r.part(ctx, n, buffer); err != nil {
 					cancel(err) // the first counts
 				}
 			}
 		})
 	}
-	for n, p := range r.parts {
-		if p.etag != "" {
-			continue
-		}
+	for n := range int((r.source.size + r.partSize - 1) / r.partSize) {
 		select {
 		case todo <- n:
 		case <-ctx.Done():
@@ -237,70 +174,25 @@ func (r *relay) move(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// errChecksum says that a part did not arrive as it was read.
-var errChecksum = errors.New("the checksums of what was read and of what was stored differ")
-
 // part moves one part.
-func (r *relay) part(ctx context.Context, n int) error {
-	again := func(err error) bool { return passing(err) || errors.Is(err, errChecksum) }
-	return repeatIf(ctx, "relay part "+strconv.Itoa(n+1)+" of", r.as, again, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, relayPartLimit)
+func (r *relay) part(ctx context.Context, n int, buffer []byte) error {
+	data := buffer[:r.length(n)]
+	err := repeatIf(ctx, "read part "+strconv.Itoa(n+1)+" of the object", "", damaged, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, partLimit)
 		defer cancel()
-		length := r.length(n)
-		resp, err := r.get(ctx, int64(n)*r.partSize, length)
+		resp, err := r.get(ctx, int64(n)*r.partSize, int64(len(data)))
 		if err != nil {
 			return err
 		}
-		defer func() { _ = resp.Body.Close() }()
-		sum, number := md5.New(), n+1 //nolint:gosec // as above
-		u, err := r.objects.UploadPart(shield(ctx), objectstorage.UploadPartRequest{
-			NamespaceName: &r.Namespace, BucketName: &r.Bucket.Bucket, ObjectName: &r.as, UploadId: &r.upload, UploadPartNum: &number,
-			ContentLength: &length, UploadPartBody: io.NopCloser(io.TeeReader(resp.Body, sum)), RequestMetadata: once(),
-		})
-		if err != nil {
-			return err
-		}
-		got := base64.StdEncoding.EncodeToString(sum.Sum(nil))
-		if u.OpcContentMd5 != nil && *u.OpcContentMd5 != got {
-			return errChecksum
-		}
-		r.parts[n] = relayed{text(u.ETag), got}
-		r.progress(100 * float64(r.done.Add(length)) / float64(r.source.size))
-		return nil
+		_, err = io.ReadFull(resp.Body, data)
+		return errors.Join(err, resp.Body.Close())
 	})
-}
-
-// commit makes an object of the parts and proves that it is the one.
-func (r *relay) commit(ctx context.Context) error {
-	whole := md5.New() //nolint:gosec // as above
-	var list []objectstorage.CommitMultipartUploadPartDetails
-	for i, p := range r.parts {
-		number := i + 1
-		list = append(list, objectstorage.CommitMultipartUploadPartDetails{PartNum: &number, Etag: &p.etag})
-		sum, err := base64.StdEncoding.DecodeString(p.md5)
-		if err != nil {
-			return fmt.Errorf("the checksum %q of part %d cannot be read: %w", p.md5, number, err)
-		}
-		whole.Write(sum)
-	}
-	err := repeat(ctx, "complete upload of", r.as, func(ctx context.Context) error {
-		_, err := r.objects.CommitMultipartUpload(shield(ctx), objectstorage.CommitMultipartUploadRequest{
-			NamespaceName: &r.Namespace, BucketName: &r.Bucket.Bucket, ObjectName: &r.as, UploadId: &r.upload, RequestMetadata: once(),
-			CommitMultipartUploadDetails: objectstorage.CommitMultipartUploadDetails{PartsToCommit: list},
-		})
+	if err != nil {
 		return err
-	})
-	got, there, herr := r.head(ctx, r.as)
-	switch {
-	case missing(err) && there && got.size == r.source.size: // the reply to the first request was lost
-	case err != nil:
+	}
+	if err := r.to.Part(ctx, n+1, data); err != nil {
 		return err
-	case herr != nil:
-		return herr
 	}
-	want := base64.StdEncoding.EncodeToString(whole.Sum(nil)) + "-" + strconv.Itoa(len(r.parts))
-	if got.size != r.source.size || got.joined != "" && got.joined != want {
-		return fmt.Errorf("the object that was relayed has %d bytes and the checksum %s; it should have %d and %s", got.size, got.joined, r.source.size, want)
-	}
+	r.progress(100 * float64(r.done.Add(int64(len(data)))) / float64(r.source.size))
 	return nil
 }

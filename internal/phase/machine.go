@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,11 @@ type FindMachine struct {
 	Timeout time.Duration
 	// TimeoutOption is the setting that raises Timeout; messages name it.
 	TimeoutOption string
+	// Hold is how long the offers of a cloud wait for those of the others, from
+	// the beginning of the search.
+	Hold map[string]time.Duration
+	// Found, if set, is called once there is a machine.
+	Found func(*FindMachine)
 
 	// Results of Run.
 	ID      string
@@ -65,9 +71,19 @@ func (p *FindMachine) Run(ctx context.Context) error {
 	}
 	start := time.Now()
 	p.UI.Sayf("Looking for a machine for up to %s: %s", capacity.Short(p.Timeout), summary(plan.Offers))
+	if first, later, d := p.held(plan.Offers); d > 0 {
+		p.UI.Sayf("For the first %s only %s is asked, after that %s as well", capacity.Short(d), first, later)
+	}
 	policy := p.Policy
 	policy.Deadline = start.Add(p.Timeout)
 	policy.Worked = plan.Worked
+	policy.Clouds = map[string]capacity.Terms{}
+	maps.Copy(policy.Clouds, p.Policy.Clouds)
+	for name, d := range p.Hold {
+		terms := policy.Clouds[name]
+		terms.NotBefore = start.Add(d)
+		policy.Clouds[name] = terms
+	}
 	policy.NoAsking = policy.NoAsking || plan.NoAsking
 	var tried []capacity.Tried
 	loop := launch.Loop{
@@ -92,6 +108,9 @@ func (p *FindMachine) Run(ctx context.Context) error {
 	}
 	if p.Address, err = p.Cloud.Address(ctx, p.ID); err != nil {
 		return err
+	}
+	if p.Found != nil {
+		p.Found(p)
 	}
 	p.UI.Sayf("Machine %s runs in %s after %s, address %s", p.ID, p.Offer, time.Since(start).Round(time.Second), p.Address)
 	return nil
@@ -123,6 +142,22 @@ func summary(offers []capacity.Offer) string {
 		what += "s"
 	}
 	return fmt.Sprintf("%d %s in %s, as %s", len(zones), what, strings.Join(regions, ", "), strings.Join(capacity.Sizes(offers), " or "))
+}
+
+// held says which clouds wait for which, if any do.
+func (p *FindMachine) held(offers []capacity.Offer) (first, later string, d time.Duration) {
+	for _, o := range offers {
+		name := strings.ToUpper(o.Cloud)
+		if hold := p.Hold[o.Cloud]; hold > 0 {
+			later, d = name, hold
+		} else {
+			first = name
+		}
+	}
+	if first == "" || later == "" {
+		return "", "", 0
+	}
+	return first, later, d
 }
 
 // attempts counts the launches.

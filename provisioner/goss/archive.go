@@ -46,7 +46,7 @@ umask 077
 start=$1
 take() {
 	tail -c "+$((start + $1 + 1))" inputs | head -c "$2" >"$3"
-	chmod "$4" "$3"
+	[ "$4" = 0600 ] || chmod "$4" "$3"
 }
 mkdir -p ` + quoteAll(slices.Sorted(maps.Keys(dirs))) + "\n" + cuts.String()
 

@@ -74,20 +74,22 @@ func (r *run) show(result *goss.Result) {
 	if result.Err() != nil {
 		say = r.ui.Error
 	}
-	for i := range result.Suites {
-		for _, line := range result.Suites[i].Warnings {
-			say("  goss warns: " + line)
+	var lines []string
+	if r.c.Format == "" {
+		lines = result.Summary()
+	} else {
+		for i := range result.Suites {
+			for _, line := range result.Suites[i].Warnings {
+				lines = append(lines, "goss warns: "+line)
+			}
 		}
-	}
-	lines := result.Summary()
-	if r.c.Format != "" {
-		lines = formatted(r.c.Format, r.c.FormatOptions, result, r.raw())
+		lines = append(lines, formatted(r.c.Format, r.c.FormatOptions, result, r.raw())...)
+		for _, waived := range result.Waived {
+			lines = append(lines, "not a failure under report_only: "+waived.Error())
+		}
 	}
 	for _, line := range lines {
 		say("  " + line)
-	}
-	for _, waived := range result.Waived {
-		r.ui.Say("  let pass: " + waived.Error())
 	}
 }
 

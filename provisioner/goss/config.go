@@ -1,7 +1,7 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Report
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Report,Selector
 //go:generate go tool packer-sdc struct-markdown
 
 package goss
@@ -53,6 +53,13 @@ type Config struct {
 	VarsEnv map[string]string `mapstructure:"vars_env" required:"false"`
 	// The same as `vars_env`; both may be given.
 	Env map[string]string `mapstructure:"env" required:"false"`
+
+	// Check only the resources that one of these blocks describes; see
+	// [below](#selecting).
+	Select []Selector `mapstructure:"select" required:"false"`
+	// Do not check the resources that one of these blocks describes, also where
+	// `select` does.
+	Deselect []Selector `mapstructure:"deselect" required:"false"`
 
 	// A gossfile that must pass before the others are run, for services that
 	// are still starting; named like `goss_file`. Its tests are repeated until
@@ -107,4 +114,17 @@ type Config struct {
 
 	// dropIn takes the defaults of the plugin whose name "goss" is.
 	dropIn bool
+}
+
+// Selector describes resources of gossfiles. All that is set must fit. In
+// values `*` stands for any text and `?` for any sign.
+type Selector struct {
+	// The section that the resource is in, such as `file`.
+	Type string `mapstructure:"type" required:"false"`
+	// The resource's name, such as `/etc/ssh/*`.
+	Name string `mapstructure:"name" required:"false"`
+	// Its `title`.
+	Title string `mapstructure:"title" required:"false"`
+	// Values of its `meta`. Where one of them is a list, one entry must fit.
+	Meta map[string]string `mapstructure:"meta" required:"false"`
 }

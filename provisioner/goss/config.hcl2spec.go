@@ -27,6 +27,8 @@ type FlatConfig struct {
 	VarsInline          map[string]string `mapstructure:"vars_inline" required:"false" cty:"vars_inline" hcl:"vars_inline"`
 	VarsEnv             map[string]string `mapstructure:"vars_env" required:"false" cty:"vars_env" hcl:"vars_env"`
 	Env                 map[string]string `mapstructure:"env" required:"false" cty:"env" hcl:"env"`
+	Select              []FlatSelector    `mapstructure:"select" required:"false" cty:"select" hcl:"select"`
+	Deselect            []FlatSelector    `mapstructure:"deselect" required:"false" cty:"deselect" hcl:"deselect"`
 	Wait                *string           `mapstructure:"wait" required:"false" cty:"wait" hcl:"wait"`
 	WaitTimeout         *string           `mapstructure:"wait_timeout" required:"false" cty:"wait_timeout" hcl:"wait_timeout"`
 	WaitInterval        *string           `mapstructure:"wait_interval" required:"false" cty:"wait_interval" hcl:"wait_interval"`
@@ -103,6 +105,8 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"vars_inline":                &hcldec.AttrSpec{Name: "vars_inline", Type: cty.Map(cty.String), Required: false},
 		"vars_env":                   &hcldec.AttrSpec{Name: "vars_env", Type: cty.Map(cty.String), Required: false},
 		"env":                        &hcldec.AttrSpec{Name: "env", Type: cty.Map(cty.String), Required: false},
+		"select":                     &hcldec.BlockListSpec{TypeName: "select", Nested: hcldec.ObjectSpec((*FlatSelector)(nil).HCL2Spec())},
+		"deselect":                   &hcldec.BlockListSpec{TypeName: "deselect", Nested: hcldec.ObjectSpec((*FlatSelector)(nil).HCL2Spec())},
 		"wait":                       &hcldec.AttrSpec{Name: "wait", Type: cty.String, Required: false},
 		"wait_timeout":               &hcldec.AttrSpec{Name: "wait_timeout", Type: cty.String, Required: false},
 		"wait_interval":              &hcldec.AttrSpec{Name: "wait_interval", Type: cty.String, Required: false},
@@ -173,6 +177,35 @@ func (*FlatReport) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"format": &hcldec.AttrSpec{Name: "format", Type: cty.String, Required: false},
 		"path":   &hcldec.AttrSpec{Name: "path", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatSelector is an auto-generated flat version of Selector.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatSelector struct {
+	Type  *string           `mapstructure:"type" required:"false" cty:"type" hcl:"type"`
+	Name  *string           `mapstructure:"name" required:"false" cty:"name" hcl:"name"`
+	Title *string           `mapstructure:"title" required:"false" cty:"title" hcl:"title"`
+	Meta  map[string]string `mapstructure:"meta" required:"false" cty:"meta" hcl:"meta"`
+}
+
+// FlatMapstructure returns a new FlatSelector.
+// FlatSelector is an auto-generated flat version of Selector.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Selector) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatSelector)
+}
+
+// HCL2Spec returns the hcl spec of a Selector.
+// This spec is used by HCL to read the fields of Selector.
+// The decoded values from this spec will then be applied to a FlatSelector.
+func (*FlatSelector) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"type":  &hcldec.AttrSpec{Name: "type", Type: cty.String, Required: false},
+		"name":  &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
+		"title": &hcldec.AttrSpec{Name: "title", Type: cty.String, Required: false},
+		"meta":  &hcldec.AttrSpec{Name: "meta", Type: cty.Map(cty.String), Required: false},
 	}
 	return s
 }

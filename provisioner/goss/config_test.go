@@ -46,6 +46,7 @@ func TestPrepare(t *testing.T) {
 			"remote_folder": "<unknown>", "goss_binary": "<unknown>", "goss_sha256": "<unknown>",
 		}, nil},
 
+		{"nothing is selected", map[string]any{"goss_file": gossfile, "select": []map[string]any{{}}, "deselect": []map[string]any{{"type": "fiel"}}}, []string{"select: it says nothing", `deselect: "fiel" is no type of resource; there are addr,`}},
 		{"nothing to check", map[string]any{}, []string{"tests, goss_file or goss_files must be set"}},
 		{"no such file", map[string]any{"tests": []string{filepath.Join(dir, "none.yaml")}}, []string{"none.yaml: no such file"}},
 		{"no such binary", map[string]any{"goss_file": gossfile, "goss_binary": filepath.Join(dir, "none")}, []string{"goss_binary: stat"}},
@@ -125,6 +126,16 @@ func TestPrepareFromHCL(t *testing.T) {
 		use_sudo      = false
 		min_tests     = 3
 		retry_timeout = "90s"
+		select {
+			type = "file"
+			meta = { level = 2 }
+		}
+		select {
+			title = "*"
+		}
+		deselect {
+			name = "/x"
+		}
 	`), "x.hcl")
 	if diags.HasErrors() {
 		t.Fatal(diags)
@@ -138,7 +149,8 @@ func TestPrepareFromHCL(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := p.config
-	if *c.MinTests != 3 || c.retryTimeout != 90*time.Second || !c.UseSudo.False() || c.VarsInline["port"] != "22" {
+	if *c.MinTests != 3 || c.retryTimeout != 90*time.Second || !c.UseSudo.False() || c.VarsInline["port"] != "22" ||
+		len(c.Select) != 2 || c.Select[0].Meta["level"] != "2" || len(c.Deselect) != 1 || c.Deselect[0].Name != "/x" {
 		t.Errorf("got %+v", c)
 	}
 	var ours []string
@@ -148,10 +160,10 @@ func TestPrepareFromHCL(t *testing.T) {
 		}
 	}
 	slices.Sort(ours)
-	want := "arch baseline baseline_complete download_path env execute_command fail_on format format_options github " +
+	want := "arch baseline baseline_complete deselect download_path env execute_command fail_on format format_options github " +
 		"goss_binary goss_file goss_files goss_mirror goss_sha256 goss_url inspect keep_remote log_level max_concurrent max_failed " +
 		"min_tests package password receipt record record_file remote_folder remote_path report report_only reports retry_timeout " +
-		"skip_download skip_install skip_ssl sleep spec_file strict sudo_password target_os tests url use_sudo username vars vars_env " +
+		"select skip_download skip_install skip_ssl sleep spec_file strict sudo_password target_os tests url use_sudo username vars vars_env " +
 		"vars_file vars_files vars_inline version wait wait_interval wait_timeout"
 	if got := strings.Join(ours, " "); got != want {
 		t.Errorf("options %s\nwant    %s", got, want)

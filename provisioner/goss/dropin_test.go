@@ -144,6 +144,32 @@ func TestDropInLayout(t *testing.T) {
 	}
 }
 
+// The file of variables is beside the tests, for those who look there, and is
+// read by nobody else.
+func TestDropInVarsFile(t *testing.T) {
+	c, work := newDropIn(t, "vars secret: x", "exists checks/goss.yaml", "print checks/pass.json")
+	c.options["vars_file"] = filepath.Join(tree(t, map[string]string{"vars.yaml": "secret: x\n"}), "vars.yaml")
+	out := filepath.Join(t.TempDir(), "seen")
+	c.host.program("setsid", `(cat vars.yaml; stat -c '%a %n' "$PWD/vars.yaml" "$PWD/checks/goss.yaml") >'`+out+`'; exec /usr/bin/setsid "$@"`)
+	if err := c.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := "secret: x\n600 " + work + "/vars.yaml\n644 " + work + "/checks/goss.yaml\n"
+	if b, err := os.ReadFile(out); err != nil || string(b) != want {
+		t.Errorf("%v\n%swant\n%s", err, b, want)
+	}
+	c.mustBeClean()
+	// One of that name among the tests is the user's own choice.
+	c.options["tests"] = []string{c.tests, filepath.Join(tree(t, map[string]string{"vars.yaml": "other: y\n"}), "vars.yaml")}
+	if err := c.run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(out); err != nil || !strings.HasPrefix(string(b), "other: y\n") {
+		t.Errorf("%v\n%s", err, b)
+	}
+	c.mustBeClean()
+}
+
 // Packer's max_retries runs the same provisioner once more.
 func TestDropInRunsAgain(t *testing.T) {
 	c, _ := newDropIn(t, "print checks/pass.json")

@@ -55,7 +55,7 @@ func TestSeveralGossfiles(t *testing.T) {
 		},
 		{
 			name: "report_only", files: map[string][]string{"a.yaml": fail},
-			options: map[string]any{"goss_files": []string{"checks/a.yaml"}, "report_only": true}, shows: []string{"let pass: 6 of 13", "FAILED   must exist"},
+			options: map[string]any{"goss_files": []string{"checks/a.yaml"}, "report_only": true}, shows: []string{"not a failure under report_only: 6 of 13", "FAILED   must exist"},
 		},
 		{
 			name: "report_only where goss cannot run", files: map[string][]string{"a.yaml": {"exit 78"}},
@@ -63,6 +63,14 @@ func TestSeveralGossfiles(t *testing.T) {
 		},
 		{
 			name: "max_failed", files: map[string][]string{"a.yaml": fail}, options: map[string]any{"goss_files": []string{"checks/a.yaml"}, "max_failed": "6"},
+		},
+		{
+			name: "fail_on", files: map[string][]string{"a.yaml": {"print checks/warn.json", "exit 1"}}, options: map[string]any{"goss_files": []string{"checks/a.yaml"}, "fail_on": "critical"},
+			shows: []string{"warning  must exist", "2 tests: 1 passed, 0 failed, 1 below fail_on"},
+		},
+		{
+			name: "fail_on is reached", files: map[string][]string{"a.yaml": {"print checks/warn.json", "exit 1"}}, options: map[string]any{"goss_files": []string{"checks/a.yaml"}, "fail_on": "high"},
+			says: "1 of 2 goss tests failed at severity high or above",
 		},
 		{
 			name: "waited for", files: map[string][]string{"w.yaml": {"attempt 1 print checks/mixed.json", "attempt 1 exit 1", pass}, "a.yaml": {pass}},
@@ -84,8 +92,8 @@ func TestSeveralGossfiles(t *testing.T) {
 			options: map[string]any{"goss_file": "checks/a.yaml", "goss_files": []string{"checks/a.yaml"}}, says: "exclude each other",
 		},
 		{
-			name: "options of goss", files: map[string][]string{"a.yaml": {"args --package dpkg ", "args --max-concurrent 3", pass}},
-			options: map[string]any{"goss_file": "checks/a.yaml", "package": "deb", "max_concurrent": "3"},
+			name: "options of goss", files: map[string][]string{"a.yaml": {"args --package dpkg ", "args --max-concurrent 3", "args --log-level DEBUG ", pass}},
+			options: map[string]any{"goss_file": "checks/a.yaml", "package": "deb", "max_concurrent": "3", "log_level": "debug"},
 		},
 		{
 			name: "kept", files: map[string][]string{"a.yaml": {pass}},
@@ -312,4 +320,67 @@ func TestVars(t *testing.T) {
 		t.Errorf("merged to %s (%v)", text, err)
 	}
 	c.mustBeClean()
+}
+
+// A baseline is read, what changed is shown, and what vanished fails if asked.
+func TestBaselineOption(t *testing.T) {
+	dir := t.TempDir()
+	report := filepath.Join(dir, "first.json")
+	first := newCheck(t, "print checks/mixed.json", "exit 1")
+	first.options["reports"] = map[string]string{"json": report}
+	if err := first.run(t.Context()); err == nil {
+		t.Fatal("passed")
+	}
+	for _, complete := range []bool{false, true} {
+		c := newCheck(t, "print checks/pass.json")
+		c.options["baseline"], c.options["baseline_complete"] = report, complete
+		err := c.run(t.Context())
+		if complete && (err == nil || !strings.Contains(err.Error(), "of the baseline were not carried out, such as checks/goss.yaml: Command")) || !complete && err != nil {
+			t.Errorf("baseline_complete=%v: %v", complete, err)
+		}
+		for _, words := range []string{"since the baseline: 0 new failures", "vanished checks/goss.yaml: Command sleep 5: exit-status"} {
+			if !strings.Contains(c.ui.text(), words) {
+				t.Errorf("the screen does not show %q but\n%s", words, c.ui.text())
+			}
+		}
+		c.mustBeClean()
+	}
+}
+
+// The private folder is the user's alone, and so is what is in it; its name is
+// another one each time.
+func TestThePrivateFolderIsPrivate(t *testing.T) {
+	seen := map[string]bool{}
+	for range 2 {
+		c := newCheck(t, "print checks/pass.json")
+		c.options["vars_inline"] = map[string]string{"a": "b"}
+		c.options["vars_file"] = filepath.Join(tree(t, map[string]string{"v.yaml": "a: 1\n"}), "v.yaml")
+		out := filepath.Join(t.TempDir(), "seen")
+		c.host.program("setsid", `(cd "${1%/goss}" && stat -c '%a %n' "$PWD" run.sh leave.sh vars/vars.yaml tests/checks/goss.yaml job.1 result.1) >'`+out+`'; exec /usr/bin/setsid "$@"`)
+		if err := c.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(out)
+		first, rest, _ := strings.Cut(string(b), "\n")
+		want := "600 run.sh\n600 leave.sh\n600 vars/vars.yaml\n600 tests/checks/goss.yaml\n700 job.1\n600 result.1\n"
+		if err != nil || !strings.HasPrefix(first, "700 ") || rest != want || seen[first] {
+			t.Errorf("%v\n%s", err, b)
+		}
+		seen[first] = true
+		c.mustBeClean()
+	}
+}
+
+// What cannot be sent is refused, and the words do not have it in them.
+func TestVarsThatCannotBeSent(t *testing.T) {
+	for _, text := range []string{"a: .nan\nb: hunter2\n", "a: {1: hunter2}\n", "- hunter2\n", "a: [hunter2\n", "hunter2"} {
+		c := newCheck(t, "print checks/pass.json")
+		c.options["vars_file"] = filepath.Join(tree(t, map[string]string{"v.yaml": text}), "v.yaml")
+		if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), "prepare: ") || !strings.Contains(err.Error(), "v.yaml") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q gave %v", text, err)
+		}
+		if c.host.said() != "" {
+			t.Error("the machine was asked")
+		}
+	}
 }

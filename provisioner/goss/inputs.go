@@ -27,6 +27,7 @@ type inputs struct {
 	gossfiles []string // what to run, relative to the working directory, slash-separated
 	wait      string   // the same, for what is waited for; empty if there is nothing
 	varsFiles []string // on this host, in the order in which they are merged
+	private   string   // among the files, the one that only the login user may read; empty if there is none
 }
 
 // inputFile is one file: where it is here and what it is called there,
@@ -84,7 +85,28 @@ func (c *Config) inputs() (*inputs, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	in.bringVars(c)
+	var size int64
+	for _, f := range in.files {
+		size += f.size
+	}
+	if size > maxInputBytes {
+		return nil, fmt.Errorf("%s: the files hold %d MB and may hold %d: name a smaller folder", option, size>>20, maxInputBytes>>20)
+	}
 	return in, in.choose(c, names)
+}
+
+// bringVars puts the file of variables beside the tests, where old templates
+// find it. goss itself is given another copy.
+func (in *inputs) bringVars(c *Config) {
+	if !c.dropIn || c.VarsFile == "" {
+		return
+	}
+	name, err := baseName(c.VarsFile)
+	if info, err2 := os.Stat(c.VarsFile); err == nil && err2 == nil && !in.has(name) {
+		in.private = name
+		in.files = append(in.files, inputFile{c.VarsFile, name, info.Size(), false})
+	}
 }
 
 // fromHost lists what is brought along where there are no tests: the gossfiles

@@ -48,9 +48,12 @@ func tree(t testing.TB, files map[string]string) string {
 func TestInputs(t *testing.T) {
 	dir := tree(t, map[string]string{
 		"goss.yaml": "", "base.goss.yaml": "", "notes.txt": "", "vars.yaml": "",
-		"suite/goss.yaml": "", "suite/sub/a.yaml": "", "plain/x.yaml": "", "other/goss.yaml": "",
+		"suite/goss.yaml": "", "suite/sub/a.yaml": "", "plain/x.yaml": "", "other/goss.yaml": "", "large": "",
 	})
 	t.Chdir(dir)
+	if err := os.Truncate(filepath.Join(dir, "large"), 65<<20); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name     string
 		c        Config
@@ -80,6 +83,7 @@ func TestInputs(t *testing.T) {
 		{name: "the root folder", c: Config{Tests: []string{"/"}}, says: "no name of its own"},
 		{name: "an empty name", c: Config{Tests: []string{""}}, says: "no name of its own"},
 		{name: "a device", c: Config{Tests: []string{"/dev/null"}}, says: "neither a file nor a folder"},
+		{name: "more than a machine is sent", c: Config{Tests: []string{"goss.yaml", "large"}}, says: "tests: the files hold 65 MB and may hold 64"},
 		{name: "all mistakes at once", c: Config{Tests: []string{"none.yaml", "/dev/null"}}, says: "/dev/null is neither"},
 	}
 	for _, tt := range tests {

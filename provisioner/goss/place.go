@@ -17,6 +17,8 @@ type placement struct {
 	dir   string // the private folder, which remembers what was done
 	work  string
 	files []string // relative to work
+	// private is one of them that stays readable by the login user only.
+	private string
 }
 
 // folders are those that have to be there, parents first.
@@ -60,7 +62,8 @@ func (p placement) put() string {
 			: >"$dir/put/old.$1"
 		fi
 		: >"$dir/put/file.$1"
-		cp "$2" "$3" && chmod a+rX "$3"
+		cp "$2" "$3" || return 1
+		[ -n "$5" ] || chmod a+rX "$3"
 	}
 	set -e
 `, quote(p.dir))
@@ -68,7 +71,11 @@ func (p placement) put() string {
 		fmt.Fprintf(&b, "\tfolder %d %s\n", i, quote(d))
 	}
 	for i, f := range p.files {
-		fmt.Fprintf(&b, "\tfile %d %s\n", i, quoteAll([]string{path.Join(p.dir, "tests", f), path.Join(p.work, f), p.aside(f)}))
+		private := ""
+		if f == p.private {
+			private = "private"
+		}
+		fmt.Fprintf(&b, "\tfile %d %s\n", i, quoteAll([]string{path.Join(p.dir, "tests", f), path.Join(p.work, f), p.aside(f), private}))
 	}
 	b.WriteString(") || printf '%s\\n' " + quote("armfree:bad=the test files could not be put into "+p.work) + "\n")
 	return b.String()

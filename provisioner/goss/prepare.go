@@ -68,6 +68,7 @@ func (c *Config) decode(dropIn bool, raws ...any) error {
 	c.checkBinary(&bad)
 	c.checkMachine(&bad)
 	c.checkOutput(&bad)
+	c.checkSelection(&bad)
 	bad.add(c.checkVars()...)
 	switch {
 	case len(c.Tests) == 0 && c.GossFile == "" && len(c.GossFiles) == 0:

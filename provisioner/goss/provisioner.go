@@ -98,6 +98,8 @@ type run struct {
 
 	w    *workspace
 	prog program
+	// chosen is what select and deselect leave of gossfiles; nil without them.
+	chosen map[string]*chosen
 	// printed is what goss printed at last, by gossfile.
 	printed map[string][]byte
 	// spec and debug are the gossfiles as goss rendered them.
@@ -181,6 +183,9 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 	}
 	r.ui.Sayf("Checking the machine with %s (linux/%s) as %s: %s", r.used.Origin, r.machine.arch, r.user, strings.Join(r.in.gossfiles, ", "))
 	if err := r.await(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := r.choose(ctx); err != nil {
 		return nil, nil, err
 	}
 	result, err = r.suites(ctx)

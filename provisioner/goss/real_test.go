@@ -172,3 +172,77 @@ func TestRecordWithRealGoss(t *testing.T) {
 		})
 	}
 }
+
+// select and deselect by the real goss: what is left out is not even started.
+func TestSelectWithRealGoss(t *testing.T) {
+	bin := realGoss(t)
+	started := filepath.Join(t.TempDir(), "started")
+	files := map[string]string{
+		"goss.yaml": "gossfile: { included.yaml: {} }\nfile: { {{ .Vars.where }}: { exists: true, meta: { tag: keep } } }\ncommand: { 'touch " + started + "': { exit-status: 1 } }\n",
+		"included.yaml": "user: { root: { title: 'the {{ \"{{\" }} user', exists: true, uid: 0, meta: { tag: [keep, x] } } }\n" +
+			"file: { /proc: { exists: false } }\n",
+		"other.yaml": "file: { /proc: { exists: false } }\n",
+		"twice.yaml": "gossfile: { a.yaml: {}, b.yaml: {} }\n", "a.yaml": "file: { /proc: { exists: true, meta: { tag: keep } } }\n",
+		"b.yaml":    "file: { /proc: { exists: true, meta: { tag: keep } }, /x: { exists: true } }\n",
+		"json.json": `{"file": {"/proc": {"exists": true, "title": "kept"}, "/no/such/file": {"exists": true}}}`,
+		"bad.yaml":  "file: { {{ .Env.NO_SUCH_VARIABLE | fail }}: { exists: true } }\n",
+	}
+	keep := []map[string]any{{"meta": map[string]string{"tag": "keep"}}}
+	tests := []struct {
+		name, says string
+		options    map[string]any
+		shows      []string
+	}{
+		{
+			name: "by meta", options: map[string]any{"select": keep, "min_tests": 3},
+			shows: []string{"Selected 2 of 4 resources of checks/goss.yaml", "3 tests: 3 passed", "2 resources were not selected and not checked"},
+		},
+		{name: "and again without some", options: map[string]any{"select": keep, "deselect": []map[string]any{{"type": "user"}}}, shows: []string{"1 test: 1 passed"}},
+		{name: "JSON", options: map[string]any{"goss_file": "checks/json.json", "deselect": []map[string]any{{"name": "/no/*"}}}, shows: []string{"1 test: 1 passed"}},
+		{
+			name: "one of several gossfiles is left out", options: map[string]any{"goss_files": []string{"checks/goss.yaml", "checks/other.yaml"}, "select": keep},
+			shows: []string{"Selected 0 of 1 resource of checks/other.yaml", "checks/other.yaml was not run", "3 tests: 3 passed"},
+		},
+		{name: "nothing is left", options: map[string]any{"select": []map[string]any{{"title": "none"}}, "report_only": true}, says: "select and deselect leave no test to run"},
+		{name: "what is selected fails", options: map[string]any{"select": []map[string]any{{"name": "/proc"}}, "retry_timeout": "1s", "sleep": "1s"}, says: "1 of 1 goss test failed after 2 attempts"},
+		{name: "less than is written", options: map[string]any{"goss_file": "checks/twice.yaml", "select": keep}, shows: []string{"goss warns: ", "Duplicate key detected", "1 test: 1 passed"}},
+		{name: "and strict", options: map[string]any{"goss_file": "checks/twice.yaml", "select": keep, "strict": true}, says: "replaces the one in"},
+		{name: "it cannot be read", options: map[string]any{"goss_file": "checks/bad.yaml", "select": keep, "report_only": true}, says: "(exit code 78): "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCheck(t)
+			for name, text := range files {
+				c.file(name, text)
+			}
+			c.options["goss_binary"], c.options["vars_inline"] = bin, map[string]string{"where": "/proc/self"}
+			dir := t.TempDir()
+			c.options["reports"], c.options["receipt"] = map[string]string{"json": filepath.Join(dir, "r.json")}, filepath.Join(dir, "receipt.json")
+			for name, value := range tt.options {
+				c.options[name] = value
+			}
+			if c.options["goss_files"] != nil {
+				delete(c.options, "goss_file")
+			}
+			err := c.run(t.Context())
+			if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+				t.Errorf("got error %v\nwant the words %q\n%s", err, tt.says, c.ui.text())
+			}
+			for _, words := range tt.shows {
+				if !strings.Contains(c.ui.text(), words) {
+					t.Errorf("the screen does not show %q but\n%s", words, c.ui.text())
+				}
+			}
+			for _, name := range []string{"r.json", "receipt.json"} {
+				if b, err := os.ReadFile(filepath.Join(dir, name)); tt.name != "and strict" && (err != nil || !strings.Contains(string(b), `select": [`)) {
+					t.Errorf("%s does not say what was selected: %v\n%s", name, err, b)
+				}
+			}
+			if _, err := os.Stat(started); err == nil {
+				t.Error("what is left out was run")
+			}
+			c.mustBeClean()
+		})
+	}
+}

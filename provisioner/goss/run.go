@@ -30,7 +30,7 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 			names = append(names, f.remote)
 		}
 		r.prog.work = work
-		w.place = &placement{dir: w.dir, work: work, files: names}
+		w.place = &placement{dir: w.dir, work: work, files: names, private: r.in.private}
 		last = w.place.put()
 	}
 	if exe == nil {
@@ -128,13 +128,14 @@ func (r *run) digestIsRead() bool {
 	return r.build.wantsProof || r.c.Receipt != "" || len(r.c.reports()) > 0
 }
 
-// args are the arguments of goss for a gossfile.
+// args are the arguments of goss for a gossfile, whose name is relative to the
+// working directory or absolute.
 func (r *run) args(gossfile string, verb ...string) []string {
 	level := strings.ToUpper(r.c.LogLevel)
 	if level == "" {
 		level = "WARN"
 	}
-	args := []string{"--log-level", level, "--gossfile", "./" + gossfile}
+	args := []string{"--log-level", level, "--gossfile", gossfile}
 	if r.vars.file != nil {
 		args = append(args, "--vars", r.w.path(r.vars.file.name))
 	}
@@ -161,7 +162,7 @@ func (r *run) validate(ctx context.Context, gossfile string) (goss.Run, error) {
 // rules are the demands of the template.
 func (c *Config) rules() (goss.Rules, error) {
 	rules := goss.Rules{
-		MinTests: *c.MinTests, MaxFailed: c.MaxFailed, ReportOnly: c.ReportOnly || c.Inspect, Strict: c.Strict, Vanished: c.BaselineComplete,
+		Selection: c.selection(), MinTests: *c.MinTests, MaxFailed: c.MaxFailed, ReportOnly: c.ReportOnly || c.Inspect, Strict: c.Strict, Vanished: c.BaselineComplete,
 	}
 	var err error
 	if c.FailOn != "" {
@@ -205,7 +206,7 @@ func (r *run) await(ctx context.Context) error {
 		},
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
 		n++
-		run, err := r.validate(ctx, r.in.wait)
+		run, err := r.validate(ctx, "./"+r.in.wait)
 		if err != nil {
 			return false, err
 		}
@@ -249,7 +250,11 @@ func (r *run) suites(ctx context.Context) (*goss.Result, error) {
 	var suites []goss.Suite
 	for _, name := range r.in.gossfiles {
 		l := r.linted[name]
-		suites = append(suites, goss.Suite{Name: name, Path: repositoryPath(r.in.origin(name)), Findings: l.Findings, Places: l.Places})
+		suite := goss.Suite{Name: name, Path: repositoryPath(r.in.origin(name)), Findings: l.Findings, Places: l.Places}
+		if one := r.chosen[name]; one != nil {
+			suite.Out, suite.Unselected = one.out, one.file == "" && one.broken == nil
+		}
+		suites = append(suites, suite)
 	}
 	session := goss.NewSession(rules, suites...)
 	r.printed = map[string][]byte{}
@@ -257,7 +262,7 @@ func (r *run) suites(ctx context.Context) (*goss.Result, error) {
 		pending := session.Pending()
 		for _, i := range pending {
 			began := time.Now()
-			run, err := r.validate(ctx, suites[i].Name)
+			run, err := r.attempt(ctx, suites[i].Name)
 			if err != nil {
 				return nil, err
 			}
@@ -326,7 +331,7 @@ func (r *run) render(ctx context.Context) error {
 	}
 	for _, verb := range verbs {
 		for _, name := range r.in.gossfiles {
-			fmt.Fprintf(&script, "sh %s %s; echo \"%s $?\"\n", quote(r.w.path("run.sh")), quoteAll(r.args(name, verb...)), r.guest.mark)
+			fmt.Fprintf(&script, "sh %s %s; echo \"%s $?\"\n", quote(r.w.path("run.sh")), quoteAll(r.args("./"+name, verb...)), r.guest.mark)
 		}
 	}
 	run, err := r.w.run(ctx, "let goss render on the machine", script.String())

@@ -70,7 +70,7 @@ func operations(list ...*operation) map[string]*operation {
 // allAPIs gathers the services by signing name.
 func (c *Cloud) allAPIs() map[string]*api {
 	list := map[string]*api{}
-	for _, a := range []*api{c.ec2(), c.identityAndAccess(), c.securityTokens(), c.parameterStore(), c.serviceQuotas(), c.freeTier(), c.ebsDirect()} {
+	for _, a := range []*api{c.ec2(), c.identityAndAccess(), c.securityTokens(), c.parameterStore(), c.serviceQuotas(), c.freeTier(), c.priceList(), c.ebsDirect()} {
 		list[a.name] = a
 	}
 	return list

@@ -185,8 +185,12 @@ func New(cfg Config) (*Cloud, error) {
 	for _, a := range cfg.Accounts {
 		c.keys[a.AccessKeyID] = &credential{who: a.Principal(), secret: a.SecretAccessKey}
 	}
+	used := map[string]int64{} // by path: images may share a disk
 	for _, base := range cfg.Images {
-		if err := c.seedImage(base); err != nil {
+		if _, known := used[base.Path]; !known {
+			used[base.Path] = usedBytes(base.Path)
+		}
+		if err := c.seedImage(base, used[base.Path]); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 	}

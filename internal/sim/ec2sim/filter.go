@@ -52,6 +52,9 @@ func narrow[T any](list []T, filters []filter, by attributes[T]) ([]T, error) {
 
 // fits compares with * and ? as wildcards; a backslash takes their meaning.
 func fits(pattern, text string) bool {
+	if !strings.ContainsAny(pattern, `*?\`) {
+		return pattern == text
+	}
 	// path.Match has one more kind of wildcard and stops at slashes.
 	clean := strings.NewReplacer("[", `\[`, "/", "\x00").Replace(pattern)
 	ok, err := path.Match(clean, strings.ReplaceAll(text, "/", "\x00"))

@@ -89,8 +89,8 @@ func (c *Cloud) debianOwner() *Account {
 	return &Account{Name: "debian", ID: DebianAccount}
 }
 
-// seedImage puts a base image into its regions.
-func (c *Cloud) seedImage(b BaseImage) error {
+// seedImage puts a base image, of which so many bytes are used, into its regions.
+func (c *Cloud) seedImage(b BaseImage, used int64) error {
 	owner := b.Owner
 	if owner == nil {
 		owner = c.debianOwner()
@@ -107,7 +107,6 @@ func (c *Cloud) seedImage(b BaseImage) error {
 	if b.Created.IsZero() {
 		b.Created = time.Now()
 	}
-	used := usedBytes(b.Path)
 	if used < 0 {
 		return fmt.Errorf("image %s: %s is not a disk", b.Name, b.Path)
 	}

@@ -6,6 +6,7 @@ package ec2sim
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -84,8 +85,8 @@ type endpoint struct {
 	plain           bool
 }
 
-// parseHost reads <service>.<region>.amazonaws.com, <service>.amazonaws.com
-// and addresses of this machine.
+// parseHost reads <service>.<region>.amazonaws.com, <service>.amazonaws.com,
+// api.pricing.<region>.amazonaws.com and addresses of this machine.
 func parseHost(host string) (endpoint, error) {
 	name := strings.ToLower(host)
 	if h, _, err := net.SplitHostPort(name); err == nil {
@@ -106,6 +107,11 @@ func parseHost(host string) (endpoint, error) {
 		return endpoint{service: parts[0], region: defaultRegion}, nil
 	case 2:
 		return endpoint{service: parts[0], region: parts[1]}, nil
+	case 3:
+		// The price list is in three regions only.
+		if parts[0] == "api" && parts[1] == "pricing" && slices.Contains([]string{"us-east-1", "eu-central-1", "ap-south-1"}, parts[2]) {
+			return endpoint{service: parts[1], region: parts[2]}, nil
+		}
 	}
 	return endpoint{}, fmt.Errorf("no such host: %s", host)
 }

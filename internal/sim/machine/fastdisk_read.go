@@ -4,6 +4,7 @@
 package machine
 
 import (
+	"bytes"
 	"compress/flate"
 	"encoding/binary"
 	"errors"
@@ -11,15 +12,22 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
 )
 
+// qcowOtherCompression is the incompatible feature that clusters are not compressed by
+// zlib, but by the method that the header names.
+const qcowOtherCompression = 1 << 3
+
 // qcowReader reads the bytes a guest sees: clusters may be plain, zero,
-// compressed by zlib, or missing and thus in a backing file.
+// compressed by zlib or zstd, or missing and thus in a backing file.
 type qcowReader struct {
 	f       *os.File
 	bits    uint
 	size    int64
 	l1      []uint64
+	zstd    bool // how clusters are compressed, if any is
 	backing io.ReaderAt
 	closers []io.Closer
 }
@@ -42,7 +50,7 @@ func openQCOW2Depth(path string, depth int) (_ *qcowReader, err error) {
 			err = fmt.Errorf("qcow2 %s: %w", filepath.Base(path), err)
 		}
 	}()
-	h := make([]byte, qcowHeaderSize)
+	h := make([]byte, qcowHeaderSize+8) // with the method of compression, where there is one
 	if _, err := f.ReadAt(h, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -59,8 +67,11 @@ func openQCOW2Depth(path string, depth int) (_ *qcowReader, err error) {
 		return nil, errors.New("damaged header")
 	case be.Uint32(h[32:]) != 0:
 		return nil, errors.New("encrypted")
-	case version == 3 && be.Uint64(h[72:])&^1 != 0: // bit 0 only says: not closed properly
+	case version == 3 && be.Uint64(h[72:])&^(1|qcowOtherCompression) != 0: // bit 0 only says: not closed properly
 		return nil, fmt.Errorf("incompatible features %#x", be.Uint64(h[72:]))
+	}
+	if q.zstd = version == 3 && be.Uint64(h[72:])&qcowOtherCompression != 0; q.zstd && h[qcowHeaderSize] != 1 {
+		return nil, fmt.Errorf("compressed by method %d", h[qcowHeaderSize])
 	}
 	table := make([]byte, 8*int(l1n))
 	if _, err := f.ReadAt(table, int64(be.Uint64(h[40:]))); err != nil {
@@ -170,6 +181,22 @@ func (q *qcowReader) inflate(entry uint64) ([]byte, error) {
 	sectors := int64(entry>>x&(1<<(q.bits-8)-1)) + 1
 	src := io.NewSectionReader(q.f, at, sectors*512-at&511)
 	out := make([]byte, 1<<q.bits)
+	if q.zstd {
+		// What follows the cluster's own bytes is none of its business.
+		packed, err := io.ReadAll(src)
+		if err != nil {
+			return nil, fmt.Errorf("read a cluster: %w", err)
+		}
+		z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("unpack a cluster: %w", err)
+		}
+		defer z.Close()
+		if _, err := io.ReadFull(z, out); err != nil {
+			return nil, fmt.Errorf("unpack a cluster: %w", err)
+		}
+		return out, nil
+	}
 	z := flate.NewReader(src)
 	defer z.Close()
 	if _, err := io.ReadFull(z, out); err != nil {

@@ -50,11 +50,14 @@ func main() {
 		return
 	}
 	for name, want := range map[string]string{
-		"--log-level": "WARN", "--format": "json", "--format-options": "sort", "--no-color": "yes", "validate": "yes",
+		"--format": "json", "--format-options": "sort", "--no-color": "yes", "validate": "yes",
 	} {
 		if flags[name] != want {
 			refuse("%s is %q", name, flags[name])
 		}
+	}
+	if flags["--log-level"] == "" {
+		refuse("--log-level is not set")
 	}
 	orders, err := os.ReadFile(flags["--gossfile"])
 	if err != nil {

@@ -1,0 +1,252 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package either is the builder armfree: it finds a machine on Oracle Cloud or on
+// AWS, whichever has one, provisions it, makes an image of it in that cloud and
+// leaves nothing else behind.
+//
+// What a template may say of a cloud is in internal/ocibuild and internal/awsbuild,
+// as for the builders of one cloud; the search runs over the offers of both.
+package either
+
+import (
+	"context"
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/hcl/v2/hcldec"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/phase"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+	"github.com/armfree/packer-plugin-armfree/version"
+)
+
+// Builder implements packersdk.Builder. Mask must be set.
+type Builder struct {
+	Mask *mask.Masker
+	// HTTP replaces the client that the environment describes (proxy,
+	// certificates); tests set it.
+	HTTP   *http.Client
+	config Config
+}
+
+// ConfigSpec implements packersdk.Builder.
+func (b *Builder) ConfigSpec() hcldec.ObjectSpec {
+	return buildcfg.KeysAsText(b.config.FlatMapstructure().HCL2Spec())
+}
+
+// Prepare implements packersdk.Builder. It makes no request.
+func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
+	warnings, err := b.config.Prepare(raws...)
+	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
+	b.Mask.Add(b.config.secrets()...)
+	return generatedNames(), warnings, err
+}
+
+// generatedNames are those of both clouds, and the cloud's own; what a cloud does
+// not have is empty.
+func generatedNames() []string {
+	names := append([]string{"Cloud"}, ocibuild.GeneratedNames()...)
+	for _, n := range awsbuild.GeneratedNames() {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// Run implements packersdk.Builder.
+func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (_ packersdk.Artifact, err error) {
+	defer func() { err = b.Mask.Error(err) }()
+	c := &b.config
+	ui = b.Mask.Ui(ui)
+	done, err := buildcfg.UseKey(&c.PackerConfig, &c.Comm, "armfree", b.Mask.Add, ui)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	host, err := sshkey.NewHostKey()
+	if err != nil {
+		return nil, err
+	}
+	b.Mask.Add(host.Secret())
+	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
+	r := &run{b: b, ui: ui, id: id, host: host, sites: map[string]site{}}
+	cloud, err := r.signIn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	build := phase.Build{
+		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, Debug: c.PackerDebug, OnError: c.PackerOnError,
+		Policy: c.policy(), Hold: map[string]time.Duration{c.Prefer[1]: c.prefers}, Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout,
+		Comm: &c.Comm, Pin: r.pin, Found: r.found, More: r.generated,
+	}
+	if c.skip() {
+		build.NoImage = "skip_create_image is set"
+	}
+	made, err := build.Run(ctx)
+	if err != nil || made.Image == "" {
+		return nil, err
+	}
+	return r.sites[made.Offer.Cloud].artifact(cloud, made), nil
+}
+
+// policy paces the search.
+func (c *Config) policy() capacity.Policy {
+	p := c.Policy()
+	p.NoAsking = c.OCI != nil && c.OCI.CapacityReports.False()
+	if c.CapacityInterval == 0 {
+		p.Clouds = map[string]capacity.Terms{ociBlock: {Interval: ocibuild.Interval}, awsBlock: {Interval: awsbuild.Interval}}
+	}
+	return p
+}
+
+// site is what is different between the clouds.
+type site struct {
+	pins      bool // its machines get the host key
+	generated func(f *fleet.Fleet, m *phase.FindMachine) map[string]interface{}
+	artifact  func(f *fleet.Fleet, made *phase.Made) packersdk.Artifact
+}
+
+// run is one build.
+type run struct {
+	b     *Builder
+	ui    packersdk.Ui
+	id    owner.Build
+	host  sshkey.HostKey
+	fleet *fleet.Fleet
+	sites map[string]site // by the name of the cloud
+	at    string          // where the machine was found
+}
+
+// signIn puts the places of both clouds together, in the order of preference.
+func (r *run) signIn(ctx context.Context) (*fleet.Fleet, error) {
+	c := &r.b.config
+	var places []fleet.Place
+	for _, name := range c.Prefer {
+		var more []fleet.Place
+		var err error
+		switch {
+		case name == ociBlock && c.OCI != nil:
+			more, err = r.inOCI(ctx, c.OCI)
+		case name == awsBlock && c.AWS != nil:
+			more, err = r.inAWS(ctx, c.AWS)
+		}
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, more...)
+	}
+	r.fleet = fleet.New(places...)
+	return r.fleet, nil
+}
+
+func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
+	c := &r.b.config
+	who, err := oci.SignIn(ctx, o.credentials, oci.Options{
+		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: r.b.HTTP, Secret: r.b.Mask.Add,
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.Region = who.Region
+	o.Options.Settle(who.Tenancy)
+	keys := ocibuild.Keys{Public: string(c.Comm.SSHPublicKey)}
+	if r.pins(o.PinHostKey) {
+		keys.Host = &r.host
+	}
+	builds, err := o.Builds(c.forOCI(), keys, nil)
+	if err != nil {
+		return nil, err
+	}
+	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
+	r.b.Mask.Add(base64.StdEncoding.EncodeToString(builds[0].UserData))
+	source := func(f *fleet.Fleet, region string) string { return f.In(ociBlock, region).(*oci.Build).BaseImage() }
+	r.sites[ociBlock] = site{
+		pins: keys.Host != nil,
+		generated: func(f *fleet.Fleet, m *phase.FindMachine) map[string]interface{} {
+			return ocibuild.Generated(m.ID, r.id.ID, m.Offer, source(f, m.Offer.Region))
+		},
+		artifact: func(f *fleet.Fleet, made *phase.Made) packersdk.Artifact {
+			return &ocibuild.Artifact{
+				Image: made.Image, Name: o.ImageName, Region: made.Offer.Region, Remove: f.DeleteImage,
+				Data: made.Data, Source: source(f, made.Offer.Region),
+			}
+		},
+	}
+	return ocibuild.Places(who, builds, r.id, r.ui.Sayf)
+}
+
+func (r *run) inAWS(ctx context.Context, a *AWS) ([]fleet.Place, error) {
+	c := &r.b.config
+	client, err := ec2.SignIn(ctx, a.credentials, ec2.Options{
+		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: r.b.HTTP, Secret: r.b.Mask.Add,
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys := awsbuild.Keys{Public: string(c.Comm.SSHPublicKey)}
+	if r.pins(a.PinHostKey) {
+		keys.Host = &r.host
+	}
+	builds, err := a.Builds(c.forAWS(), keys)
+	if err != nil {
+		return nil, err
+	}
+	in := func(f *fleet.Fleet, region string) *ec2.Build { return f.In(awsBlock, region).(*ec2.Build) }
+	r.sites[awsBlock] = site{
+		pins: keys.Host != nil,
+		generated: func(f *fleet.Fleet, m *phase.FindMachine) map[string]interface{} {
+			return awsbuild.Generated(m.ID, r.id.ID, m.Offer, in(f, m.Offer.Region).SourceImage())
+		},
+		artifact: func(f *fleet.Fleet, made *phase.Made) packersdk.Artifact {
+			at := in(f, made.Offer.Region)
+			return &awsbuild.Artifact{
+				Images: at.Images(made.Image), Name: builds[0].Image.Name, Region: made.Offer.Region, Source: at.SourceImage().ID, Data: made.Data,
+				Remove: func(ctx context.Context, region, image string) error {
+					return client.In(region).DeleteImage(ctx, image)
+				},
+			}
+		},
+	}
+	return awsbuild.Places(client, builds, r.id, r.ui.Sayf), nil
+}
+
+func (r *run) pins(wanted bool) bool { return wanted && r.b.config.Comm.Type == "ssh" }
+
+// found settles as whom the machine is connected to.
+func (r *run) found(m *phase.FindMachine) {
+	r.at = m.Offer.Cloud
+	r.b.config.Comm.SSHUsername = r.b.config.username(r.at)
+}
+
+// pin is called when the machine is connected to.
+func (r *run) pin(c *ssh.ClientConfig) {
+	if r.sites[r.at].pins {
+		r.host.Pin(c)
+	}
+}
+
+func (r *run) generated(m *phase.FindMachine) map[string]interface{} {
+	data := map[string]interface{}{}
+	for _, n := range generatedNames() {
+		data[n] = ""
+	}
+	maps.Copy(data, r.sites[m.Offer.Cloud].generated(r.fleet, m))
+	data["Cloud"] = m.Offer.Cloud
+	return data
+}

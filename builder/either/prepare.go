@@ -1,0 +1,239 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package either
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+
+	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+)
+
+// builderID names the builder where Packer's SDK asks for that. Artifacts are those
+// of the cloud that made them.
+const builderID = "armfree.either"
+
+// The blocks, and what their options are called in messages.
+const (
+	ociBlock, awsBlock = "oci", "aws"
+	atOCI, atAWS       = "oci: ", "aws: "
+)
+
+const defaultPreferTimeout = 30 * time.Minute
+
+// Prepare decodes the template and checks all that can be checked without a
+// request. Every problem is reported, in the words of the template.
+func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
+	*c = Config{ctx: interpolate.Context{Funcs: awsbuild.Functions()}} // Packer may prepare a component more than once
+	var mistakes buildcfg.Mistakes
+	note := mistakes.Note
+	rest, blocks, err := buildcfg.Blocks(raws, ociBlock, awsBlock)
+	if err != nil {
+		return nil, err
+	}
+	ctx := c.ctx
+	note(buildcfg.Each(buildcfg.Decode(c, builderID, &ctx, rest))...)
+	c.ctx = ctx
+	if block, ok := blocks[ociBlock]; ok {
+		c.OCI = new(OCI)
+		ctx := interpolate.Context{}
+		note(in(atOCI, buildcfg.Each(buildcfg.Decode(c.OCI, builderID, &ctx, block))...)...)
+	}
+	if block, ok := blocks[awsBlock]; ok {
+		c.AWS = new(AWS)
+		ctx := interpolate.Context{Funcs: awsbuild.Functions()}
+		note(in(atAWS, buildcfg.Each(buildcfg.Decode(c.AWS, builderID, &ctx, block, awsbuild.Late()...))...)...)
+		c.AWS.ctx = ctx
+	}
+	if c.OCI == nil && c.AWS == nil {
+		note(errors.New("a block oci { } or aws { } must be there, or both: it says where to build"))
+	}
+	c.Limits.Defaults(0)
+	note(c.Limits.Problems()...)
+	note(c.preparePreference()...)
+	c.share()
+	note(c.prepareConnection()...)
+	if o := c.OCI; o != nil {
+		lines, bad := c.prepareOCI(o)
+		warnings = append(warnings, lines...)
+		note(bad...)
+	}
+	if a := c.AWS; a != nil {
+		lines, bad := c.prepareAWS(a)
+		warnings = append(warnings, lines...)
+		note(bad...)
+	}
+	if d := c.CapacityInterval; d > 0 && d < time.Second {
+		warnings = append(warnings, fmt.Sprintf("capacity_interval = %q: clouds throttle accounts that ask more often than about once a second", d))
+	}
+	return warnings, mistakes.Err()
+}
+
+// in puts the name of a block before errors about it.
+func in(block string, errs ...error) (list []error) {
+	for _, err := range errs {
+		if err != nil {
+			list = append(list, fmt.Errorf("%s%w", block, err))
+		}
+	}
+	return list
+}
+
+// preparePreference settles the order of the clouds.
+func (c *Config) preparePreference() (list []error) {
+	for i, name := range c.Prefer {
+		switch {
+		case name != ociBlock && name != awsBlock:
+			list = append(list, fmt.Errorf("prefer must have \"oci\" and \"aws\" in some order, one is %q", name))
+		case slices.Contains(c.Prefer[:i], name):
+			list = append(list, fmt.Errorf("prefer: %s is there twice", name))
+		case name == ociBlock && c.OCI == nil, name == awsBlock && c.AWS == nil:
+			list = append(list, fmt.Errorf("prefer names %s, and there is no block %s { }", name, name))
+		}
+	}
+	for _, name := range []string{ociBlock, awsBlock} {
+		if !slices.Contains(c.Prefer, name) {
+			c.Prefer = append(c.Prefer, name)
+		}
+	}
+	c.prefers = min(defaultPreferTimeout, c.CapacityTimeout/2)
+	if c.PreferTimeout == "" {
+		return list
+	}
+	d, err := time.ParseDuration(c.PreferTimeout)
+	switch {
+	case err != nil || d < 0:
+		list = append(list, fmt.Errorf("prefer_timeout must be a duration such as \"30m\", it is %q", c.PreferTimeout))
+	case d >= c.CapacityTimeout && c.OCI != nil && c.AWS != nil:
+		list = append(list, fmt.Errorf("prefer_timeout is %s, and capacity_timeout is %s: the second cloud would never be asked", d, c.CapacityTimeout))
+	}
+	c.prefers = d
+	return list
+}
+
+// share gives each block what is said for both.
+func (c *Config) share() {
+	if o := c.OCI; o != nil {
+		if o.ImageName+o.ImageNamePrefix == "" {
+			o.ImageName = c.ImageName
+		}
+		o.Tags = both(c.Tags, o.Tags)
+		if o.UserData+o.UserDataFile == "" && o.Metadata["user_data"] == "" {
+			o.UserData, o.UserDataFile = c.UserData, c.UserDataFile
+		}
+		o.PinHostKey = o.PinHostKey || c.PinHostKey
+		o.SkipCreateImage = o.SkipCreateImage || c.SkipCreateImage
+	}
+	if a := c.AWS; a != nil {
+		if a.AMIName+a.AMINamePrefix == "" {
+			a.AMIName = c.ImageName
+		}
+		a.ImageTags = both(c.Tags, a.ImageTags)
+		if a.UserData+a.UserDataFile == "" {
+			a.UserData, a.UserDataFile = c.UserData, c.UserDataFile
+		}
+		a.PinHostKey = a.PinHostKey || c.PinHostKey
+		a.SkipCreateAMI = a.SkipCreateAMI || c.SkipCreateImage
+	}
+}
+
+// both are the tags of the template and those of a block, which count before them.
+func both(common, own map[string]string) map[string]string {
+	if len(common) == 0 {
+		return own
+	}
+	all := maps.Clone(common)
+	maps.Copy(all, own)
+	return all
+}
+
+// prepareConnection settles how machines are connected to: as one user or another,
+// with one key.
+func (c *Config) prepareConnection() (list []error) {
+	user := c.Comm.SSHUsername
+	if o := c.OCI; o != nil {
+		o.SSHUsername = cmp.Or(o.SSHUsername, user, os.Getenv("OCI_SSH_USERNAME"))
+		c.Comm.SSHUsername = o.SSHUsername
+		ocibuild.FromEnvironment(&c.Comm)
+	}
+	if a := c.AWS; a != nil {
+		a.SSHUsername = cmp.Or(a.SSHUsername, user, os.Getenv("AWS_SSH_USERNAME"))
+		c.Comm.SSHUsername = cmp.Or(c.Comm.SSHUsername, a.SSHUsername)
+		awsbuild.FromEnvironment(&c.Comm)
+	}
+	list = append(list, c.Comm.Prepare(&c.ctx)...)
+	if c.Comm.Type == "ssh" {
+		for _, b := range []struct {
+			is         bool
+			user, name string
+		}{{c.OCI != nil, c.username(ociBlock), ociBlock}, {c.AWS != nil, c.username(awsBlock), awsBlock}} {
+			if b.is && b.user == "" && c.Comm.SSHUsername != "" { // otherwise Packer's SDK says so
+				list = append(list, fmt.Errorf("%s: ssh_username must be set, in the block or outside", b.name))
+			}
+		}
+	}
+	list = append(list, sshkey.Check(&c.Comm, "OCI")...)
+	return append(list, buildcfg.CheckConnection(&c.Comm)...)
+}
+
+// username is that of machines in a cloud.
+func (c *Config) username(cloud string) string {
+	switch {
+	case cloud == ociBlock && c.OCI != nil:
+		return c.OCI.SSHUsername
+	case cloud == awsBlock && c.AWS != nil:
+		return c.AWS.SSHUsername
+	}
+	return c.Comm.SSHUsername
+}
+
+func (c *Config) prepareOCI(o *OCI) (warnings []string, list []error) {
+	var bad []error
+	o.credentials, bad = o.Access.Prepare(atOCI, "")
+	warnings, list = o.Options.Prepare(c.forOCI())
+	if o.PinHostKey && c.Comm.Type == "winrm" {
+		list = append(list, errors.New(atOCI+"ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
+	}
+	return warnings, append(bad, list...)
+}
+
+func (c *Config) prepareAWS(a *AWS) (warnings []string, list []error) {
+	var lines []string
+	var bad []error
+	a.credentials, warnings, list = a.Access.Prepare(atAWS)
+	lines, bad = a.Options.Prepare(c.forAWS())
+	return append(warnings, lines...), append(list, bad...)
+}
+
+// forOCI is what the options for OCI are told of the rest of the template.
+func (c *Config) forOCI() ocibuild.Given {
+	return ocibuild.Given{Tenancy: c.OCI.TenancyOCID, Region: c.OCI.Region, Limits: &c.Limits, Force: c.PackerForce, Block: atOCI}
+}
+
+// forAWS is what the options for AWS are told of the rest of the template.
+func (c *Config) forAWS() awsbuild.Given {
+	return awsbuild.Given{Region: c.AWS.Region, Comm: &c.Comm, Limits: &c.Limits, Force: c.PackerForce, Block: atAWS, Ctx: c.AWS.ctx}
+}
+
+// secrets are what the template and the environment have of them, valid or not.
+func (c *Config) secrets() []string {
+	all := buildcfg.Secrets(&c.Comm)
+	if o := c.OCI; o != nil {
+		all = append(all, o.credentials.Secrets()...)
+	}
+	if a := c.AWS; a != nil {
+		all = append(all, slices.Concat(a.Access.Secrets(), a.credentials.Secrets())...)
+	}
+	return all
+}

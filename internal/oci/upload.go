@@ -1,0 +1,283 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5" //nolint:gosec // the service's own checksum
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/oracle/oci-go-sdk/v65/objectstorage"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+const (
+	// partLimit is how long one part may be on its way: 10 MiB at 150 kbit/s.
+	partLimit = 10 * time.Minute
+	// partPatience limits how long a part is sent again that does not arrive.
+	partPatience = 30 * time.Minute
+)
+
+// Upload is an object that comes to be in parts. Nothing is visible of it before
+// Commit, and its parts take up storage until Commit or Abort.
+type Upload struct {
+	bucket *Bucket
+	object string
+	id     string
+
+	mu    sync.Mutex
+	there map[int]part // what the service has
+	sent  map[int]part // what the object is to consist of
+	kept  int
+}
+
+type part struct {
+	etag string
+	md5  string // base64
+	size int64
+}
+
+// Upload begins an upload of the object, or goes on with one that was broken off: the
+// one that has most. Parts that are there are known by their checksums, so that it
+// does not matter who left them. The object must not exist.
+func (b *Bucket) Upload(ctx context.Context, object string) (*Upload, error) {
+	u := &Upload{bucket: b, object: object, sent: map[int]part{}}
+	// A reply that is lost leaves an upload behind, which the list then has.
+	err := repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
+		if found, err := u.find(ctx); err != nil || found {
+			return err
+		}
+		return u.create(ctx)
+	})
+	return u, err
+}
+
+func (u *Upload) create(ctx context.Context) error {
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
+	anything, kind := "*", "application/octet-stream"
+	r, err := u.bucket.objects.CreateMultipartUpload(shield(g), objectstorage.CreateMultipartUploadRequest{
+		NamespaceName: &u.bucket.Namespace, BucketName: &u.bucket.Bucket, IfNoneMatch: &anything,
+		CreateMultipartUploadDetails: objectstorage.CreateMultipartUploadDetails{Object: &u.object, ContentType: &kind},
+		RequestMetadata:              once(),
+	})
+	if err == nil && text(r.UploadId) == "" {
+		err = errNoAnswer
+	}
+	u.id, u.there = text(r.UploadId), map[int]part{}
+	return err
+}
+
+// find looks for an upload of the object, and for what it has.
+func (u *Upload) find(ctx context.Context) (bool, error) {
+	ids, err := u.bucket.uploadsOf(ctx, u.object)
+	if err != nil {
+		return false, err
+	}
+	best := int64(-1)
+	for _, id := range ids {
+		parts, size, err := u.bucket.partsOf(ctx, u.object, id)
+		if missing(err) {
+			continue // gone meanwhile
+		}
+		if err != nil {
+			return false, err
+		}
+		if size > best {
+			u.id, u.there, best = id, parts, size
+		}
+	}
+	return best >= 0, nil
+}
+
+// uploadsOf lists the uploads of an object that are neither committed nor aborted.
+func (b *Bucket) uploadsOf(ctx context.Context, object string) (ids []string, err error) {
+	err = cloud.Pages(func(page *string) (*string, error) {
+		var r objectstorage.ListMultipartUploadsResponse
+		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
+			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, up := range r.Items {
+			if text(up.Object) == object {
+				ids = append(ids, text(up.UploadId))
+			}
+		}
+		return r.OpcNextPage, err
+	})
+	return ids, err
+}
+
+func (b *Bucket) partsOf(ctx context.Context, object, upload string) (parts map[int]part, size int64, err error) {
+	parts = map[int]part{}
+	err = cloud.Pages(func(page *string) (*string, error) {
+		var r objectstorage.ListMultipartUploadPartsResponse
+		err := repeat(ctx, "list parts of", object, func(ctx context.Context) (err error) {
+			r, err = b.objects.ListMultipartUploadParts(shield(ctx), objectstorage.ListMultipartUploadPartsRequest{
+				NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, UploadId: &upload, Page: page, RequestMetadata: once(),
+			})
+			return err
+		})
+		for _, p := range r.Items {
+			if p.PartNumber != nil && p.Size != nil {
+				parts[*p.PartNumber] = part{text(p.Etag), text(p.Md5), *p.Size}
+				size += *p.Size
+			}
+		}
+		return r.OpcNextPage, err
+	})
+	return parts, size, err
+}
+
+// partBody is a part that the SDK can send again from the beginning.
+type partBody struct{ *bytes.Reader }
+
+func (partBody) Close() error { return nil }
+
+// Part uploads a part, unless one with the same content is there. Numbers go from 1
+// to 10,000; every part but the last must have at least 10 MiB.
+func (u *Upload) Part(ctx context.Context, number int, data []byte) error {
+	digest := md5.Sum(data) //nolint:gosec // the service's own checksum
+	sum, size := base64.StdEncoding.EncodeToString(digest[:]), int64(len(data))
+	u.mu.Lock()
+	if p, ok := u.there[number]; ok && p.md5 == sum && p.size == size {
+		u.sent[number] = p
+		u.kept++
+		u.mu.Unlock()
+		return nil
+	}
+	u.mu.Unlock()
+	var etag string
+	subject := fmt.Sprintf("%d of %s", number, u.object)
+	p := patience{limit: partPatience}
+	err := p.repeat(ctx, "upload part", subject, damaged, func(ctx context.Context) error {
+		limited, cancel := context.WithTimeout(ctx, partLimit)
+		defer cancel()
+		r, err := u.bucket.parts.UploadPart(shield(limited), objectstorage.UploadPartRequest{
+			NamespaceName: &u.bucket.Namespace, BucketName: &u.bucket.Bucket, ObjectName: &u.object, UploadId: &u.id, UploadPartNum: &number,
+			ContentLength: &size, ContentMD5: &sum, UploadPartBody: partBody{bytes.NewReader(data)}, RequestMetadata: once(),
+		})
+		if etag = text(r.ETag); err == nil && (etag == "" || text(r.OpcContentMd5) != sum) {
+			err = errNoAnswer
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.there[number] = part{etag, sum, size}
+	u.sent[number] = u.there[number]
+	return nil
+}
+
+// damaged says that a part may arrive if it is sent again: the service was busy, or
+// what arrived was not what was sent.
+func damaged(err error) bool {
+	var e *Error
+	return passing(err) || code(err, "UnmatchedContentMD5") || errors.As(err, &e) && errors.Is(e.Cause, context.DeadlineExceeded)
+}
+
+// Kept is how many parts need not be uploaded, because they were there.
+func (u *Upload) Kept() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.kept
+}
+
+// sum is what the service calls the checksum of an object of these parts.
+func (u *Upload) sum() (string, error) {
+	all := md5.New() //nolint:gosec // the service's own checksum
+	for _, n := range slices.Sorted(maps.Keys(u.sent)) {
+		digest, err := base64.StdEncoding.DecodeString(u.sent[n].md5)
+		if err != nil {
+			return "", fmt.Errorf("the checksum of part %d: %w", n, err)
+		}
+		all.Write(digest)
+	}
+	return base64.StdEncoding.EncodeToString(all.Sum(nil)) + "-" + strconv.Itoa(len(u.sent)), nil
+}
+
+// Commit makes the object of the parts that were uploaded, or found, by Part. It is
+// sure of the object's checksum, or returns an error.
+func (u *Upload) Commit(ctx context.Context) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	want, err := u.sum()
+	if err != nil {
+		return err
+	}
+	var d objectstorage.CommitMultipartUploadDetails
+	for _, n := range slices.Sorted(maps.Keys(u.there)) {
+		if p, ok := u.sent[n]; ok {
+			d.PartsToCommit = append(d.PartsToCommit, objectstorage.CommitMultipartUploadPartDetails{PartNum: &n, Etag: &p.etag})
+		} else {
+			d.PartsToExclude = append(d.PartsToExclude, n)
+		}
+	}
+	open := false // an earlier request may have taken effect
+	return repeat(ctx, "commit upload of", u.object, func(ctx context.Context) error {
+		got, err := u.commit(ctx, d)
+		e := wrap("commit upload of", u.object, err)
+		switch {
+		case err == nil && got == want:
+			return nil
+		case err == nil:
+			return fmt.Errorf("the object %q arrived damaged: its checksum is %s, not %s", u.object, got, want)
+		case open && !passing(e):
+			// The upload is gone, or the object is in the way: perhaps our own.
+			if got, err := u.bucket.multipartSum(ctx, u.object); err == nil && got == want {
+				return nil
+			}
+		}
+		open = open || lost(e)
+		return err
+	})
+}
+
+func (u *Upload) commit(ctx context.Context, d objectstorage.CommitMultipartUploadDetails) (sum string, err error) {
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
+	anything := "*"
+	r, err := u.bucket.parts.CommitMultipartUpload(shield(g), objectstorage.CommitMultipartUploadRequest{
+		NamespaceName: &u.bucket.Namespace, BucketName: &u.bucket.Bucket, ObjectName: &u.object, UploadId: &u.id, IfNoneMatch: &anything,
+		CommitMultipartUploadDetails: d, RequestMetadata: once(),
+	})
+	return text(r.OpcMultipartMd5), err
+}
+
+// multipartSum is the checksum of an object that was uploaded in parts.
+func (b *Bucket) multipartSum(ctx context.Context, object string) (sum string, err error) {
+	err = repeat(ctx, "find object", object, func(ctx context.Context) error {
+		r, err := b.objects.HeadObject(shield(ctx), objectstorage.HeadObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
+		sum = text(r.OpcMultipartMd5)
+		return err
+	})
+	return sum, err
+}
+
+// Abort removes the upload and its parts. ctx is one for cleaning up.
+func (u *Upload) Abort(ctx context.Context) error {
+	err := repeat(ctx, "abort upload of", u.object, func(ctx context.Context) error {
+		_, err := u.bucket.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{
+			NamespaceName: &u.bucket.Namespace, BucketName: &u.bucket.Bucket, ObjectName: &u.object, UploadId: &u.id, RequestMetadata: once(),
+		})
+		return err
+	})
+	if missing(err) {
+		return nil // committed or aborted
+	}
+	return err
+}

@@ -1,0 +1,106 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package phase
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+)
+
+// Site is where a build takes place.
+type Site interface {
+	cloud.Cloud
+	// Plan looks at the cloud before anything costs money.
+	Plan(ctx context.Context) (cloud.Plan, error)
+	// TagImage gives the image of a machine more tags.
+	TagImage(machine string, tags map[string]string) error
+}
+
+// Build is what the builds of all builders have in common: find a machine, connect
+// to it, provision it, make an image of it, and leave nothing else behind.
+type Build struct {
+	UI    packersdk.Ui
+	Hook  packersdk.Hook
+	Site  Site
+	Token func(parts ...string) string
+	// Sundries, if set, is what the cloud makes beside a machine.
+	Sundries cloud.Sundries
+	// Debug and OnError are Packer's -debug and -on-error.
+	Debug   bool
+	OnError string
+
+	// Policy, Hold and Timeout are those of FindMachine.
+	Policy         capacity.Policy
+	Hold           map[string]time.Duration
+	Timeout        time.Duration
+	CleanupTimeout time.Duration
+
+	Comm *communicator.Config
+	// Pin, if set, says which host key the machine has.
+	Pin Pin
+	// Found, if set, is called with the machine before it is connected to.
+	Found func(*FindMachine)
+	// More is what provisioners and post-processors find in build.* beside what
+	// is there for every machine.
+	More func(*FindMachine) map[string]interface{}
+	// Tunnel, if set, leads to a machine without a public address.
+	Tunnel *Tunnel
+	// NoImage, if set, says why no image is made.
+	NoImage string
+}
+
+// Made is what a build has made.
+type Made struct {
+	Image string // its id; empty if none was to be made
+	Offer capacity.Offer
+	Data  map[string]interface{} // build.*
+}
+
+// Run builds.
+func (b *Build) Run(ctx context.Context) (*Made, error) {
+	find := &FindMachine{
+		UI: b.UI, Cloud: b.Site, Token: b.Token, Plan: b.Site.Plan, Found: b.Found,
+		Policy: b.Policy, Hold: b.Hold, Timeout: b.Timeout, TimeoutOption: "capacity_timeout",
+	}
+	connect := &Connect{UI: b.UI, Config: b.Comm, Machine: find, Pin: b.Pin}
+	provision := &Provision{
+		UI: b.UI, Hook: b.Hook, Config: b.Comm, Machine: find, Connect: connect,
+		More: func() map[string]interface{} { return b.More(find) },
+	}
+	checked := &Validated{UI: b.UI, Machine: find, Tag: b.Site.TagImage}
+	defer checked.Forget()
+	image := &MakeImage{UI: b.UI, Cloud: b.Site, Token: b.Token, Machine: find}
+
+	var phases []Phase
+	if b.Sundries != nil {
+		phases = append(phases, &KeepSundries{Cloud: b.Sundries})
+	}
+	if b.Tunnel == nil {
+		phases = append(phases, find, connect, provision)
+	} else {
+		b.Tunnel.Machine, connect.Wrap = find, b.Tunnel.Through
+		phases = append(phases, b.Tunnel.Bastion, find, b.Tunnel, connect, provision)
+	}
+	checked.Follow(connect, provision)
+	if b.NoImage == "" {
+		phases = append(phases, image)
+	}
+	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout}
+	if err := runner.Run(ctx, phases...); err != nil {
+		return nil, err
+	}
+	switch {
+	case b.NoImage != "":
+		b.UI.Say("No image was made: " + b.NoImage)
+	case ctx.Err() != nil:
+		b.UI.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
+	}
+	return &Made{Image: image.ID, Offer: find.Offer, Data: provision.Data}, nil
+}
