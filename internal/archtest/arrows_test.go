@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
+			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -64,6 +64,10 @@ func arrows() map[string][]string {
 			"internal/buildcfg", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
 			"internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
+		}, component...),
+		"datasource/preflight": append([]string{
+			"internal/buildcfg", "internal/mask", "internal/oci", "internal/preflight", "internal/tmpl", "version",
+			"github.com/hashicorp/packer-plugin-sdk/hcl2helper",
 		}, component...),
 
 		"internal/phase": {

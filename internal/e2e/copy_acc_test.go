@@ -198,3 +198,23 @@ func TestAccCopyOnly(t *testing.T) {
 		t.Errorf("objects %v", objects)
 	}
 }
+
+// A data source that finds something in the way ends the run before anything is
+// built, with a sentence and no talk of a crash.
+func TestAccPreflight(t *testing.T) {
+	acceptance(t)
+	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
+	for _, room := range []int64{0, 25} {
+		s := stage.ForTest(t, stage.Options{Adjust: func(_, p *ocisim.Tenancy) { p.Limits["custom-image-count"] = room }})
+		said, err := packerBuild(t.Context(), p, s.Env(), "preflight.pkr.hcl")
+		if room > 0 {
+			if err != nil || !strings.Contains(said, "images can go to "+stage.ProductionRegion) {
+				t.Errorf("%v\n%s", err, said)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(said, "custom-image-count") || strings.Contains(said, "CRASH") || strings.Contains(said, "images can go") {
+			t.Errorf("%v\n%s", err, said)
+		}
+	}
+}

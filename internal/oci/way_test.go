@@ -339,9 +339,6 @@ func (e *endless) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // An object of 2 GiB goes through less than 128 MiB of memory.
 func TestRelayMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it moves 2 GiB")
-	}
 	e := &endless{size: 2<<30 + 1, table: noise(1<<20 - 7)}
 	w := &RelayWay{Bucket: &Bucket{Client: clientOver(t, &http.Client{Transport: e}), Namespace: "ns", Bucket: "b"}, Timeout: time.Hour}
 	var most atomic.Uint64

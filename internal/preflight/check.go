@@ -28,9 +28,6 @@ func Check(ctx context.Context, places []Place, o oci.Options) (names []string, 
 		})
 	}
 	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return names, err
-	}
 	return names, errors.Join(bad...)
 }
 

@@ -8,6 +8,59 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
+// FlatOrigin is an auto-generated flat version of Origin.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatOrigin struct {
+	TenancyOCID            *string           `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
+	UserOCID               *string           `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
+	Fingerprint            *string           `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
+	Key                    *string           `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
+	KeyFile                *string           `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
+	PassPhrase             *string           `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
+	Region                 *string           `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AccessCfgFile          *string           `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
+	AccessCfgFileAccount   *string           `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
+	SecurityTokenFile      *string           `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
+	UseInstancePrincipals  *bool             `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
+	UseResourcePrincipal   *bool             `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
+	UseOKEWorkloadIdentity *bool             `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
+	OIDC                   []ocicfg.FlatOIDC `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
+	Bucket                 *string           `mapstructure:"bucket" required:"false" cty:"bucket" hcl:"bucket"`
+	Namespace              *string           `mapstructure:"namespace" required:"false" cty:"namespace" hcl:"namespace"`
+}
+
+// FlatMapstructure returns a new FlatOrigin.
+// FlatOrigin is an auto-generated flat version of Origin.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Origin) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatOrigin)
+}
+
+// HCL2Spec returns the hcl spec of a Origin.
+// This spec is used by HCL to read the fields of Origin.
+// The decoded values from this spec will then be applied to a FlatOrigin.
+func (*FlatOrigin) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"tenancy_ocid":              &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
+		"user_ocid":                 &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
+		"fingerprint":               &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
+		"key":                       &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
+		"key_file":                  &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
+		"pass_phrase":               &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
+		"region":                    &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"access_cfg_file":           &hcldec.AttrSpec{Name: "access_cfg_file", Type: cty.String, Required: false},
+		"access_cfg_file_account":   &hcldec.AttrSpec{Name: "access_cfg_file_account", Type: cty.String, Required: false},
+		"security_token_file":       &hcldec.AttrSpec{Name: "security_token_file", Type: cty.String, Required: false},
+		"use_instance_principals":   &hcldec.AttrSpec{Name: "use_instance_principals", Type: cty.Bool, Required: false},
+		"use_resource_principal":    &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
+		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
+		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
+		"bucket":                    &hcldec.AttrSpec{Name: "bucket", Type: cty.String, Required: false},
+		"namespace":                 &hcldec.AttrSpec{Name: "namespace", Type: cty.String, Required: false},
+	}
+	return s
+}
+
 // FlatPlace is an auto-generated flat version of Place.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatPlace struct {

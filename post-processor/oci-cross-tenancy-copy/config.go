@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Source,Destination
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Destination
 
 package ocicrosstenancycopy
 
@@ -22,30 +22,11 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
-	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
-
-// Source is the tenancy that has the image, and the bucket in it through which
-// the image travels. What is left out comes from environment variables whose
-// names begin with `BUILD_`: `BUILD_OCI_TENANCY_OCID`, and so on; and where
-// these are not set, from those that the builder reads: `OCI_TENANCY_OCID`.
-type Source struct {
-	ocicfg.Access `mapstructure:",squash"`
-	// The bucket, which must exist. The exported image is in it only while the
-	// copy runs. If the build may take place in additional regions, there must be
-	// a bucket of this name in each. Defaults to the environment variable
-	// `BUILD_OCI_BUCKET`.
-	Bucket string `mapstructure:"bucket" required:"false"`
-	// The Object Storage namespace of the bucket. Defaults to the environment
-	// variable `BUILD_OCI_NAMESPACE`, else to the tenancy's own.
-	Namespace string `mapstructure:"namespace" required:"false"`
-
-	credentials oci.Credentials
-}
 
 // Destination is a tenancy and region to which the image is copied. What is
 // left out comes from environment variables whose names begin with `PROD_`:
@@ -105,7 +86,7 @@ type Config struct {
 	ExpiresInHours int `mapstructure:"expires_in_hours" required:"false"`
 	// The tenancy that has the image. May be left out if the environment says
 	// it all.
-	Source Source `mapstructure:"source" required:"false"`
+	Source preflight.Origin `mapstructure:"source" required:"false"`
 	// Where the image goes; may be given several times. They are imported at the
 	// same time, from one export. May be left out if the environment says it
 	// all.
@@ -159,12 +140,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	var mistakes buildcfg.Mistakes
 	note := mistakes.Note
 
-	var bad []error
-	c.Source.credentials, bad = c.Source.Access.Prepare("source.", "BUILD_", "")
-	note(bad...)
-	if c.Source.Bucket == "" {
-		note(errors.New("source.bucket must be set (or the environment variable BUILD_OCI_BUCKET)"))
-	}
+	note(c.Source.Prepare("source.")...)
 	for i := range c.Destinations {
 		c.Destinations[i].prepare(c.block(i), note)
 	}
@@ -263,13 +239,6 @@ func (c *Config) times(note func(...error)) {
 func (c *Config) life() time.Duration { return time.Duration(c.ExpiresInHours) * time.Hour }
 
 func (c *Config) defaults() {
-	str := func(v *string, env string) {
-		if *v == "" {
-			*v = os.Getenv(env)
-		}
-	}
-	str(&c.Source.Bucket, "BUILD_OCI_BUCKET")
-	str(&c.Source.Namespace, "BUILD_OCI_NAMESPACE")
 	if len(c.Destinations) == 0 {
 		c.Destinations = []Destination{{}}
 	}

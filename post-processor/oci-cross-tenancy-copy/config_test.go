@@ -108,8 +108,8 @@ func TestEnvironment(t *testing.T) {
 	if err := c.Prepare(map[string]interface{}{}); err != nil {
 		t.Fatal(err)
 	}
-	if c.Source.Bucket != "images" || c.Source.Namespace != "ns" || c.Source.credentials.Tenancy != s.Build.ID {
-		t.Errorf("source: %s, %s, %s", c.Source.Bucket, c.Source.Namespace, c.Source.credentials.Tenancy)
+	if c.Source.Bucket != "images" || c.Source.Namespace != "ns" || c.Source.Credentials().Tenancy != s.Build.ID {
+		t.Errorf("source: %s, %s, %s", c.Source.Bucket, c.Source.Namespace, c.Source.Credentials().Tenancy)
 	}
 	if len(c.Destinations) != 1 {
 		t.Fatalf("%d destinations", len(c.Destinations))

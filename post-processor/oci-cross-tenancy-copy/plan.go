@@ -28,7 +28,7 @@ const linkMargin = 30 * time.Minute
 func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Artifact, ui packersdk.Ui) (*imagecopy.Copy, error) {
 	c := &p.config
 	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: p.HTTP, Secret: p.Mask.Add}
-	from, err := oci.SignIn(ctx, c.Source.credentials, o)
+	from, err := oci.SignIn(ctx, c.Source.Credentials(), o)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}

@@ -51,7 +51,7 @@ func (p *PostProcessor) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMap
 func (p *PostProcessor) Configure(raws ...interface{}) error {
 	err := p.config.Prepare(raws...)
 	p.Mask.AddVariables(p.config.PackerSensitiveVars, p.config.PackerUserVars)
-	p.Mask.Add(p.config.Source.credentials.Secrets()...)
+	p.Mask.Add(p.config.Source.Credentials().Secrets()...)
 	for _, d := range p.config.Destinations {
 		p.Mask.Add(d.Credentials().Secrets()...)
 	}
