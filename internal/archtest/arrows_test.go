@@ -46,17 +46,17 @@ func arrows() map[string][]string {
 
 		"builder/oci": append([]string{
 			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
-			"internal/owner", "internal/phase", "internal/sshkey", "version",
+			"internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/aws": append([]string{
-			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask", "internal/oci", "internal/preflight",
 			"internal/owner", "internal/phase", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/either": append([]string{
 			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/fleet", "internal/mask",
-			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey", "version",
+			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),

@@ -1,6 +1,8 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
+//go:generate go tool packer-sdc struct-markdown
+
 package preflight
 
 import (

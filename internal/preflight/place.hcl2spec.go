@@ -8,6 +8,29 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
+// FlatChecks is an auto-generated flat version of Checks.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatChecks struct {
+	CheckDestinations []FlatPlace `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
+}
+
+// FlatMapstructure returns a new FlatChecks.
+// FlatChecks is an auto-generated flat version of Checks.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Checks) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatChecks)
+}
+
+// HCL2Spec returns the hcl spec of a Checks.
+// This spec is used by HCL to read the fields of Checks.
+// The decoded values from this spec will then be applied to a FlatChecks.
+func (*FlatChecks) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"check_destination": &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*FlatPlace)(nil).HCL2Spec())},
+	}
+	return s
+}
+
 // FlatOrigin is an auto-generated flat version of Origin.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatOrigin struct {
