@@ -17,6 +17,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/builder/aws"
 	"github.com/armfree/packer-plugin-armfree/builder/either"
 	"github.com/armfree/packer-plugin-armfree/builder/oci"
+	"github.com/armfree/packer-plugin-armfree/datasource/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	ocicrosstenancycopy "github.com/armfree/packer-plugin-armfree/post-processor/oci-cross-tenancy-copy"
 	"github.com/armfree/packer-plugin-armfree/provisioner/goss"
@@ -36,6 +37,7 @@ func main() {
 	// With goss as the local name the default one is the provisioner "goss".
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, &goss.Provisioner{DropIn: true})
 	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{Mask: secrets})
+	set.RegisterDatasource("preflight", &preflight.Datasource{Mask: secrets})
 	set.SetVersion(version.Plugin())
 	if err := set.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -18,6 +18,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 )
 
@@ -28,6 +29,7 @@ type Config struct {
 	awscfg.Access       `mapstructure:",squash"`
 	buildcfg.Limits     `mapstructure:",squash"`
 	awsbuild.Options    `mapstructure:",squash"`
+	preflight.Checks    `mapstructure:",squash"`
 
 	credentials ec2.Credentials
 	ctx         interpolate.Context
@@ -62,6 +64,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	note(c.Comm.Prepare(&c.ctx)...)
 	note(sshkey.Check(&c.Comm, "AWS")...)
 	note(buildcfg.CheckConnection(&c.Comm)...)
+	note(c.Checks.Prepare()...)
 	lines, bad = c.Options.Prepare(c.given())
 	warnings = append(warnings, lines...)
 	note(bad...)
@@ -75,5 +78,5 @@ func (c *Config) given() awsbuild.Given {
 
 // secrets are what the template and the environment have of them, valid or not.
 func (c *Config) secrets() []string {
-	return slices.Concat(c.Access.Secrets(), c.credentials.Secrets(), buildcfg.Secrets(&c.Comm))
+	return slices.Concat(c.Access.Secrets(), c.credentials.Secrets(), buildcfg.Secrets(&c.Comm), c.Checks.Secrets())
 }

@@ -5,6 +5,7 @@ package aws
 import (
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -243,6 +244,7 @@ type FlatConfig struct {
 	BlockDevices                         []awsbuild.FlatBlockDevice             `mapstructure:"block_device_mappings" undocumented:"true" cty:"block_device_mappings" hcl:"block_device_mappings"`
 	HTTPTokens                           *string                                `mapstructure:"http_tokens" undocumented:"true" cty:"http_tokens" hcl:"http_tokens"`
 	SpotMaxPrice                         *string                                `mapstructure:"spot_max_price" undocumented:"true" cty:"spot_max_price" hcl:"spot_max_price"`
+	CheckDestinations                    []preflight.FlatPlace                  `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -488,6 +490,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"block_device_mappings":           &hcldec.BlockListSpec{TypeName: "block_device_mappings", Nested: hcldec.ObjectSpec((*awsbuild.FlatBlockDevice)(nil).HCL2Spec())},
 		"http_tokens":                     &hcldec.AttrSpec{Name: "http_tokens", Type: cty.String, Required: false},
 		"spot_max_price":                  &hcldec.AttrSpec{Name: "spot_max_price", Type: cty.String, Required: false},
+		"check_destination":               &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatPlace)(nil).HCL2Spec())},
 	}
 	return s
 }

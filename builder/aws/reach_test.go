@@ -246,7 +246,7 @@ func TestOptionsThatMakeSomething(t *testing.T) {
 
 // Every option of the template is in one of the tables of these tests.
 func TestNoOptionIsForgotten(t *testing.T) {
-	known := []string{"ami_name_prefix", "ssh_pin_host_key"}
+	known := []string{"ami_name_prefix", "ssh_pin_host_key", "check_destination"}
 	for _, r := range reaches(t) {
 		known = append(known, r.option)
 	}

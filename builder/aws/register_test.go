@@ -17,6 +17,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 
+	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 )
 
@@ -60,6 +62,13 @@ func proofs() map[string]proof {
 		"additional_region.ssh_keypair_name":                    by(TestNoOptionIsForgotten),
 		"capacity_timeout":                                      by(TestTimes), "capacity_interval": by(TestTimes), "capacity_round": by(TestTimes), "instance_timeout": by(TestTimes), "image_timeout": by(TestTimes), "cleanup_timeout": by(TestTimes),
 	}
+	for name := range new(preflight.Place).FlatMapstructure().HCL2Spec() {
+		all["check_destination."+name] = proof{why: "the same part of a template as a destination of the post-processor, which has the tests"}
+	}
+	for name := range new(ocicfg.OIDC).FlatMapstructure().HCL2Spec() {
+		all["check_destination.oidc."+name] = proof{why: "as above"}
+	}
+	all["check_destination"] = by(TestCheckDestination)
 	for _, name := range strings.Fields(`pause_before_connecting ssh_ciphers ssh_key_exchange_algorithms ssh_certificate_file ssh_pty
 		ssh_timeout ssh_wait_timeout ssh_disable_agent_forwarding ssh_handshake_attempts ssh_bastion_port ssh_bastion_agent_auth
 		ssh_bastion_username ssh_bastion_password ssh_bastion_interactive ssh_bastion_private_key_file ssh_bastion_certificate_file

@@ -57,6 +57,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 	warnings, err := b.config.Prepare(raws...)
 	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
 	b.Mask.Add(b.config.secrets()...)
+	b.Mask.Add(b.config.Checks.Secrets()...)
 	return generatedNames(), warnings, err
 }
 
@@ -89,6 +90,10 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	b.Mask.Add(host.Secret())
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	r := &run{b: b, ui: ui, id: id, host: host, sites: map[string]site{}}
+	look := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add}
+	if err := c.Checks.Look(ctx, look, ui.Sayf); err != nil {
+		return nil, err
+	}
 	site, err := r.signIn(ctx)
 	if err != nil {
 		return nil, err

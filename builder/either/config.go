@@ -20,6 +20,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 )
 
 // OCI is what a template says of a build on OCI: all options of `armfree-oci` but
@@ -56,6 +57,7 @@ type Config struct {
 	common.PackerConfig `mapstructure:",squash"`
 	Comm                communicator.Config `mapstructure:",squash"`
 	buildcfg.Limits     `mapstructure:",squash"`
+	preflight.Checks    `mapstructure:",squash"`
 
 	// Builds on OCI. See [`oci`](#oci). At least one of the two blocks is needed;
 	// a template with one builds in that cloud only.

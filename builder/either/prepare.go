@@ -67,6 +67,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	note(c.preparePreference()...)
 	note(c.share()...)
 	note(c.prepareConnection()...)
+	note(c.Checks.Prepare()...)
 	if o := c.OCI; o != nil {
 		lines, bad := c.prepareOCI(o)
 		warnings = append(warnings, lines...)

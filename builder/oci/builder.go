@@ -50,6 +50,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 	b.Mask.AddVariables(b.config.PackerSensitiveVars, b.config.PackerUserVars)
 	b.Mask.Add(b.config.credentials.Secrets()...)
 	b.Mask.Add(buildcfg.Secrets(&b.config.Comm)...)
+	b.Mask.Add(b.config.Checks.Secrets()...)
 	return ocibuild.GeneratedNames(), warnings, err
 }
 
@@ -68,10 +69,12 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
-	who, err := oci.SignIn(ctx, c.credentials, oci.Options{
-		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
-	})
+	options := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add}
+	who, err := oci.SignIn(ctx, c.credentials, options)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.Checks.Look(ctx, options, ui.Sayf); err != nil {
 		return nil, err
 	}
 	c.settle(who.Tenancy, who.Region)

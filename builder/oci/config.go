@@ -20,6 +20,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 )
 
@@ -30,6 +31,7 @@ type Config struct {
 	ocicfg.Access       `mapstructure:",squash"`
 	buildcfg.Limits     `mapstructure:",squash"`
 	ocibuild.Options    `mapstructure:",squash"`
+	preflight.Checks    `mapstructure:",squash"`
 
 	// Reaches a machine without a public address by sessions of an OCI Bastion.
 	// See [`oci_bastion`](#oci_bastion).
@@ -76,6 +78,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 		note(errors.New("ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}
 	note(c.Bastion.Prepare(&c.Options, &c.Comm)...)
+	note(c.Checks.Prepare()...)
 	return warnings, mistakes.Err()
 }
 

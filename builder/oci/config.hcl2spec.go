@@ -5,6 +5,7 @@ package oci
 import (
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -145,6 +146,7 @@ type FlatConfig struct {
 	MemoryInGBs               *string                         `mapstructure:"memory_in_gbs" undocumented:"true" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
 	BootVolumeSize            *string                         `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
 	CompartmentOCID           *string                         `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	CheckDestinations         []preflight.FlatPlace           `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 	Bastion                   *ocibuild.FlatBastion           `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
 }
 
@@ -293,6 +295,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.String, Required: false},
 		"boot_volume_size_in_gbs":   &hcldec.AttrSpec{Name: "boot_volume_size_in_gbs", Type: cty.String, Required: false},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"check_destination":         &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatPlace)(nil).HCL2Spec())},
 		"oci_bastion":               &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*ocibuild.FlatBastion)(nil).HCL2Spec())},
 	}
 	return s

@@ -40,29 +40,34 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
+			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
 		"builder/oci": append([]string{
 			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
-			"internal/owner", "internal/phase", "internal/sshkey", "version",
+			"internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/aws": append([]string{
-			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask", "internal/oci", "internal/preflight",
 			"internal/owner", "internal/phase", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/either": append([]string{
 			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
-			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/sshkey", "internal/tmpl", "version",
+			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "internal/tmpl", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
 			"internal/buildcfg", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
-			"internal/tmpl", "internal/wait", "version",
+			"internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
+			"github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
+		}, component...),
+		"datasource/preflight": append([]string{
+			"internal/buildcfg", "internal/mask", "internal/oci", "internal/preflight", "internal/tmpl", "version",
+			"github.com/hashicorp/packer-plugin-sdk/hcl2helper",
 		}, component...),
 
 		"internal/phase": {
@@ -84,6 +89,7 @@ func arrows() map[string][]string {
 		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
+		"internal/preflight":          {"internal/oci", "internal/ocicfg", "internal/tmpl", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/ocibuild": append([]string{
 			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/oci", "internal/ocicfg", "internal/owner", "internal/sshkey", "internal/tmpl",

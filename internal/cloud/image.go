@@ -7,6 +7,41 @@ package cloud
 type Image struct {
 	ID   string
 	Name string
+	// OS and OSVersion are by what people look images up.
+	OS, OSVersion string
+	// SizeGB is how much is stored of it; 0 if that is not known.
+	SizeGB int64
+	// Busy means that somebody is exporting it at this moment.
+	Busy bool
+	Tags map[string]string
+}
+
+// Found is an image in a destination that may have to do with a copy.
+type Found struct {
+	ID, Name string
+	// Ready means that the cloud has finished making it.
+	Ready bool
+	// Mark is that of the import that made it, if it was one of ours, and
+	// Unfinished that it has not been verified.
+	Mark       string
+	Unfinished bool
+	// Source is the id of the image that it is a copy of, if it was one of ours.
+	Source string
+}
+
+// Import is what an import makes.
+type Import struct {
+	From Link
+	Name string
+	// Mark is what the image is found by: the same each time that the same copy
+	// is made. Token is the retry token of this one attempt.
+	Mark, Token string
+	Source      Image
+}
+
+// Note says which object belongs to a copy, for whoever comes after it.
+type Note struct {
+	Name, Object string
 }
 
 // Access is what a link allows.

@@ -16,14 +16,14 @@ import (
 func TestOrder(t *testing.T) {
 	w := newWorld()
 	results, said, err := run(t.Context(), w, "a")
-	if err != nil || len(results) != 1 || results[0].Image != "debian@a" || results[0].Destination != "a" || results[0].Err != nil {
+	if err != nil || len(results) != 1 || results[0].Image != "debian@a" || results[0].Route != "direct" || results[0].Destination != "a" || results[0].Err != nil {
 		t.Fatalf("%+v, %v\n%s", results, err, said)
 	}
 	want := []string{
-		"describe", "check store", "size", "check a",
-		"share write", "export", "await export", "size", "unshare export",
-		"share read", "import a", "finish a",
-		"unshare export", "unshare import", "remove",
+		"describe", "check store", "notes", "size", "images a", "check a", "note",
+		"share write", "export", "await export", "unshare export", "size",
+		"share read", "import a", "await a", "seal a",
+		"unshare export", "unshare import", "remove", "notes", "forget",
 	}
 	if !slices.Equal(w.steps, want) {
 		t.Errorf("steps %q\nwant  %q", w.steps, want)
@@ -46,14 +46,14 @@ func TestEverythingWrongIsSaidBeforeAnythingStarts(t *testing.T) {
 			t.Errorf("%q is not said: %v", want, err)
 		}
 	}
-	if !slices.Equal(w.steps, []string{"describe", "check store", "check a", "check b"}) {
+	if slices.Sort(w.steps); !slices.Equal(w.steps, []string{"check a", "check b", "check store", "describe", "images a", "images b"}) {
 		t.Errorf("steps %q", w.steps)
 	}
 }
 
 // Each single reason stops the copy, too.
 func TestNothingStartsWhenACheckFails(t *testing.T) {
-	for _, step := range []string{"describe", "check store", "size", "check a", "check b"} {
+	for _, step := range []string{"describe", "check store", "notes", "size", "images a", "check a", "check b"} {
 		t.Run(step, func(t *testing.T) {
 			w := newWorld()
 			cause := errors.New("because")
@@ -63,7 +63,7 @@ func TestNothingStartsWhenACheckFails(t *testing.T) {
 				t.Errorf("%v, %v", results, err)
 			}
 			for _, s := range w.steps {
-				if strings.HasPrefix(s, "share") || strings.HasPrefix(s, "unshare") || s == "export" || s == "remove" {
+				if strings.HasPrefix(s, "share") || strings.HasPrefix(s, "unshare") || s == "export" || s == "remove" || s == "note" {
 					t.Errorf("steps %q", w.steps)
 				}
 			}
@@ -110,7 +110,7 @@ func emptied(w *world, step string) {
 
 // Wherever a copy fails, its cause is told and nothing is left.
 func TestFailureAnywhere(t *testing.T) {
-	for _, step := range []string{"share write", "export", "await export", "unshare export", "share read", "import a", "finish a"} {
+	for _, step := range []string{"share write", "export", "await export", "unshare export", "share read", "import a", "await a", "seal a"} {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, late %t", step, late), func(t *testing.T) {
 				w := newWorld()
@@ -136,7 +136,7 @@ func TestFailureAnywhere(t *testing.T) {
 				}
 				_, said, err := run(t.Context(), w, "a")
 				if late && step == "import a" {
-					if err != nil || w.index("find a") < 0 {
+					if err != nil || w.index("images a") < 0 {
 						t.Errorf("%v; steps %q", err, w.steps)
 					}
 					mustLeave(t, w, "image debian@a")
@@ -161,12 +161,20 @@ func TestFailureAnywhere(t *testing.T) {
 func TestLostAndNotFound(t *testing.T) {
 	w := newWorld()
 	blind := errors.New("cannot look")
-	w.fail["import a"], w.fail["find a"] = errLost, blind
+	w.fail["import a"] = errLost
+	w.after = func(step string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if step == "import a" {
+			w.fail["images a"] = blind
+		}
+	}
 	_, _, err := run(t.Context(), w, "a")
 	if !errors.Is(err, errLost) || !errors.Is(err, blind) {
 		t.Errorf("%v", err)
 	}
-	delete(w.fail, "find a")
+	delete(w.fail, "images a")
+	w.after = nil
 	if _, _, err = run(t.Context(), w, "a"); !errors.Is(err, errLost) {
 		t.Errorf("%v", err)
 	}
@@ -181,23 +189,25 @@ func TestCleanupThatFails(t *testing.T) {
 	if err != nil || results[0].Image == "" {
 		t.Errorf("a finished copy is lost: %v", err)
 	}
-	for _, want := range []string{"the pre-authenticated request armfree-b1-import-", "no way in", "the object o is left: no way out"} {
+	for _, want := range []string{"the pre-authenticated request armfree-", "-import-", "no way in", "the object o is left: no way out"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not said:\n%s", want, said)
 		}
 	}
 	w = newWorld()
-	w.fail["finish a"], w.fail["delete a"] = errors.New("DELETED"), errors.New("stays")
+	w.fail["await a"], w.fail["delete a"] = errors.New("DELETED"), errors.New("stays")
 	_, _, err = run(t.Context(), w, "a")
 	if err == nil || !strings.Contains(err.Error(), "DELETED") || !strings.Contains(err.Error(), "the unfinished image debian@a is left, please delete it by hand: stays") {
 		t.Errorf("%v", err)
 	}
-	mustLeave(t, w, "image debian@a")
+	if got := w.left(); len(got) != 1 || !strings.HasPrefix(got[0], "image debian@a") {
+		t.Errorf("left %q", got)
+	}
 }
 
 func TestOneDestinationDoesNotStopTheOthers(t *testing.T) {
 	w := newWorld()
-	w.fail["import a"], w.fail["finish c"] = errors.New("a is full"), errors.New("c is odd")
+	w.fail["import a"], w.fail["await c"] = errors.New("a is full"), errors.New("c is odd")
 	results, _, err := run(t.Context(), w, "a", "b", "c", "d")
 	if err == nil || !strings.Contains(err.Error(), "destination a: a is full") || !strings.Contains(err.Error(), "destination c: c is odd") || strings.Contains(err.Error(), "destination b") {
 		t.Errorf("%v", err)
@@ -234,7 +244,7 @@ func TestCancelAfterAnyStep(t *testing.T) {
 					}
 				}
 				_, said, err := run(ctx, w, "a")
-				if i >= rehearsal.index("finish a") {
+				if i >= rehearsal.index("seal a") {
 					if err != nil {
 						t.Errorf("it was finished: %v\n%s", err, said)
 					}

@@ -7,48 +7,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"time"
 
-	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
-	"github.com/oracle/oci-go-sdk/v65/objectstorage"
+	"github.com/oracle/oci-go-sdk/v65/workrequests"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
-// Exporter is the tenancy that an image is copied from; it implements
-// imagecopy.Source.
+// Exporter is an image in the tenancy that it is copied from; it implements
+// imagecopy.Exporter.
 type Exporter struct {
 	*Client
+	Image   string
 	Timeout time.Duration // of one export
 	Say     func(format string, args ...any)
+
+	compartment string // of the image; known after Describe
 }
 
-// Describe implements imagecopy.Source.
-func (x *Exporter) Describe(ctx context.Context, id string) (cloud.Image, error) {
+// Describe implements imagecopy.Exporter.
+func (x *Exporter) Describe(ctx context.Context) (cloud.Image, error) {
 	if _, err := x.signIn(ctx); err != nil && !missing(err) {
-		return cloud.Image{}, fmt.Errorf("source: %w", err)
+		return cloud.Image{ID: x.Image}, fmt.Errorf("source: %w", err)
 	}
-	img, err := x.image(ctx, id)
+	img, err := x.image(ctx, x.Image)
+	found := cloud.Image{
+		ID: x.Image, Name: img.name, OS: img.os, OSVersion: img.osVersion, SizeGB: img.billableGB, Tags: img.tags,
+		Busy: img.state == core.ImageLifecycleStateExporting,
+	}
+	x.compartment = img.compartment
 	switch {
 	case missing(err):
-		return cloud.Image{}, fmt.Errorf("source_image_ocid: there is no image %s in %s that this user may see; an image's OCID belongs to one region and one tenancy: %w", id, x.Region, err)
+		return found, fmt.Errorf("source_image_ocid: there is no image %s in %s that this user may see; an image's OCID belongs to one region and one tenancy: %w", x.Image, x.Region, err)
 	case err != nil:
-		return cloud.Image{}, fmt.Errorf("source_image_ocid: %w", err)
-	case img.state != core.ImageLifecycleStateAvailable:
-		return cloud.Image{}, fmt.Errorf("source_image_ocid: image %s (%s) is %s, it must be AVAILABLE", id, img.name, img.state)
+		return found, fmt.Errorf("source_image_ocid: %w", err)
+	case img.compartment == "":
+		return found, fmt.Errorf("source_image_ocid: image %s (%s) is one of Oracle's own, which cannot be exported; every tenancy has it already, under another OCID in each region", x.Image, img.name)
+	case img.listed:
+		return found, fmt.Errorf("source_image_ocid: image %s (%s) is from the Marketplace or was made of one that is, and cannot be exported", x.Image, img.name)
+	case img.state != core.ImageLifecycleStateAvailable && !found.Busy:
+		return found, fmt.Errorf("source_image_ocid: image %s (%s) is %s, it must be AVAILABLE", x.Image, img.name, img.state)
 	}
-	return cloud.Image{ID: id, Name: img.name}, nil
+	return found, nil
 }
 
-// Export implements imagecopy.Source. The image is written through a link and
+// Export implements imagecopy.Exporter. The image is written through a link and
 // not by bucket and name, which works for every kind of credentials.
-func (x *Exporter) Export(ctx context.Context, id string, to cloud.Link, token string) (job string, err error) {
-	err = repeatWithToken(ctx, patience{limit: repeatFor}, "export image", id, token, func(ctx context.Context, token string) error {
+func (x *Exporter) Export(ctx context.Context, to cloud.Link, token string) (job string, err error) {
+	err = repeatWithToken(ctx, patience{limit: repeatFor}, "export image", x.Image, token, func(ctx context.Context, token string) error {
 		r, err := x.compute.ExportImage(shield(ctx), core.ExportImageRequest{
-			ImageId: &id,
+			ImageId: &x.Image,
 			ExportImageDetails: core.ExportImageViaObjectStorageUriDetails{
 				DestinationUri: &to.URL, ExportFormat: core.ExportImageDetailsExportFormatOci,
 			},
@@ -60,10 +72,41 @@ func (x *Exporter) Export(ctx context.Context, id string, to cloud.Link, token s
 	return job, err
 }
 
-// AwaitExport implements imagecopy.Source.
-func (x *Exporter) AwaitExport(ctx context.Context, id, job string) error {
-	progress := func(d time.Duration) { x.Say("Still exporting %s (%s)", id, d) }
-	return x.awaitImage(ctx, "export image", id, job, x.Timeout, "export_timeout", progress)
+// LastExport implements imagecopy.Exporter.
+func (x *Exporter) LastExport(ctx context.Context) string {
+	return x.lastWork(ctx, x.compartment, x.Image, "ExportImage")
+}
+
+// AwaitExport implements imagecopy.Exporter.
+func (x *Exporter) AwaitExport(ctx context.Context, job string, progress func(float64)) error {
+	w := awaiting{op: "export image", work: job, limit: x.Timeout, option: "export_timeout"}
+	return x.awaitCopy(ctx, x.Image, w, progress)
+}
+
+// Remove implements imagecopy.Exporter.
+func (x *Exporter) Remove(ctx context.Context) error { return x.DeleteImage(ctx, x.Image) }
+
+// lastWork is the latest work request of a kind on a resource, or empty. Who may
+// not list them, or finds none, goes by the resource's state alone.
+func (c *Client) lastWork(ctx context.Context, compartment, resource, kind string) string {
+	var last workrequests.WorkRequestSummary
+	err := cloud.Pages(func(page *string) (*string, error) {
+		var r workrequests.ListWorkRequestsResponse
+		err := repeat(ctx, "list work requests of", resource, func(ctx context.Context) (err error) {
+			r, err = c.work.ListWorkRequests(shield(ctx), workrequests.ListWorkRequestsRequest{CompartmentId: &compartment, ResourceId: &resource, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, w := range r.Items {
+			if text(w.OperationType) == kind && w.TimeAccepted != nil && (last.TimeAccepted == nil || w.TimeAccepted.After(last.TimeAccepted.Time)) {
+				last = w
+			}
+		}
+		return r.OpcNextPage, err
+	})
+	if err != nil {
+		log.Printf("[WARN] the work requests of %s are not known: %v", resource, err)
+	}
+	return text(last.Id)
 }
 
 // Importer is one tenancy and region that an image is copied to; it implements
@@ -74,6 +117,10 @@ type Importer struct {
 	Compartment string
 	Shapes      []string
 	Tags        map[string]string
+	DefinedTags DefinedTags
+	Carry       []string // keys of the source image's tags that the copy has, too
+	OS          string   // replaces what the source image says
+	OSVersion   string
 	Owner       owner.Build
 	Timeout     time.Duration // of one import
 	Say         func(format string, args ...any)
@@ -85,221 +132,136 @@ func (m *Importer) Name() string { return m.Label }
 // Lost implements imagecopy.Destination.
 func (*Importer) Lost(err error) bool { return lost(err) }
 
-// Check implements imagecopy.Destination.
-func (m *Importer) Check(ctx context.Context) error {
-	if _, err := m.signIn(ctx); err != nil && !missing(err) {
-		return err
+// importing is what messages call it.
+const importing = "import image"
+
+// Refused implements imagecopy.Destination: the request was refused as wrong, or
+// what it led to came to nothing. How the service words that it cannot read a
+// link is unverified against the real service, so that the words are not looked at.
+func (*Importer) Refused(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
 	}
-	// A list is the cheapest call that proves the compartment.
-	one := 1
-	err := repeat(ctx, "list images in", m.Compartment, func(ctx context.Context) error {
-		_, err := m.compute.ListImages(shield(ctx), core.ListImagesRequest{CompartmentId: &m.Compartment, Limit: &one, RequestMetadata: once()})
-		return err
-	})
-	if missing(err) {
-		return fmt.Errorf("there is no compartment %s that this user may list images in: %w", m.Compartment, err)
-	}
-	if err != nil {
-		return err
-	}
-	if left, known := m.imagesLeft(ctx); known && left <= 0 {
-		return fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left)", m.Tenancy, m.Region, left)
-	}
-	return nil
+	return code(err, "InvalidParameter", "CannotParseRequest") || e.Op == importing && e.Status == 0
 }
 
 // Import implements imagecopy.Destination. Neither the launch mode nor the type
 // of the source is sent: for an .oci object the service takes both from the
 // object.
-func (m *Importer) Import(ctx context.Context, from cloud.Link, name, token string) (string, string, error) {
-	id, work, err := m.createImage(ctx, patience{limit: m.Timeout, option: "import_timeout", say: m.Say}, token, core.CreateImageDetails{
+func (m *Importer) Import(ctx context.Context, i cloud.Import) (string, string, error) {
+	id, work, err := m.createImage(ctx, patience{limit: m.Timeout, option: "import_timeout", say: m.Say}, i.Token, core.CreateImageDetails{
 		CompartmentId:      &m.Compartment,
-		DisplayName:        &name,
-		FreeformTags:       unfinished(m.Owner, owner.RoleImport, m.Tags, token),
-		ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: &from.URL},
+		DisplayName:        &i.Name,
+		FreeformTags:       unfinished(m.Owner, owner.RoleImport, m.tags(i), i.Mark),
+		DefinedTags:        m.DefinedTags,
+		ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: &i.From.URL},
 	})
 	return id, text(work), err
 }
 
-// Find implements imagecopy.Destination.
-func (m *Importer) Find(ctx context.Context, token string) ([]string, error) {
-	return m.imagesOf(ctx, m.Compartment, token)
+// tags are the user's, and what the source image says of itself, as far as OCI's
+// limit allows.
+func (m *Importer) tags(i cloud.Import) map[string]string {
+	all := map[string]string{}
+	for k, v := range m.Tags {
+		all[k] = v
+	}
+	for _, key := range m.Carry {
+		v, has := i.Source.Tags[key]
+		if _, taken := all[key]; has && !taken {
+			if all[key] = v; owner.CheckTags("", all) != nil {
+				delete(all, key)
+			}
+		}
+	}
+	return all
 }
 
-// FinishImport implements imagecopy.Destination.
-func (m *Importer) FinishImport(ctx context.Context, id, job string) error {
-	progress := func(d time.Duration) { m.Say("Still importing %s into %s (%s)", id, m.Label, d) }
-	if err := m.awaitImage(ctx, "import image", id, job, m.Timeout, "import_timeout", progress); err != nil {
+// Images implements imagecopy.Destination.
+func (m *Importer) Images(ctx context.Context) ([]cloud.Found, error) {
+	if _, err := m.signIn(ctx); err != nil && !missing(err) {
+		return nil, err
+	}
+	var found []cloud.Found
+	err := cloud.Pages(func(page *string) (*string, error) {
+		var r core.ListImagesResponse
+		err := repeat(ctx, "list images in", m.Compartment, func(ctx context.Context) (err error) {
+			r, err = m.compute.ListImages(shield(ctx), core.ListImagesRequest{CompartmentId: &m.Compartment, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, i := range r.Items {
+			// A platform image is everybody's.
+			if i.Id == nil || text(i.CompartmentId) != m.Compartment || i.LifecycleState == core.ImageLifecycleStateDeleted {
+				continue
+			}
+			f := cloud.Found{ID: *i.Id, Name: text(i.DisplayName), Ready: i.LifecycleState == core.ImageLifecycleStateAvailable || i.LifecycleState == core.ImageLifecycleStateExporting}
+			if t, err := owner.ParseTag(i.FreeformTags[owner.Key]); err == nil && t.Role == owner.RoleImport {
+				f.Mark, f.Unfinished, f.Source = t.Attempt, t.Unfinished, t.Source
+			}
+			found = append(found, f)
+		}
+		return r.OpcNextPage, err
+	})
+	if missing(err) {
+		return nil, fmt.Errorf("there is no compartment %s that this user may list images in: %w", m.Compartment, err)
+	}
+	return found, err
+}
+
+// AwaitImport implements imagecopy.Destination.
+func (m *Importer) AwaitImport(ctx context.Context, id, job string, progress func(float64)) error {
+	if job == "" {
+		job = m.lastWork(ctx, m.Compartment, id, "CreateImage")
+	}
+	w := awaiting{op: importing, work: job, limit: m.Timeout, option: "import_timeout"}
+	if err := m.awaitCopy(ctx, id, w, progress); err != nil {
 		return err
 	}
-	return m.completeImage(ctx, id, completion{
-		shapes: m.Shapes, tags: finished(m.Owner, owner.RoleImport, m.Tags), patience: patience{limit: m.Timeout, option: "import_timeout", say: m.Say},
-	})
+	return m.fit(ctx, id, m.completion())
+}
+
+// Seal implements imagecopy.Destination. Operating system and version, by which
+// people look images up, are what the source image says.
+func (m *Importer) Seal(ctx context.Context, id string, i cloud.Import) error {
+	w := m.completion()
+	t := owner.Tag{Build: m.Owner.ID, Role: owner.RoleImport, Attempt: i.Mark, Source: i.Source.ID}
+	if made, err := owner.ParseTag(i.Source.Tags[owner.Key]); err == nil {
+		t.Origin = made.Build
+	}
+	w.tags = t.With(m.tags(i))
+	w.os, w.osVersion = orElse(m.OS, i.Source.OS), orElse(m.OSVersion, i.Source.OSVersion)
+	return m.seal(ctx, id, w)
+}
+
+func orElse(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func (m *Importer) completion() completion {
+	return completion{shapes: m.Shapes, patience: patience{limit: m.Timeout, option: "import_timeout", say: m.Say}}
 }
 
 // Delete implements imagecopy.Destination.
 func (m *Importer) Delete(ctx context.Context, id string) error { return m.DeleteImage(ctx, id) }
 
-// Bucket is the bucket that an image travels through; it implements
-// imagecopy.Store.
-type Bucket struct {
-	*Client
-	Namespace string // empty: the tenancy's own, looked up by Check
-	Bucket    string
+// awaiting is what an image is awaited for.
+type awaiting struct {
+	op, work string
+	limit    time.Duration
+	option   string
 }
 
-// Check implements imagecopy.Store.
-func (b *Bucket) Check(ctx context.Context) error {
-	if b.Namespace == "" {
-		err := repeat(ctx, "get namespace", "", func(ctx context.Context) error {
-			r, err := b.objects.GetNamespace(shield(ctx), objectstorage.GetNamespaceRequest{RequestMetadata: once()})
-			b.Namespace = text(r.Value)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	err := repeat(ctx, "find bucket", b.Bucket, func(ctx context.Context) error {
-		_, err := b.objects.HeadBucket(shield(ctx), objectstorage.HeadBucketRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, RequestMetadata: once()})
-		return err
+// tellPercent is how often it is asked how far a copy is.
+const tellPercent = 20 * time.Second
+
+// awaitCopy waits for an export or an import and tells how far it is.
+func (c *Client) awaitCopy(ctx context.Context, id string, w awaiting, progress func(float64)) error {
+	progress(-1)
+	return c.awaitImageIn(ctx, w.op, id, w.work, wait.Loop{
+		Timeout: w.limit, Option: w.option, ProgressEvery: tellPercent, Progress: func(time.Duration) { progress(c.done(ctx, w.work)) },
 	})
-	if missing(err) {
-		return fmt.Errorf("bucket: there is no bucket %q in the namespace %q in %s that this user may use; create it, or name another one", b.Bucket, b.Namespace, b.Region)
-	}
-	return err
-}
-
-// Size implements imagecopy.Store.
-func (b *Bucket) Size(ctx context.Context, object string) (size int64, ok bool, err error) {
-	err = repeat(ctx, "find object", object, func(ctx context.Context) error {
-		r, err := b.objects.HeadObject(shield(ctx), objectstorage.HeadObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
-		if err == nil && r.ContentLength != nil {
-			size = *r.ContentLength
-		}
-		return err
-	})
-	if missing(err) {
-		return 0, false, nil
-	}
-	return size, err == nil, err
-}
-
-// Share implements imagecopy.Store.
-func (b *Bucket) Share(ctx context.Context, object, name string, a cloud.Access, expires time.Time) (l cloud.Link, err error) {
-	kind := objectstorage.CreatePreauthenticatedRequestDetailsAccessTypeObjectread
-	if a == cloud.Write {
-		kind = objectstorage.CreatePreauthenticatedRequestDetailsAccessTypeObjectwrite
-	}
-	// A lost reply leaves a link behind that nobody knows the URL of. It has
-	// the same name, and Unshare removes every link of a name.
-	err = repeat(ctx, "create pre-authenticated request", name, func(ctx context.Context) error {
-		g, cancel := wait.Grace(ctx, requestGrace)
-		defer cancel()
-		r, err := b.objects.CreatePreauthenticatedRequest(shield(g), objectstorage.CreatePreauthenticatedRequestRequest{
-			NamespaceName: &b.Namespace, BucketName: &b.Bucket,
-			CreatePreauthenticatedRequestDetails: objectstorage.CreatePreauthenticatedRequestDetails{
-				Name: &name, ObjectName: &object, AccessType: kind, TimeExpires: &common.SDKTime{Time: expires.UTC().Truncate(time.Millisecond)},
-			},
-			RequestMetadata: once(),
-		})
-		if err == nil {
-			// Composed from the host that answered: FullPath names another one,
-			// with which no import is known to have worked, and the client's
-			// Endpoint still has placeholders in it.
-			u := r.RawResponse.Request.URL
-			l = cloud.Link{ID: text(r.Id), URL: u.Scheme + "://" + u.Host + text(r.AccessUri)}
-		}
-		return err
-	})
-	return l, err
-}
-
-// Unshare implements imagecopy.Store. That a deletion finds nothing is believed
-// only if nothing is listed any more: a permission that is not there gives the
-// same answer.
-func (b *Bucket) Unshare(ctx context.Context, name string) error {
-	ids, err := b.linksNamed(ctx, name)
-	errs := []error{err}
-	var doubt error
-	for _, id := range ids {
-		err := repeat(ctx, "delete pre-authenticated request", name, func(ctx context.Context) error {
-			_, err := b.objects.DeletePreauthenticatedRequest(shield(ctx), objectstorage.DeletePreauthenticatedRequestRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ParId: &id, RequestMetadata: once()})
-			return err
-		})
-		if missing(err) {
-			doubt = err
-		} else {
-			errs = append(errs, err)
-		}
-	}
-	if doubt != nil {
-		left, err := b.linksNamed(ctx, name)
-		if errs = append(errs, err); len(left) > 0 {
-			errs = append(errs, doubt)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// linksNamed lists the ids of the pre-authenticated requests of a name.
-func (b *Bucket) linksNamed(ctx context.Context, name string) (ids []string, err error) {
-	err = cloud.Pages(func(page *string) (*string, error) {
-		var r objectstorage.ListPreauthenticatedRequestsResponse
-		err := repeat(ctx, "list pre-authenticated requests of", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListPreauthenticatedRequests(shield(ctx), objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
-			return err
-		})
-		for _, p := range r.Items {
-			if text(p.Name) == name {
-				ids = append(ids, text(p.Id))
-			}
-		}
-		return r.OpcNextPage, err
-	})
-	return ids, err
-}
-
-// Remove implements imagecopy.Store. An upload that was broken off counts as
-// storage until it is aborted.
-func (b *Bucket) Remove(ctx context.Context, object string) error {
-	errs := []error{b.abortUploads(ctx, object)}
-	err := repeat(ctx, "delete object", object, func(ctx context.Context) error {
-		_, err := b.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
-		return err
-	})
-	if missing(err) {
-		if _, there, serr := b.Size(ctx, object); serr == nil && !there {
-			err = nil // it never came to be, or is gone
-		}
-	}
-	return errors.Join(append(errs, err)...)
-}
-
-func (b *Bucket) abortUploads(ctx context.Context, object string) error {
-	var uploads []string
-	err := cloud.Pages(func(page *string) (*string, error) {
-		var r objectstorage.ListMultipartUploadsResponse
-		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
-			return err
-		})
-		for _, u := range r.Items {
-			if text(u.Object) == object {
-				uploads = append(uploads, text(u.UploadId))
-			}
-		}
-		return r.OpcNextPage, err
-	})
-	errs := []error{err}
-	for _, id := range uploads {
-		err := repeat(ctx, "abort upload of", object, func(ctx context.Context) error {
-			_, err := b.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, UploadId: &id, RequestMetadata: once()})
-			return err
-		})
-		if !missing(err) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

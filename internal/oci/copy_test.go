@@ -84,7 +84,7 @@ func TestShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write, err := b.Share(t.Context(), "dir/o", "writer", cloud.Write, time.Now().Add(time.Hour))
+	write, err := b.Share(t.Context(), "dir/o", owner.Build{ID: "w1", Expires: time.Unix(2e9, 0)}.Name("export"), cloud.Write, time.Now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestShare(t *testing.T) {
 	if size, ok, err := b.Size(t.Context(), "dir/other"); size != 0 || ok || err != nil {
 		t.Errorf("of nothing: %d, %t, %v", size, ok, err)
 	}
-	if err := b.Unshare(t.Context(), "writer"); err != nil || ask("PUT", write.URL)/100 == 2 || ask("GET", read.URL) != 200 {
+	if err := b.Unshare(t.Context(), "w1", "export"); err != nil || ask("PUT", write.URL)/100 == 2 || ask("GET", read.URL) != 200 {
 		t.Errorf("after Unshare: %v", err)
 	}
 }
@@ -135,7 +135,8 @@ func TestUnshareAndRemove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, simOptions{})
 		b := s.newBucket(t)
-		for _, name := range []string{"mine", "mine", "mine-too", "theirs"} {
+		mine, later, theirs := owner.Build{ID: "a1", Expires: time.Unix(2e9, 0)}, owner.Build{ID: "a1", Expires: time.Unix(3e9, 0)}, owner.Build{ID: "b1", Expires: time.Unix(2e9, 0)}
+		for _, name := range []string{mine.Name("import"), later.Name("import"), mine.Name("export"), theirs.Name("import"), "else"} {
 			if _, err := b.Share(t.Context(), "o", name, cloud.Read, time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
@@ -154,20 +155,20 @@ func TestUnshareAndRemove(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := b.Unshare(t.Context(), "mine"); err != nil {
+		if err := b.Unshare(t.Context(), "a1", "import"); err != nil {
 			t.Error(err)
 		}
-		if got := s.contents(); !slices.Equal(got, []string{"o", "o2", "par:mine-too", "par:theirs", "up:o", "up:o", "up:o2"}) {
+		if got := s.contents(); !slices.Equal(got, []string{"o", "o2", "par:armfree-a1-export-2000000000", "par:armfree-b1-import-2000000000", "par:else", "up:o", "up:o", "up:o2"}) {
 			t.Errorf("after Unshare: %q", got)
 		}
 		if err := b.Remove(t.Context(), "o"); err != nil {
 			t.Error(err)
 		}
-		if got := s.contents(); !slices.Equal(got, []string{"o2", "par:mine-too", "par:theirs", "up:o2"}) {
+		if got := s.contents(); !slices.Equal(got, []string{"o2", "par:armfree-a1-export-2000000000", "par:armfree-b1-import-2000000000", "par:else", "up:o2"}) {
 			t.Errorf("after Remove: %q", got)
 		}
 		// Nothing there is no error.
-		if err := b.Unshare(t.Context(), "mine"); err != nil {
+		if err := b.Unshare(t.Context(), "a1", "import"); err != nil {
 			t.Error(err)
 		}
 		if err := b.Remove(t.Context(), "o"); err != nil {
@@ -199,10 +200,10 @@ func TestRemoveAcrossPages(t *testing.T) {
 				answer(w, 200, []map[string]string{{"object": "o", "uploadId": map[bool]string{false: "u1", true: "u2"}[last]}, {"object": "other", "uploadId": "u3"}})
 				return
 			}
-			answer(w, 200, []map[string]string{{"id": id, "name": "mine", "accessType": "ObjectRead"}, {"id": "z", "name": "theirs", "accessType": "ObjectRead"}})
+			answer(w, 200, []map[string]string{{"id": id, "name": "armfree-a1-import-2000000000", "accessType": "ObjectRead"}, {"id": "z", "name": "theirs", "accessType": "ObjectRead"}})
 		})
 		b := &Bucket{Client: c, Namespace: "ns", Bucket: "b"}
-		if err := b.Unshare(t.Context(), "mine"); err == nil || !strings.Contains(err.Error(), "it stays") {
+		if err := b.Unshare(t.Context(), "a1", "import"); err == nil || !strings.Contains(err.Error(), "it stays") {
 			t.Errorf("Unshare: %v", err)
 		}
 		if got.count("DELETE /n/ns/b/b/p/") != 2 || got.count("DELETE /n/ns/b/b/p/x/y") != 1 || got.count("DELETE /n/ns/b/b/p/z") != 0 {
@@ -237,7 +238,7 @@ func TestImporterChecks(t *testing.T) {
 				if tt.change != nil {
 					tt.change(s, m)
 				}
-				err := m.Check(t.Context())
+				err := m.Preflight(t.Context())
 				if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
 					t.Errorf("%v, want %q", err, tt.says)
 				}

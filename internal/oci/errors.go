@@ -38,6 +38,9 @@ func wrap(op, subject string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if own, ok := err.(*Error); ok { //nolint:errorlint // one that is wrapped in something else is not ours to unwrap
+		return own
+	}
 	e := &Error{Op: op, Subject: subject, Message: err.Error(), Cause: err}
 	var se common.ServiceError
 	if errors.As(err, &se) {

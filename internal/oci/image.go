@@ -196,9 +196,13 @@ func (b *Build) replaceImages(ctx context.Context) error {
 // awaitImage waits until an image is AVAILABLE. One that ends as DELETED has
 // failed; its work request says why.
 func (c *Client) awaitImage(ctx context.Context, op, id, work string, limit time.Duration, option string, progress func(time.Duration)) error {
-	return wait.Loop{
-		What: "image " + id, Timeout: limit, Option: option, Pace: wait.Slow, Tolerate: passing, Progress: progress,
-	}.Until(ctx, func(ctx context.Context) (bool, error) {
+	return c.awaitImageIn(ctx, op, id, work, wait.Loop{Timeout: limit, Option: option, Progress: progress})
+}
+
+// awaitImageIn is awaitImage with the limit and the progress of a loop.
+func (c *Client) awaitImageIn(ctx context.Context, op, id, work string, l wait.Loop) error {
+	l.What, l.Pace, l.Tolerate = "image "+id, wait.Slow, passing
+	return l.Until(ctx, func(ctx context.Context) (bool, error) {
 		r, err := c.compute.GetImage(shield(ctx), core.GetImageRequest{ImageId: &id, RequestMetadata: once()})
 		if err != nil {
 			return false, wrap("get image", id, err)
@@ -224,14 +228,24 @@ func (c *Client) awaitImage(ctx context.Context, op, id, work string, limit time
 // percent is how far a work request is, as the end of "Still waiting (2m0s":
 // empty where the service does not say.
 func (c *Client) percent(ctx context.Context, id string) string {
-	if id == "" {
+	p := c.done(ctx, id)
+	if p < 0 {
 		return ""
+	}
+	return fmt.Sprintf(", %.0f %%", p)
+}
+
+// done is how far a work request is in percent, or negative if that is not known.
+// It is asked once.
+func (c *Client) done(ctx context.Context, id string) float64 {
+	if id == "" {
+		return -1
 	}
 	r, err := c.work.GetWorkRequest(shield(ctx), workrequests.GetWorkRequestRequest{WorkRequestId: &id, RequestMetadata: once()})
 	if err != nil || r.PercentComplete == nil {
-		return ""
+		return -1
 	}
-	return fmt.Sprintf(", %.0f %%", *r.PercentComplete)
+	return float64(*r.PercentComplete)
 }
 
 // DeleteImage implements cloud.Imager.
@@ -250,7 +264,10 @@ func (c *Client) DeleteImage(ctx context.Context, id string) error {
 type imageInfo struct {
 	name, firmware, os, osVersion string
 	state                         core.ImageLifecycleStateEnum
-	sizeMB                        int64
+	sizeMB, billableGB            int64
+	compartment                   string // empty for Oracle's own
+	listed                        bool   // from a listing of the Marketplace, so that no image can be made of it
+	tags                          map[string]string
 }
 
 func (c *Client) image(ctx context.Context, id string) (i imageInfo, err error) {
@@ -259,12 +276,16 @@ func (c *Client) image(ctx context.Context, id string) (i imageInfo, err error) 
 		if err != nil {
 			return err
 		}
-		i = imageInfo{name: text(r.DisplayName), os: text(r.OperatingSystem), osVersion: text(r.OperatingSystemVersion), state: r.LifecycleState}
+		i = imageInfo{name: text(r.DisplayName), os: text(r.OperatingSystem), osVersion: text(r.OperatingSystemVersion), state: r.LifecycleState,
+			compartment: text(r.CompartmentId), listed: r.CreateImageAllowed != nil && !*r.CreateImageAllowed, tags: r.FreeformTags}
 		if r.LaunchOptions != nil {
 			i.firmware = string(r.LaunchOptions.Firmware)
 		}
 		if r.SizeInMBs != nil {
 			i.sizeMB = *r.SizeInMBs
+		}
+		if r.BillableSizeInGBs != nil {
+			i.billableGB = *r.BillableSizeInGBs
 		}
 		return nil
 	})

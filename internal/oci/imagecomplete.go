@@ -20,6 +20,8 @@ import (
 type completion struct {
 	shapes []string          // it must be allowed on each of these
 	tags   map[string]string // those of a finished image
+	// os and osVersion, if set, are what the image is to say that it holds.
+	os, osVersion string
 	// ran are shapes of which one has run the disk that the image was made of: an
 	// image of that disk starts on them, unless the service says otherwise. None
 	// for an image that was imported.
@@ -34,6 +36,14 @@ type completion struct {
 // it must start by UEFI, and it must be allowed on every one of the shapes. Only
 // then is it marked as finished.
 func (c *Client) completeImage(ctx context.Context, id string, w completion) error {
+	if err := c.fit(ctx, id, w); err != nil {
+		return err
+	}
+	return c.seal(ctx, id, w)
+}
+
+// fit is completeImage without the mark.
+func (c *Client) fit(ctx context.Context, id string, w completion) error {
 	img, err := c.image(ctx, id)
 	if err != nil {
 		return err
@@ -44,12 +54,15 @@ func (c *Client) completeImage(ctx context.Context, id string, w completion) err
 			return fmt.Errorf("image %s has the firmware %s; ARM64 machines start only with %s, it would never boot", id, orNone(f), core.LaunchOptionsFirmwareUefi64)
 		}
 	}
-	if err := c.allowOn(ctx, id, w); err != nil {
-		return err
-	}
-	err = w.repeat(ctx, "update image", id, passing, func(ctx context.Context) error {
+	return c.allowOn(ctx, id, w)
+}
+
+// seal marks an image as finished.
+func (c *Client) seal(ctx context.Context, id string, w completion) error {
+	err := w.repeat(ctx, "update image", id, passing, func(ctx context.Context) error {
 		_, err := c.compute.UpdateImage(shield(ctx), core.UpdateImageRequest{
-			ImageId: &id, UpdateImageDetails: core.UpdateImageDetails{FreeformTags: w.tags}, RequestMetadata: once(),
+			ImageId: &id, RequestMetadata: once(),
+			UpdateImageDetails: core.UpdateImageDetails{FreeformTags: w.tags, OperatingSystem: optional(w.os), OperatingSystemVersion: optional(w.osVersion)},
 		})
 		return err
 	})

@@ -34,7 +34,13 @@ type Tag struct {
 	// Unfinished means that not everything about it has been verified yet. A
 	// finished image is never a leftover.
 	Unfinished bool
+	// Source is the id of the image that this one is a copy of, and Origin the
+	// build that made that one, if they are known.
+	Source, Origin string
 }
+
+// maxValue is how many characters OCI allows in a tag's value.
+const maxValue = 256
 
 // String is the tag's value: "build=... role=...", at most 256 characters, which
 // is what OCI allows.
@@ -48,6 +54,12 @@ func (t Tag) String() string {
 	}
 	if t.Unfinished {
 		s += " state=unfinished"
+	}
+	for _, more := range []struct{ key, value string }{{"source", t.Source}, {"origin", t.Origin}} {
+		// What is only good to know gives way to what things are found by.
+		if word := " " + more.key + "=" + more.value; more.value != "" && len(s)+len(word) <= maxValue {
+			s += word
+		}
 	}
 	return s
 }
@@ -66,6 +78,10 @@ func ParseTag(value string) (t Tag, err error) {
 			t.Attempt = v
 		case "state":
 			t.Unfinished = v == "unfinished"
+		case "source":
+			t.Source = v
+		case "origin":
+			t.Origin = v
 		case "expires":
 			if t.Expires, err = time.Parse(time.RFC3339, v); err != nil {
 				return Tag{}, ErrNotOurs
@@ -132,6 +148,7 @@ const (
 	RoleImage    = "image"
 	RoleExport   = "export"
 	RoleImport   = "import"
+	RoleCopy     = "copy"
 	RoleBastion  = "bastion"
 	RoleVolume   = "volume"
 	RoleNetwork  = "network-interface"
@@ -152,6 +169,17 @@ func NewBuild(now time.Time, life time.Duration) Build {
 	var b [10]byte
 	rand.Read(b[:]) // never fails: crypto/rand aborts the program instead
 	id := strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
+	return Build{ID: id, Expires: now.Add(life).UTC().Truncate(time.Second)}
+}
+
+// Derive makes the identity of something that is to be recognised when it is done
+// again: equal parts give equal ids.
+func Derive(now time.Time, life time.Duration, parts ...string) Build {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	id := strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)[:10]))
 	return Build{ID: id, Expires: now.Add(life).UTC().Truncate(time.Second)}
 }
 

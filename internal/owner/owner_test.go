@@ -88,3 +88,31 @@ func TestToken(t *testing.T) {
 		}
 	}
 }
+
+func TestDerive(t *testing.T) {
+	now := time.Now()
+	a, b := Derive(now, time.Hour, "x", "y"), Derive(now.Add(time.Hour), time.Hour, "x", "y")
+	if a.ID != b.ID || a.Expires.Equal(b.Expires) {
+		t.Errorf("%v and %v", a, b)
+	}
+	if c := Derive(now, time.Hour, "xy"); c.ID == a.ID {
+		t.Error("other parts, and the same id")
+	}
+	if got, role, err := ParseName(a.Name(RoleCopy)); err != nil || got != a || role != RoleCopy {
+		t.Errorf("ParseName(%q) = %v, %q, %v", a.Name(RoleCopy), got, role, err)
+	}
+}
+
+// A copy's tag tells where it comes from, as far as there is room.
+func TestProvenance(t *testing.T) {
+	b := NewBuild(time.Now(), time.Hour)
+	source := "ocid1.image.oc1.ap-chuncheon-1." + strings.Repeat("a", 60)
+	done := Tag{Build: b.ID, Role: RoleImport, Attempt: b.Token("x"), Source: source, Origin: "abcdefghijklmnop"}
+	if got, err := ParseTag(done.String()); err != nil || got != done {
+		t.Errorf("%q gives %+v, %v", done.String(), got, err)
+	}
+	done.Source = strings.Repeat("s", 300)
+	if got, err := ParseTag(done.String()); err != nil || got.Source != "" || got.Origin != done.Origin || len(done.String()) > 256 {
+		t.Errorf("%q gives %+v, %v", done.String(), got, err)
+	}
+}

@@ -4,14 +4,18 @@
 package ocicrosstenancycopy
 
 import (
+	"log"
 	"strings"
+
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 )
 
 // Artifact is the images in all destinations.
 type Artifact struct {
-	name    string
+	source  string // OCID of the image that was copied
+	places  []place
 	results []imagecopy.Result
 }
 
@@ -33,16 +37,46 @@ func (a *Artifact) Id() string {
 
 // String implements packersdk.Artifact.
 func (a *Artifact) String() string {
+	names := map[string]bool{}
+	for _, r := range a.results {
+		names[r.Name] = true
+	}
 	var b strings.Builder
-	b.WriteString("The image '" + a.name + "' was copied:")
+	if len(names) == 1 {
+		b.WriteString("The image '" + a.results[0].Name + "' was copied:")
+	} else {
+		b.WriteString("The image was copied:")
+	}
 	for _, r := range a.results {
 		b.WriteString("\n" + r.Destination + ": " + r.Image)
+		if len(names) > 1 {
+			b.WriteString(" ('" + r.Name + "')")
+		}
 	}
 	return b.String()
 }
 
-// State implements packersdk.Artifact.
-func (*Artifact) State(string) interface{} { return nil }
+// registryProvider is how HCP Packer knows images of OCI.
+const registryProvider = "packer.oracle.oci"
+
+// State implements packersdk.Artifact: HCP Packer gets every image.
+func (a *Artifact) State(name string) interface{} {
+	if name != registryimage.ArtifactStateURI {
+		return nil
+	}
+	var images []*registryimage.Image
+	for i, r := range a.results {
+		img, err := registryimage.FromArtifact(a,
+			registryimage.WithProvider(registryProvider), registryimage.WithID(r.Image), registryimage.WithRegion(a.places[i].region), registryimage.WithSourceID(a.source))
+		if err != nil {
+			log.Printf("[WARN] HCP Packer gets no metadata of %s: %v", r.Image, err)
+			continue
+		}
+		img.Labels = map[string]string{"tenancy_ocid": a.places[i].tenancy, "compartment_ocid": a.places[i].compartment, "image_name": r.Name}
+		images = append(images, img)
+	}
+	return images
+}
 
 // Destroy implements packersdk.Artifact. The copies are what the template was
 // run for: Packer's wish to tidy up after a later post-processor does not

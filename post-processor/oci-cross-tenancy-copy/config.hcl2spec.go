@@ -4,6 +4,7 @@ package ocicrosstenancycopy
 
 import (
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -11,23 +12,29 @@ import (
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName     *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType   *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion   *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug         *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce         *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError       *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars      map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	SourceImageOCID     *string           `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
-	DestImageName       *string           `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
-	ObjectName          *string           `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
-	ExpiresInHours      *int              `mapstructure:"expires_in_hours" required:"false" cty:"expires_in_hours" hcl:"expires_in_hours"`
-	Source              *FlatSource       `mapstructure:"source" required:"false" cty:"source" hcl:"source"`
-	Destinations        []FlatDestination `mapstructure:"destination" required:"false" cty:"destination" hcl:"destination"`
-	ExportTimeout       *string           `mapstructure:"export_timeout" required:"false" cty:"export_timeout" hcl:"export_timeout"`
-	ImportTimeout       *string           `mapstructure:"import_timeout" required:"false" cty:"import_timeout" hcl:"import_timeout"`
-	CleanupTimeout      *string           `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	PackerBuildName        *string               `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType      *string               `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion      *string               `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug            *bool                 `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce            *bool                 `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError          *string               `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars         map[string]string     `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars    []string              `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	SourceImageOCID        *string               `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
+	DestImageName          *string               `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
+	ObjectName             *string               `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
+	ExpiresInHours         *int                  `mapstructure:"expires_in_hours" required:"false" cty:"expires_in_hours" hcl:"expires_in_hours"`
+	Source                 *preflight.FlatOrigin `mapstructure:"source" required:"false" cty:"source" hcl:"source"`
+	Destinations           []FlatDestination     `mapstructure:"destination" required:"false" cty:"destination" hcl:"destination"`
+	ExportTimeout          *string               `mapstructure:"export_timeout" required:"false" cty:"export_timeout" hcl:"export_timeout"`
+	ImportTimeout          *string               `mapstructure:"import_timeout" required:"false" cty:"import_timeout" hcl:"import_timeout"`
+	ImageNameConflict      *string               `mapstructure:"image_name_conflict" required:"false" cty:"image_name_conflict" hcl:"image_name_conflict"`
+	SizeLimitInGBs         *int64                `mapstructure:"size_limit_in_gbs" required:"false" cty:"size_limit_in_gbs" hcl:"size_limit_in_gbs"`
+	KeepSourceImage        *bool                 `mapstructure:"keep_source_image" required:"false" cty:"keep_source_image" hcl:"keep_source_image"`
+	OperatingSystem        *string               `mapstructure:"operating_system" required:"false" cty:"operating_system" hcl:"operating_system"`
+	OperatingSystemVersion *string               `mapstructure:"operating_system_version" required:"false" cty:"operating_system_version" hcl:"operating_system_version"`
+	Report                 *string               `mapstructure:"report" required:"false" cty:"report" hcl:"report"`
+	CleanupTimeout         *string               `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -54,10 +61,16 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"dest_image_name":            &hcldec.AttrSpec{Name: "dest_image_name", Type: cty.String, Required: false},
 		"object_name":                &hcldec.AttrSpec{Name: "object_name", Type: cty.String, Required: false},
 		"expires_in_hours":           &hcldec.AttrSpec{Name: "expires_in_hours", Type: cty.Number, Required: false},
-		"source":                     &hcldec.BlockSpec{TypeName: "source", Nested: hcldec.ObjectSpec((*FlatSource)(nil).HCL2Spec())},
+		"source":                     &hcldec.BlockSpec{TypeName: "source", Nested: hcldec.ObjectSpec((*preflight.FlatOrigin)(nil).HCL2Spec())},
 		"destination":                &hcldec.BlockListSpec{TypeName: "destination", Nested: hcldec.ObjectSpec((*FlatDestination)(nil).HCL2Spec())},
 		"export_timeout":             &hcldec.AttrSpec{Name: "export_timeout", Type: cty.String, Required: false},
 		"import_timeout":             &hcldec.AttrSpec{Name: "import_timeout", Type: cty.String, Required: false},
+		"image_name_conflict":        &hcldec.AttrSpec{Name: "image_name_conflict", Type: cty.String, Required: false},
+		"size_limit_in_gbs":          &hcldec.AttrSpec{Name: "size_limit_in_gbs", Type: cty.Number, Required: false},
+		"keep_source_image":          &hcldec.AttrSpec{Name: "keep_source_image", Type: cty.Bool, Required: false},
+		"operating_system":           &hcldec.AttrSpec{Name: "operating_system", Type: cty.String, Required: false},
+		"operating_system_version":   &hcldec.AttrSpec{Name: "operating_system_version", Type: cty.String, Required: false},
+		"report":                     &hcldec.AttrSpec{Name: "report", Type: cty.String, Required: false},
 		"cleanup_timeout":            &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
 	}
 	return s
@@ -81,8 +94,15 @@ type FlatDestination struct {
 	UseOKEWorkloadIdentity *bool             `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
 	OIDC                   []ocicfg.FlatOIDC `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
 	CompartmentOCID        *string           `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	DefinedTagsJSON        *string           `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
+	ImageName              *string           `mapstructure:"image_name" required:"false" cty:"image_name" hcl:"image_name"`
 	Tags                   map[string]string `mapstructure:"tags" required:"false" cty:"tags" hcl:"tags"`
 	ImageShapes            []string          `mapstructure:"image_shapes" required:"false" cty:"image_shapes" hcl:"image_shapes"`
+	ImportTimeout          *string           `mapstructure:"import_timeout" required:"false" cty:"import_timeout" hcl:"import_timeout"`
+	Route                  *string           `mapstructure:"route" required:"false" cty:"route" hcl:"route"`
+	CopyBucket             *string           `mapstructure:"copy_bucket" required:"false" cty:"copy_bucket" hcl:"copy_bucket"`
+	RelayBucket            *string           `mapstructure:"relay_bucket" required:"false" cty:"relay_bucket" hcl:"relay_bucket"`
+	RelayNamespace         *string           `mapstructure:"relay_namespace" required:"false" cty:"relay_namespace" hcl:"relay_namespace"`
 }
 
 // FlatMapstructure returns a new FlatDestination.
@@ -112,61 +132,15 @@ func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
 		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"defined_tags_json":         &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
+		"image_name":                &hcldec.AttrSpec{Name: "image_name", Type: cty.String, Required: false},
 		"tags":                      &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
 		"image_shapes":              &hcldec.AttrSpec{Name: "image_shapes", Type: cty.List(cty.String), Required: false},
-	}
-	return s
-}
-
-// FlatSource is an auto-generated flat version of Source.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatSource struct {
-	TenancyOCID            *string           `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
-	UserOCID               *string           `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
-	Fingerprint            *string           `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
-	Key                    *string           `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
-	KeyFile                *string           `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
-	PassPhrase             *string           `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
-	Region                 *string           `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
-	AccessCfgFile          *string           `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
-	AccessCfgFileAccount   *string           `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
-	SecurityTokenFile      *string           `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
-	UseInstancePrincipals  *bool             `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
-	UseResourcePrincipal   *bool             `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
-	UseOKEWorkloadIdentity *bool             `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
-	OIDC                   []ocicfg.FlatOIDC `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
-	Bucket                 *string           `mapstructure:"bucket" required:"false" cty:"bucket" hcl:"bucket"`
-	Namespace              *string           `mapstructure:"namespace" required:"false" cty:"namespace" hcl:"namespace"`
-}
-
-// FlatMapstructure returns a new FlatSource.
-// FlatSource is an auto-generated flat version of Source.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Source) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatSource)
-}
-
-// HCL2Spec returns the hcl spec of a Source.
-// This spec is used by HCL to read the fields of Source.
-// The decoded values from this spec will then be applied to a FlatSource.
-func (*FlatSource) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"tenancy_ocid":              &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
-		"user_ocid":                 &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
-		"fingerprint":               &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
-		"key":                       &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
-		"key_file":                  &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
-		"pass_phrase":               &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
-		"region":                    &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
-		"access_cfg_file":           &hcldec.AttrSpec{Name: "access_cfg_file", Type: cty.String, Required: false},
-		"access_cfg_file_account":   &hcldec.AttrSpec{Name: "access_cfg_file_account", Type: cty.String, Required: false},
-		"security_token_file":       &hcldec.AttrSpec{Name: "security_token_file", Type: cty.String, Required: false},
-		"use_instance_principals":   &hcldec.AttrSpec{Name: "use_instance_principals", Type: cty.Bool, Required: false},
-		"use_resource_principal":    &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
-		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
-		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
-		"bucket":                    &hcldec.AttrSpec{Name: "bucket", Type: cty.String, Required: false},
-		"namespace":                 &hcldec.AttrSpec{Name: "namespace", Type: cty.String, Required: false},
+		"import_timeout":            &hcldec.AttrSpec{Name: "import_timeout", Type: cty.String, Required: false},
+		"route":                     &hcldec.AttrSpec{Name: "route", Type: cty.String, Required: false},
+		"copy_bucket":               &hcldec.AttrSpec{Name: "copy_bucket", Type: cty.String, Required: false},
+		"relay_bucket":              &hcldec.AttrSpec{Name: "relay_bucket", Type: cty.String, Required: false},
+		"relay_namespace":           &hcldec.AttrSpec{Name: "relay_namespace", Type: cty.String, Required: false},
 	}
 	return s
 }

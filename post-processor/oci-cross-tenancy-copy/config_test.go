@@ -69,6 +69,29 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// Timeouts that nobody chose fit into the life of a link.
+func TestTimesFitIntoTheLink(t *testing.T) {
+	_, in := template(t)
+	for _, tt := range []struct {
+		hours  int
+		set    map[string]interface{}
+		export time.Duration
+		dest   time.Duration
+	}{
+		{1, nil, 45 * time.Minute, 45 * time.Minute},
+		{2, map[string]interface{}{"export_timeout": "119m"}, 119 * time.Minute, 90 * time.Minute},
+		{48, map[string]interface{}{"import_timeout": "5h"}, 2 * time.Hour, 5 * time.Hour},
+		{48, map[string]interface{}{"import_timeout": "5h", "destination.import_timeout": "6h"}, 2 * time.Hour, 6 * time.Hour},
+	} {
+		set := map[string]interface{}{"expires_in_hours": tt.hours}
+		maps.Copy(set, tt.set)
+		var c Config
+		if err := c.Prepare(with(in, set)); err != nil || c.ExportTimeout != tt.export || c.Destinations[0].ImportTimeout != tt.dest {
+			t.Errorf("%v: %v; %s, %s", set, err, c.ExportTimeout, c.Destinations[0].ImportTimeout)
+		}
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	s, _ := template(t)
 	for prefix, tenancy := range map[string]*ocisim.Tenancy{"BUILD_": s.Build, "PROD_": s.Production} {
@@ -85,15 +108,15 @@ func TestEnvironment(t *testing.T) {
 	if err := c.Prepare(map[string]interface{}{}); err != nil {
 		t.Fatal(err)
 	}
-	if c.Source.Bucket != "images" || c.Source.Namespace != "ns" || c.Source.credentials.Tenancy != s.Build.ID {
-		t.Errorf("source: %s, %s, %s", c.Source.Bucket, c.Source.Namespace, c.Source.credentials.Tenancy)
+	if c.Source.Bucket != "images" || c.Source.Namespace != "ns" || c.Source.Credentials().Tenancy != s.Build.ID {
+		t.Errorf("source: %s, %s, %s", c.Source.Bucket, c.Source.Namespace, c.Source.Credentials().Tenancy)
 	}
 	if len(c.Destinations) != 1 {
 		t.Fatalf("%d destinations", len(c.Destinations))
 	}
 	d := c.Destinations[0]
-	if d.CompartmentOCID != "ocid1.compartment.oc1..p" || d.credentials.Tenancy != s.Production.ID || d.credentials.Region != s.Production.HomeRegion {
-		t.Errorf("destination: %s, %s, %s", d.CompartmentOCID, d.credentials.Tenancy, d.credentials.Region)
+	if d.CompartmentOCID != "ocid1.compartment.oc1..p" || d.Credentials().Tenancy != s.Production.ID || d.Credentials().Region != s.Production.HomeRegion {
+		t.Errorf("destination: %s, %s, %s", d.CompartmentOCID, d.Credentials().Tenancy, d.Credentials().Region)
 	}
 }
 
@@ -120,11 +143,19 @@ func TestMistakes(t *testing.T) {
 		{set{"import_timeout": "-1s"}, []string{"import_timeout must not be negative"}},
 		{set{"cleanup_timeout": "-1s"}, []string{"cleanup_timeout must not be negative"}},
 		{set{"expires_in_hours": -1}, []string{"expires_in_hours must be positive"}},
-		{set{"expires_in_hours": 2}, []string{"expires_in_hours is 2, but export_timeout is 2h0m0s and import_timeout 2h0m0s"}},
-		{set{"import_timeout": "24h"}, []string{"expires_in_hours is 24, but export_timeout is 2h0m0s and import_timeout 24h0m0s"}},
+		{set{"import_timeout": "24h"}, []string{"import_timeout is 24h0m0s, but expires_in_hours is 24"}},
+		{set{"export_timeout": "2h", "expires_in_hours": 1}, []string{"export_timeout is 2h0m0s, but expires_in_hours is 1"}},
+		{set{"destination.import_timeout": "3h", "expires_in_hours": 3}, []string{"destination.import_timeout is 3h0m0s, but expires_in_hours is 3"}},
+		{set{"destination.import_timeout": "-1s"}, []string{"destination.import_timeout must not be negative"}},
+		{set{"image_name_conflict": "ask"}, []string{`image_name_conflict must be skip, fail or replace, it is "ask"`}},
+		{set{"size_limit_in_gbs": -2}, []string{"size_limit_in_gbs must be positive, or -1 for no limit"}},
+		{set{"report": "no/such/folder/report.json"}, []string{"report: there is no folder no/such/folder"}},
+		{set{"destination.image_name": strings.Repeat("x", 256)}, []string{"destination.image_name must not be longer than 255 characters"}},
+		{set{"destination.defined_tags_json": "[]"}, []string{"destination.defined_tags_json must be a JSON object of namespaces"}},
+		{set{"destination.defined_tags_json": `{"ns": {"key": null}}`}, []string{"destination.defined_tags_json: the value of ns.key must be a text"}},
 		{
-			set{"source.region": nil, "source.bucket": nil, "destination.user_ocid": "u", "source_image_ocid": "x", "cleanup_timeout": "-1s", "expires_in_hours": 1},
-			[]string{"source.region", "source.bucket", "destination.user_ocid", "source_image_ocid", "cleanup_timeout", "expires_in_hours"},
+			set{"source.region": nil, "source.bucket": nil, "destination.user_ocid": "u", "source_image_ocid": "x", "cleanup_timeout": "-1s", "expires_in_hours": -1},
+			[]string{"source.region", "source.bucket", "destination.user_ocid", "source_image_ocid", "expires_in_hours", "cleanup_timeout"},
 		},
 	} {
 		t.Run(tt.want[0], func(t *testing.T) {

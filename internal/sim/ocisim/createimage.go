@@ -151,7 +151,7 @@ func (c *Cloud) capture(q *call, d createImageDetails) (*reply, error) {
 	default:
 		img.body.LaunchOptions = base.body.LaunchOptions.inMode(*d.LaunchMode)
 	}
-	img.body.SizeInMBs, img.body.BillableSizeInGBs = i.volume.body.SizeInMBs, i.volume.body.SizeInGBs
+	img.body.SizeInMBs = i.volume.body.SizeInMBs
 	img.inheritShapes(base)
 	if c.faults.hit(q.target(), FaultNoShapes) != nil {
 		img.shapes = nil
@@ -207,6 +207,7 @@ func (c *Cloud) finishImage(img *image, work *workRequest, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
+		img.body.BillableSizeInGBs = billableGB(img.path)
 		c.imageBecomes(img, "AVAILABLE")
 		img.touch()
 		work.end("SUCCEEDED")

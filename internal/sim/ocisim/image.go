@@ -107,7 +107,7 @@ func (c *Cloud) seedImage(base BaseImage) error {
 			tags: tags{}.normal(), ID: newOCID("image", r.ocid), CreateImageAllowed: true, DisplayName: base.Name,
 			LaunchMode: "PARAVIRTUALIZED", LaunchOptions: paravirtualized(base.Firmware), LifecycleState: "AVAILABLE",
 			OperatingSystem: base.OperatingSystem, OperatingSystemVersion: base.OperatingSystemVersion,
-			SizeInMBs: bootSizeMB(size), BillableSizeInGBs: (size + 1<<30 - 1) >> 30,
+			SizeInMBs: bootSizeMB(size), BillableSizeInGBs: billableGB(base.Path),
 			TimeCreated: wireTime{time.Now().Add(-base.Age)},
 		}}
 		if owner != nil {
@@ -123,6 +123,16 @@ func (c *Cloud) seedImage(base BaseImage) error {
 // bootSizeMB is the least boot volume for a disk of so many bytes: Oracle's
 // own images come with 46.6 GB (47,694 MB), and none is smaller.
 func bootSizeMB(bytes int64) int64 { return max(47694, (bytes+1<<20-1)>>20) }
+
+// billableGB is what is stored of an image, which is far less than its boot
+// volume: lists of real images have 2 and even 0 beside 47694 MB.
+func billableGB(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return (info.Size() + 1<<30 - 1) >> 30
+}
 
 // ImageID is the AVAILABLE image of a display name that a tenancy sees in a
 // region, of several the one that came last, or "".

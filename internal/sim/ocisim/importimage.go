@@ -170,7 +170,7 @@ func (c *Cloud) fetchImage(ctx context.Context, img *image, source importSource,
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		img.body.SizeInMBs, img.body.BillableSizeInGBs = bootSizeMB(size), (size+1<<30-1)>>30
+		img.body.SizeInMBs = bootSizeMB(size)
 		if img.body.OperatingSystem == "" {
 			img.body.OperatingSystem, img.body.OperatingSystemVersion = "Custom", "1"
 		}
@@ -193,7 +193,7 @@ func (c *Cloud) fetchImage(ctx context.Context, img *image, source importSource,
 // adopt takes over what an archive says about an image: how to launch it and
 // what it holds. Name and tags are not part of an archive.
 func (img *image) adopt(meta ImageMetadata, size int64, shapes, options bool) {
-	img.body.SizeInMBs, img.body.BillableSizeInGBs = bootSizeMB(size), (size+1<<30-1)>>30
+	img.body.SizeInMBs = bootSizeMB(size)
 	if img.body.OperatingSystem == "" {
 		img.body.OperatingSystem, img.body.OperatingSystemVersion = meta.OperatingSystem, meta.OperatingSystemVersion
 	}

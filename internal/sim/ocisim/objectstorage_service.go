@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"time"
 )
 
 // This file is what the rest of the cloud sees of Object Storage: the way in
@@ -104,11 +105,12 @@ type StoredUpload struct {
 
 // StoredPAR is a pre-authenticated request in an inventory, without its URL.
 type StoredPAR struct {
-	ID         string `json:"id"`
-	Name       string `json:"name"`
-	Object     string `json:"objectName"`
-	AccessType string `json:"accessType"`
-	Expired    bool   `json:"expired"`
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Object     string    `json:"objectName"`
+	AccessType string    `json:"accessType"`
+	Expired    bool      `json:"expired"`
+	Expires    time.Time `json:"timeExpires"`
 }
 
 // inventory lists what a namespace holds in a region, sorted by name, never
@@ -135,7 +137,7 @@ func (s *objectStore) inventory(namespace, regionName string) []StoredBucket {
 		}
 		for _, id := range slices.Sorted(maps.Keys(b.pars)) {
 			p := b.pars[id]
-			row.PARs = append(row.PARs, StoredPAR{id, p.details.Name, p.details.ObjectName, p.details.AccessType, p.expired()})
+			row.PARs = append(row.PARs, StoredPAR{id, p.details.Name, p.details.ObjectName, p.details.AccessType, p.expired(), p.details.TimeExpires})
 		}
 		list = append(list, row)
 	}

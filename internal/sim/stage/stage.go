@@ -54,6 +54,9 @@ type Options struct {
 	// BuildRegion. Each has the base image, with an OCID of its own, and the
 	// bucket.
 	MoreRegions []string
+	// ProductionRegions are regions that the production tenancy subscribes to
+	// beside ProductionRegion.
+	ProductionRegions []string
 	// Adjust, if set, may change the tenancies before the cloud opens.
 	Adjust func(build, production *ocisim.Tenancy)
 	// PlatformImages adds images like Oracle's own, which every tenancy sees;
@@ -99,7 +102,7 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	if s.Build, err = o.tenancy("build", BuildRegion, o.MoreRegions...); err != nil {
 		return s, err
 	}
-	if s.Production, err = o.tenancy("production", ProductionRegion); err != nil {
+	if s.Production, err = o.tenancy("production", ProductionRegion, o.ProductionRegions...); err != nil {
 		return s, err
 	}
 	if s.Neighbour, err = o.tenancy("neighbour", BuildRegion); err != nil {
@@ -160,7 +163,7 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 	s.bases = map[string]string{}
 	for _, region := range s.Build.Regions {
 		s.bases[region] = s.Cloud.ImageID(s.Build, region, BaseImage)
-		if err = s.makeBucket(ctx, region); err != nil {
+		if err = s.MakeBucket(ctx, s.Build, region); err != nil {
 			return s, err
 		}
 	}
@@ -183,10 +186,8 @@ func (o Options) tenancy(name, region string, more ...string) (*ocisim.Tenancy, 
 	return ocisim.NewTenancyWithKey(key, name, region, more...)
 }
 
-// makeBucket creates the bucket in a region as the owner of the build tenancy
-// would.
-func (s *Stage) makeBucket(ctx context.Context, region string) error {
-	t := s.Build
+// MakeBucket creates the bucket in a region as the owner of a tenancy would.
+func (s *Stage) MakeBucket(ctx context.Context, t *ocisim.Tenancy, region string) error {
 	client, err := objectstorage.NewObjectStorageClientWithConfigurationProvider(
 		common.NewRawConfigurationProvider(t.ID, t.UserID, region, t.Fingerprint(), t.PrivateKeyPEM(), nil))
 	if err != nil {
@@ -199,7 +200,7 @@ func (s *Stage) makeBucket(ctx context.Context, region string) error {
 		CreateBucketDetails: objectstorage.CreateBucketDetails{Name: &name, CompartmentId: &t.CompartmentID},
 	})
 	if err != nil {
-		return fmt.Errorf("make the bucket of the build tenancy in %s: %w", region, err)
+		return fmt.Errorf("make the bucket of the %s tenancy in %s: %w", t.Name, region, err)
 	}
 	return nil
 }

@@ -1,0 +1,140 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package imagecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+)
+
+// objectPrefix begins the names of objects that this plugin chose.
+const objectPrefix = "armfree-copy-"
+
+// ObjectName names the object of a copy after its source image and the copy.
+func ObjectName(image string, copied owner.Build) string {
+	tail := image[strings.LastIndexByte(image, '.')+1:]
+	return objectPrefix + tail[max(0, len(tail)-12):] + "-" + copied.ID + ".oci"
+}
+
+func ours(object string) bool { return strings.HasPrefix(object, objectPrefix) }
+
+// standing is what a destination has already.
+type standing struct {
+	done  string        // a finished image that is the result
+	begun []cloud.Found // what an earlier run began
+	older []cloud.Found // others of the same name
+}
+
+// check finds every reason why the copy cannot work before it costs anything,
+// and what there is of it already.
+func (c *Copy) check(ctx context.Context) ([]standing, error) {
+	img, err := c.Source.Describe(ctx)
+	errs := []error{err}
+	c.image = img
+	if err == nil && c.SizeLimitGB > 0 && img.SizeGB > c.SizeLimitGB {
+		errs = append(errs, fmt.Errorf("size_limit_in_gbs: image %s has %d GB, and the limit is %d (the free Object Storage has 20 GB); raise the limit, or set it to -1 for none", img.ID, img.SizeGB, c.SizeLimitGB))
+	}
+	errs = append(errs, c.checkStore(ctx))
+	have := make([]standing, len(c.Targets))
+	bad := make([]error, len(c.Targets))
+	var wg sync.WaitGroup
+	for i, t := range c.Targets {
+		wg.Go(func() {
+			var err error
+			if have[i], err = c.look(ctx, t, img); err == nil {
+				err = t.Check(ctx, have[i].done == "" && len(have[i].begun) == 0)
+			}
+			for _, w := range t.Ways {
+				if !t.Direct && err == nil {
+					if werr := w.Check(ctx); werr != nil {
+						err = fmt.Errorf("route %s: %w", w.Route(), werr)
+					}
+				}
+			}
+			if err != nil {
+				bad[i] = fmt.Errorf("destination %s: %w", t.Name(), err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(append(errs, bad...)...); err != nil {
+		return nil, fmt.Errorf("this copy cannot work, and nothing was started:\n%w", err)
+	}
+	return have, nil
+}
+
+// checkStore looks at the bucket, and whether an earlier run was broken off.
+func (c *Copy) checkStore(ctx context.Context) error {
+	if err := c.Store.Check(ctx); err != nil {
+		return err
+	}
+	notes, err := c.Store.Notes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		b, _, err := owner.ParseName(n.Name)
+		if err != nil || n.Object != c.Object {
+			continue
+		}
+		if b.ID != c.Owner.ID {
+			return fmt.Errorf("another copy, which is under way or was broken off, uses the object %q; choose another object_name", c.Object)
+		}
+		c.again = true
+	}
+	if c.again {
+		c.Say("An earlier run of this copy was broken off: what it left is used")
+		return nil
+	}
+	_, there, err := c.Store.Size(ctx, c.Object)
+	switch {
+	case err != nil:
+		return err
+	case there:
+		return fmt.Errorf("the object %q exists already and would be overwritten; choose another object_name or delete it", c.Object)
+	}
+	return nil
+}
+
+// look sorts the images of a destination.
+func (c *Copy) look(ctx context.Context, t Target, img cloud.Image) (s standing, err error) {
+	images, err := t.Images(ctx)
+	if err != nil {
+		return s, err
+	}
+	mark := c.mark(t)
+	name := t.ImageName
+	if name == "" {
+		name = img.Name
+	}
+	for _, f := range images {
+		finished := f.Ready && f.Mark != "" && !f.Unfinished
+		switch {
+		case f.Mark == mark && f.Unfinished:
+			s.begun = append(s.begun, f)
+		case f.Mark == mark && c.again && finished, c.Conflict == Skip && finished && f.Name == name && f.Source == img.ID && img.ID != "":
+			if s.done == "" {
+				s.done = f.ID
+			}
+		case f.Name == name && name != "":
+			s.older = append(s.older, f)
+		}
+	}
+	if c.Conflict == Fail && len(s.older) > 0 {
+		return s, fmt.Errorf("there is an image %q already (%s), and image_name_conflict is \"fail\"", name, s.older[0].ID)
+	}
+	return s, nil
+}
+
+// mark is what the image of a destination is found by.
+func (c *Copy) mark(t Target) string { return c.Owner.Token("import", t.Key) }

@@ -1,0 +1,229 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package imagecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+)
+
+// direct is the route straight from the source's bucket.
+const direct = "direct"
+
+// each imports into every destination that lacks the image, at the same time.
+func (c *Copy) each(ctx context.Context, have []standing, results []Result) {
+	var wg sync.WaitGroup
+	for i, h := range have {
+		if h.done != "" {
+			continue
+		}
+		wg.Go(func() {
+			start, r := time.Now(), &results[i]
+			r.Image, r.Route, r.Err = c.one(ctx, i, h)
+			r.Took = time.Since(start)
+			if r.Err != nil {
+				r.Err = fmt.Errorf("destination %s: %w", r.Destination, r.Err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// one brings the image to one destination.
+func (c *Copy) one(ctx context.Context, i int, h standing) (id, route string, err error) {
+	t := c.Targets[i]
+	defer c.board.drop(t.Name())
+	if id, err = c.adopt(ctx, t, h.begun); err != nil {
+		return "", "", err
+	}
+	route = direct
+	if id == "" {
+		if id, route, err = c.fresh(ctx, i); err != nil {
+			return "", route, err
+		}
+	}
+	c.Say("Image %s is ready in %s", id, t.Name())
+	c.replace(ctx, t, h)
+	return id, route, nil
+}
+
+// replace deletes the images that had the name before.
+func (c *Copy) replace(ctx context.Context, t Target, h standing) {
+	if c.Conflict != Replace {
+		return
+	}
+	for _, old := range h.older {
+		c.Say("Deleting the image %s in %s, which has the same name", old.ID, t.Name())
+		if err := t.Delete(ctx, old.ID); err != nil {
+			c.Warn("%s: the image is finished, but %s, which has the same name, could not be deleted: %v", t.Name(), old.ID, err)
+		}
+	}
+}
+
+// adopt completes an import that an earlier run began. None that can be
+// completed is no error: there will be another.
+func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string, error) {
+	done := ""
+	for _, f := range begun {
+		if done != "" {
+			if err := c.discard(ctx, t, f.ID); err != nil {
+				c.Warn("%s: %v", t.Name(), err)
+			}
+			continue
+		}
+		c.Say("%s: an earlier run began to import %s, it is waited for", t.Name(), f.ID)
+		err := c.finish(ctx, t, f.ID, "", c.spec(t))
+		if err == nil {
+			done = f.ID
+			continue
+		}
+		if ctx.Err() != nil {
+			return "", errors.Join(err, c.discard(ctx, t, f.ID))
+		}
+		c.Say("%s: %s is of no use, it is imported again: %v", t.Name(), f.ID, err)
+		if err := c.discard(ctx, t, f.ID); err != nil {
+			return "", err
+		}
+	}
+	return done, nil
+}
+
+// fresh imports by the first route that is not refused.
+func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
+	t := c.Targets[i]
+	c.board.set(t.Name(), "waiting")
+	from, err := c.read.get(func() (cloud.Link, error) { return c.deliver(ctx) })
+	if err != nil {
+		return "", "", err
+	}
+	if t.Direct {
+		if id, err = c.importFrom(ctx, t, from, direct); err == nil {
+			return id, direct, nil
+		}
+		if len(t.Ways) == 0 || ctx.Err() != nil || !t.Refused(err) {
+			return "", direct, err
+		}
+		c.Say("%s: the import straight from the source's bucket was refused: %v", t.Name(), err)
+	}
+	errs := []error{err}
+	for _, w := range t.Ways {
+		if id, err = c.detour(ctx, i, w, from); err == nil {
+			return id, w.Route(), nil
+		}
+		errs = append(errs, fmt.Errorf("by the route %s: %w", w.Route(), err))
+		if ctx.Err() != nil {
+			break
+		}
+		c.Say("%s: the route %s does not work: %v", t.Name(), w.Route(), err)
+	}
+	return "", t.Ways[len(t.Ways)-1].Route(), errors.Join(errs...)
+}
+
+// detourName is the object's name in a bucket nearer to a destination.
+func (c *Copy) detourName(i int) string { return c.Object + "." + strconv.Itoa(i+1) }
+
+// detour imports from a bucket nearer to the destination.
+func (c *Copy) detour(ctx context.Context, i int, w Way, from cloud.Link) (string, error) {
+	t := c.Targets[i]
+	if err := w.Check(ctx); err != nil {
+		return "", err
+	}
+	c.board.gone(i, w.Route())
+	c.Say("%s: bringing the object nearer by the route %s", t.Name(), w.Route())
+	start := time.Now()
+	err := w.Bring(ctx, c.Object, from, c.detourName(i), func(p float64) { c.board.set(t.Name(), w.Route()+" "+percent(p)) })
+	if err != nil {
+		return "", err
+	}
+	want, _, err := c.Store.Size(ctx, c.Object)
+	if err != nil {
+		return "", err
+	}
+	got, there, err := w.Size(ctx, c.detourName(i))
+	if err != nil {
+		return "", err
+	}
+	if !there || got != want {
+		return "", fmt.Errorf("the object should have %d bytes in the other bucket and has %d", want, got)
+	}
+	c.Say("%s: the object is there after %s", t.Name(), time.Since(start).Round(time.Second))
+	near, err := c.share(ctx, w, c.detourName(i))
+	if err != nil {
+		return "", err
+	}
+	return c.importFrom(ctx, t, near, w.Route())
+}
+
+// spec is the image that a destination is to have.
+func (c *Copy) spec(t Target) cloud.Import {
+	return cloud.Import{Name: c.nameIn(t), Mark: c.mark(t), Source: c.image}
+}
+
+// lookupGrace is how long an import whose reply was lost is looked for after a
+// cancel.
+const lookupGrace = 20 * time.Second
+
+// importFrom imports from a link. A half-made image does not stay.
+func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route string) (string, error) {
+	spec := c.spec(t)
+	spec.From, spec.Token = from, c.ThisRun.Token("import", t.Key, route)
+	c.Say("Importing into %s", t.Name())
+	c.board.set(t.Name(), "waiting")
+	id, job, err := t.Import(ctx, spec)
+	if err != nil && t.Lost(err) {
+		g, cancel := wait.Grace(ctx, lookupGrace)
+		defer cancel()
+		images, ferr := t.Images(g)
+		if ferr != nil {
+			return "", fmt.Errorf("the reply to the import was lost (%w) and the image cannot be looked up: %w", err, ferr)
+		}
+		for _, f := range images {
+			if f.Mark == spec.Mark && f.Unfinished {
+				id, err = f.ID, nil
+			}
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	if err = ctx.Err(); err == nil {
+		c.Say("Image %s is being imported into %s", id, t.Name())
+		if err = c.finish(ctx, t, id, job, spec); err == nil {
+			return id, nil
+		}
+	}
+	return "", errors.Join(err, c.discard(ctx, t, id))
+}
+
+// finish makes an image that is being imported one that counts.
+func (c *Copy) finish(ctx context.Context, t Target, id, job string, spec cloud.Import) error {
+	err := t.AwaitImport(ctx, id, job, func(p float64) { c.board.set(t.Name(), percent(p)) })
+	if err != nil {
+		return err
+	}
+	if t.Verify != nil {
+		c.board.set(t.Name(), "verifying")
+		if err := t.Verify(ctx, id); err != nil {
+			return fmt.Errorf("image %s was not verified: %w", id, err)
+		}
+	}
+	return t.Seal(ctx, id, spec)
+}
+
+// discard deletes an image that is not finished.
+func (c *Copy) discard(ctx context.Context, t Target, id string) error {
+	g, cancel := wait.Cleanup(ctx, c.Cleanup)
+	defer cancel()
+	if err := t.Delete(g, id); err != nil {
+		return fmt.Errorf("the unfinished image %s is left, please delete it by hand: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	"github.com/armfree/packer-plugin-armfree/version"
+)
+
+// linkMargin is how much longer a link lives than what needs it may take.
+const linkMargin = 30 * time.Minute
+
+// plan is the copy of an image that the configuration describes.
+func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Artifact, ui packersdk.Ui) (*imagecopy.Copy, error) {
+	c := &p.config
+	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: p.HTTP, Secret: p.Mask.Add}
+	from, err := oci.SignIn(ctx, c.Source.Credentials(), o)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	region := p.region(from.Region, a, ui)
+	src, err := from.Client(region)
+	if err != nil {
+		return nil, err
+	}
+	bucket := &oci.Bucket{Client: src, Namespace: c.Source.Namespace, Bucket: c.Source.Bucket}
+	targets, importers, err := p.targets(ctx, o, from, bucket, ui)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]string, len(targets))
+	read := c.ImportTimeout
+	for i, t := range targets {
+		keys[i] = t.Key
+		read = max(read, c.Destinations[i].ImportTimeout*time.Duration(1+2*len(t.Ways))) // each way takes its time, and each import
+	}
+	slices.Sort(keys)
+	now := time.Now()
+	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
+	whole := c.ExportTimeout + read + c.CleanupTimeout + linkMargin
+	id := owner.Derive(now, whole, append([]string{image, region, c.Source.Bucket, c.ObjectName}, keys...)...)
+	for _, m := range importers {
+		m.Owner = id
+	}
+	object := c.ObjectName
+	if object == "" {
+		object = imagecopy.ObjectName(image, id)
+	}
+	return &imagecopy.Copy{
+		Source:   imagecopy.Exported{Exporter: &oci.Exporter{Client: src, Image: image, Timeout: c.ExportTimeout, Say: ui.Sayf}},
+		Store:    bucket,
+		Targets:  targets,
+		Object:   object,
+		Owner:    id,
+		ThisRun:  owner.NewBuild(now, whole),
+		Conflict: imagecopy.Conflict(c.ImageNameConflict), SizeLimitGB: max(c.SizeLimitInGBs, 0), RemoveSource: c.KeepSourceImage.False(),
+		WriteLife: min(life, c.ExportTimeout+linkMargin), ReadLife: min(life, read+linkMargin), Cleanup: c.CleanupTimeout,
+		Say: ui.Sayf, Warn: ui.Errorf, Secret: p.Mask.AddURL,
+	}, nil
+}
+
+// targets signs in to every destination.
+func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Principal, bucket *oci.Bucket, ui packersdk.Ui) ([]imagecopy.Target, []*oci.Importer, error) {
+	c := &p.config
+	var targets []imagecopy.Target
+	var importers []*oci.Importer
+	var errs []error
+	seen := map[string]string{}
+	for i := range c.Destinations {
+		d, block := &c.Destinations[i], strings.TrimSuffix(c.block(i), ".")
+		who, err := oci.SignIn(ctx, d.Credentials(), o)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", block, err))
+			continue
+		}
+		m, err := d.Importer(who)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", block, err))
+			continue
+		}
+		m.Shapes, m.Tags, m.Carry = d.ImageShapes, d.Tags, []string{proof.Tag}
+		m.OS, m.OSVersion, m.Timeout, m.Say = c.OperatingSystem, c.OperatingSystemVersion, d.ImportTimeout, ui.Sayf
+		name := cmp.Or(d.ImageName, c.DestImageName)
+		key := strings.Join([]string{who.Tenancy, who.Region, m.Compartment, name}, "|")
+		if other := seen[key]; other != "" {
+			errs = append(errs, fmt.Errorf("%s and %s are the same place, and the image has the same name in both", other, block))
+			continue
+		}
+		seen[key] = block
+		importers = append(importers, m)
+		ways, err := d.ways(m, from, bucket)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", block, err))
+		}
+		targets = append(targets, imagecopy.Target{
+			Destination: m, Key: key, ImageName: name, Direct: d.Route == "" || d.Route == "direct", Ways: ways,
+		})
+	}
+	return targets, importers, errors.Join(errs...)
+}
+
+// ways are the routes to a destination that are not direct. from is who has the
+// image, in bucket.
+func (d *Destination) ways(m *oci.Importer, from *oci.Principal, bucket *oci.Bucket) (ways []imagecopy.Way, err error) {
+	if name := d.CopyBucket; d.Route == copyObject || d.Route == "" && name != "" {
+		near, err := from.Client(m.Region)
+		if err != nil {
+			return nil, err
+		}
+		ways = append(ways, &oci.CopyWay{
+			Bucket: &oci.Bucket{Client: near, Namespace: bucket.Namespace, Bucket: cmp.Or(name, bucket.Bucket)}, From: bucket, Timeout: d.ImportTimeout,
+		})
+	}
+	if name := d.RelayBucket; d.Route == relay || d.Route == "" && name != "" {
+		ways = append(ways, &oci.RelayWay{Bucket: &oci.Bucket{Client: m.Client, Namespace: d.RelayNamespace, Bucket: name}, Timeout: d.ImportTimeout})
+	}
+	return ways, nil
+}
+
+// place is where a destination is, for reports.
+type place struct{ region, tenancy, compartment string }
+
+func (p *PostProcessor) places(c *imagecopy.Copy) []place {
+	all := make([]place, len(c.Targets))
+	for i, t := range c.Targets {
+		if m, ok := t.Destination.(*oci.Importer); ok {
+			all[i] = place{m.Region, m.Tenancy, m.Compartment}
+		}
+	}
+	return all
+}
