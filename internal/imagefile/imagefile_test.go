@@ -126,10 +126,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		r.Header.Del("Range")
 	}
-	var out http.ResponseWriter = w
-	if s.cutAfter > 0 {
-		out = &cut{w, s.cutAfter}
-	}
 	if s.hang > 0 {
 		s.hang--
 		_, _ = w.Write(s.data[:1000])
@@ -137,7 +133,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		return
 	}
-	http.ServeContent(out, r, "", time.Time{}, bytes.NewReader(s.data))
+	if s.cutAfter > 0 {
+		w = &cut{w, s.cutAfter}
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.data))
 }
 
 type cut struct {
