@@ -5,13 +5,10 @@ package ocicrosstenancycopy
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -230,163 +227,6 @@ func rehearse(t *testing.T, route string) (ops []string) {
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	m.Run()
-}
-
-// moment is a request at which something goes wrong.
-type moment struct {
-	n  int
-	op string
-}
-
-// moments are all requests of a direct copy, and of the other routes those that
-// the direct one does not make.
-func moments(t *testing.T) map[string][]moment {
-	t.Helper()
-	kind := func(op string) string { return ids.ReplaceAllString(op, "") }
-	all, known := map[string][]moment{}, map[string]bool{}
-	for _, route := range []string{"direct", "copy-object", "relay"} {
-		seen := map[string]bool{}
-		for n, op := range rehearse(t, route) {
-			if route == "direct" || !known[kind(op)] {
-				all[route] = append(all[route], moment{n, op})
-			}
-			seen[kind(op)] = true
-		}
-		for k := range seen {
-			known[k] = true
-		}
-		t.Logf("%s: %d requests", route, len(all[route]))
-	}
-	return all
-}
-
-// ids are the parts of a path that are never the same.
-var ids = regexp.MustCompile(`ocid1[a-z0-9.-]+|ns[0-9a-f]{10}|/p/[^.].*|armfree-[a-z0-9-]+|-[a-z0-9]{16}`)
-
-func problem(w http.ResponseWriter, status int, code string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"code":%q,"message":"a bad day"}`, code)
-}
-
-// Whatever goes wrong once at any request of a copy, the copy comes to its end.
-func TestOneFaultAnywhere(t *testing.T) {
-	faults := map[string]func(*virtual) func(http.ResponseWriter, *http.Request){
-		"429": func(*virtual) func(http.ResponseWriter, *http.Request) {
-			return func(w http.ResponseWriter, _ *http.Request) { problem(w, 429, "TooManyRequests") }
-		},
-		"500": func(*virtual) func(http.ResponseWriter, *http.Request) {
-			return func(w http.ResponseWriter, _ *http.Request) { problem(w, 500, "InternalError") }
-		},
-		"reset": func(*virtual) func(http.ResponseWriter, *http.Request) {
-			return func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
-		},
-		"lost": func(v *virtual) func(http.ResponseWriter, *http.Request) {
-			return func(_ http.ResponseWriter, r *http.Request) {
-				v.Cloud.ServeHTTP(httptest.NewRecorder(), r)
-				panic(http.ErrAbortHandler)
-			}
-		},
-	}
-	for route, at := range moments(t) {
-		for kind, fault := range faults {
-			for _, m := range at {
-				i := m.n
-				t.Run(fmt.Sprintf("%s %s %d %s", route, kind, i, m.op), func(t *testing.T) {
-					t.Parallel()
-					synctest.Test(t, func(t *testing.T) {
-						v := newVirtual(t)
-						hit := fault(v)
-						happened := false
-						v.wire.reset(func(w http.ResponseWriter, r *http.Request, n int) bool {
-							if n != i {
-								return false
-							}
-							happened = true
-							hit(w, r)
-							return true
-						})
-						image, said, err := v.copy(t.Context(), t, v.settings(route))
-						if err != nil {
-							t.Fatalf("%v\n%s", err, said)
-						}
-						if !happened {
-							t.Error("the copy did not come so far")
-						}
-						if strings.Contains(said, "Cleanup:") {
-							t.Errorf("said:\n%s", said)
-						}
-						v.mustLeave(t, image, said)
-					})
-				})
-			}
-		}
-	}
-}
-
-// Killed after any request, the copy is taken up by the next run.
-func TestKilledAnywhere(t *testing.T) {
-	for route, at := range moments(t) {
-		for _, m := range at {
-			i := m.n
-			t.Run(fmt.Sprintf("%s %d %s", route, i, m.op), func(t *testing.T) {
-				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					v := newVirtual(t)
-					in := v.settings(route)
-					if i%2 == 0 {
-						in["object_name"] = "mine.oci"
-					}
-					ctx, cancel := context.WithCancel(t.Context())
-					dead := false
-					v.wire.reset(func(w http.ResponseWriter, r *http.Request, n int) bool {
-						switch {
-						case dead || n > i:
-							panic(http.ErrAbortHandler)
-						case n < i:
-							return false
-						}
-						dead = true
-						v.Cloud.ServeHTTP(httptest.NewRecorder(), r)
-						cancel()
-						panic(http.ErrAbortHandler)
-					})
-					if _, said, err := v.copy(ctx, t, in); err == nil && i < 10 {
-						t.Fatalf("it was not killed\n%s", said)
-					}
-					v.wire.reset(nil)
-					// The next run comes at once, or after the cloud has done what it
-					// was asked for.
-					if i%4 > 1 {
-						time.Sleep(time.Hour)
-					}
-					image, said, err := v.copy(t.Context(), t, in)
-					if err != nil {
-						t.Fatalf("%v\n%s", err, said)
-					}
-					v.mustLeave(t, image, said)
-					if n := v.CountRequests("ExportImage"); n > 2 {
-						t.Errorf("%d exports", n)
-					}
-				})
-			})
-		}
-	}
-}
-
-// The header of packer-plugin-oracle#154 on an import, whichever request it is.
-func TestMalformedHeaderOnImport(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := newVirtual(t)
-		if err := v.AddFaults(ocisim.Fault{Kind: ocisim.FaultMalformedHeader, Op: "CreateImage"}); err != nil {
-			t.Fatal(err)
-		}
-		image, said, err := v.copy(t.Context(), t, v.settings("direct"))
-		if err != nil {
-			t.Fatalf("%v\n%s", err, said)
-		}
-		v.mustLeave(t, image, said)
-	})
 }
 
 // compute calls the cloud as the owner of a tenancy would.
