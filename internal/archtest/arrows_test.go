@@ -66,7 +66,7 @@ func arrows() map[string][]string {
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/tunnel", "internal/wait",
+			"internal/launch", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -76,7 +76,7 @@ func arrows() map[string][]string {
 		"internal/diskimage":          {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
 		"internal/ebsdirect":          {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":        {"internal/diskimage", "internal/wait"},
-		"internal/fleet":              {"internal/cloud", "internal/capacity"},
+		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
 		"internal/goss":               {"go.yaml.in/yaml/v3"},
@@ -100,13 +100,14 @@ func arrows() map[string][]string {
 		"internal/tmpl":   {},
 		"internal/tunnel": {"internal/wait", "golang.org/x/crypto/ssh"},
 
-		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
+		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 
-		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
+		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
 
 		"internal/cloud":    {"internal/capacity"},
 		"internal/capacity": {},
 		"internal/owner":    {},
+		"internal/sweep":    {"internal/owner"},
 		"internal/wait":     {},
 		"version":           {"github.com/hashicorp/packer-plugin-sdk/version"},
 	}
@@ -121,7 +122,7 @@ func layer(dir string) int {
 		return 3
 	case under(dir, "internal/oci"), under(dir, "internal/ec2"):
 		return 1
-	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/owner", "internal/wait"}, dir):
+	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait"}, dir):
 		return 0
 	}
 	return 2
