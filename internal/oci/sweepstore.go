@@ -165,14 +165,13 @@ func (l *Leftovers) removeStored(ctx context.Context, t sweep.Thing) error {
 			return wrap("get pre-authenticated request", name, err)
 		})
 	case sweep.Upload:
-		err := repeat(ctx, "abort upload of", name, func(ctx context.Context) error {
+		return deleted(ctx, "upload of", name, func(ctx context.Context) error {
 			_, err := l.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &name, UploadId: &id, RequestMetadata: once()})
 			return err
+		}, func(ctx context.Context) error {
+			_, _, err := b.partsOf(ctx, name, id)
+			return err
 		})
-		if missing(err) {
-			return nil
-		}
-		return err
 	}
 	return deleted(ctx, "object", name, func(ctx context.Context) error {
 		_, err := l.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &name, RequestMetadata: once()})

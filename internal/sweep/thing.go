@@ -43,7 +43,7 @@ const (
 // order is in which order kinds are removed: what gives access goes first, then what
 // costs most, and what is used after what uses it.
 func order() []Kind {
-	return []Kind{Link, Instance, Spot, Upload, Object, Note, Interface, Volume, Bastion, Group, KeyPair, Profile, Role, Schema, Image, Snapshot}
+	return []Kind{Link, Instance, Spot, Upload, Object, Note, Interface, Volume, Bastion, Group, KeyPair, Profile, Role, Image, Snapshot, Schema}
 }
 
 // roles are those that a thing of a kind is made in. A mark with another role was
