@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
+			"builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "internal/sweepcmd", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -76,6 +76,7 @@ func arrows() map[string][]string {
 		"internal/diskimage":          {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
 		"internal/ebsdirect":          {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":        {"internal/diskimage", "internal/wait"},
+		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},

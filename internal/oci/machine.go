@@ -247,7 +247,7 @@ func (b *Build) whyDead(ctx context.Context, id string, state core.InstanceLifec
 // whyStuck tells an instance that was never placed from one that is slow: no
 // boot volume was ever attached to it.
 func (b *Build) whyStuck(ctx context.Context, id string, late *wait.TimeoutError) error {
-	vols, err := b.bootVolumes(ctx, id)
+	vols, err := b.bootVolumes(ctx, id, b.cfg.Compartment)
 	if err == nil && len(vols) == 0 {
 		return &Error{Op: opStart, Subject: id, Code: stuckCode, Message: "no host was found for it within " + late.After.String(), Cause: late}
 	}
@@ -255,7 +255,7 @@ func (b *Build) whyStuck(ctx context.Context, id string, late *wait.TimeoutError
 }
 
 // bootVolumes lists the boot volumes attached to an instance.
-func (c *Client) bootVolumes(ctx context.Context, id string) ([]string, error) {
+func (c *Client) bootVolumes(ctx context.Context, id, compartment string) ([]string, error) {
 	i, err := c.instance(ctx, id)
 	if err != nil {
 		return nil, err
@@ -265,7 +265,7 @@ func (c *Client) bootVolumes(ctx context.Context, id string) ([]string, error) {
 		var r core.ListBootVolumeAttachmentsResponse
 		err := repeat(ctx, "list boot volume attachments", id, func(ctx context.Context) (err error) {
 			r, err = c.compute.ListBootVolumeAttachments(shield(ctx), core.ListBootVolumeAttachmentsRequest{
-				AvailabilityDomain: i.AvailabilityDomain, CompartmentId: i.CompartmentId, InstanceId: &id, Page: page, RequestMetadata: once(),
+				AvailabilityDomain: i.AvailabilityDomain, CompartmentId: &compartment, InstanceId: &id, Page: page, RequestMetadata: once(),
 			})
 			return err
 		})
@@ -338,7 +338,7 @@ func (b *Build) AskTermination(ctx context.Context, id string) error {
 // Terminate implements cloud.Launcher: the instance and its boot volume are
 // gone when it returns.
 func (b *Build) Terminate(ctx context.Context, id string) error {
-	vols, err := b.terminate(ctx, id)
+	vols, err := b.terminate(ctx, id, b.cfg.Compartment)
 	if err != nil {
 		return err
 	}
@@ -346,8 +346,8 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 }
 
 // terminate asks for the end of an instance and returns its boot volumes.
-func (c *Client) terminate(ctx context.Context, id string) (vols []string, err error) {
-	vols, err = c.bootVolumes(ctx, id)
+func (c *Client) terminate(ctx context.Context, id, compartment string) (vols []string, err error) {
+	vols, err = c.bootVolumes(ctx, id, compartment)
 	if err != nil && !missing(err) {
 		log.Printf("[WARN] the boot volumes of %s cannot be listed: %v", id, err)
 	}

@@ -35,13 +35,13 @@ type Leftovers struct {
 
 // Leftovers is what builds like this one may have left where it takes place: in its
 // compartments, and by the services that it uses.
-func (b *Build) Leftovers() sweep.Cloud {
+func (b *Build) Leftovers() []sweep.Cloud {
 	l := &Leftovers{Client: b.Client, Compartments: []string{b.cfg.Compartment}}
 	if c := b.cfg.Image.Compartment; c != "" && c != b.cfg.Compartment {
 		l.Compartments = append(l.Compartments, c)
 	}
 	l.Bastions = b.cfg.Bastion != nil && b.cfg.Bastion.ID == ""
-	return l
+	return []sweep.Cloud{l}
 }
 
 // Place implements sweep.Cloud.
@@ -216,7 +216,7 @@ func (l *Leftovers) Remove(ctx context.Context, t sweep.Thing) error {
 	id := t.ID
 	switch t.Kind {
 	case sweep.Instance:
-		vols, err := l.terminate(ctx, id)
+		vols, err := l.terminate(ctx, id, t.In)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.volumes == nil {

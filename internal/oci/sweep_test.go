@@ -266,7 +266,7 @@ func TestSweepAtStart(t *testing.T) {
 		var said []string
 		say := func(format string, a ...any) { said = append(said, fmt.Sprintf(format, a...)) }
 		plain := s.newBuild(t, nil)
-		sweep.AtStart(t.Context(), []sweep.Cloud{plain.Leftovers()}, plain.owner.ID, say)
+		sweep.AtStart(t.Context(), plain.Leftovers(), plain.owner.ID, say)
 		if n := s.CountRequests("ListBastions"); n > 0 || s.CountRequests("ListBuckets") > 0 {
 			t.Error("bastions or buckets are looked for")
 		}
@@ -274,7 +274,7 @@ func TestSweepAtStart(t *testing.T) {
 			t.Errorf("said %q", said)
 		}
 		through := s.withBastion(t, nil)
-		sweep.AtStart(t.Context(), []sweep.Cloud{through.Leftovers()}, through.owner.ID, say)
+		sweep.AtStart(t.Context(), through.Leftovers(), through.owner.ID, say)
 		if b, _ := s.bastions(); len(b) > 0 || len(said) != 2 {
 			t.Errorf("bastions %v, said %q", b, said)
 		}
