@@ -40,8 +40,11 @@ type Sweep struct {
 	Removing func(Thing)
 }
 
-// parallel is how many things are removed at the same time.
+// parallel is how many removals are asked for at the same time.
 const parallel = 4
+
+// watched is how many are waited for at the same time.
+const watched = 50
 
 const defaultEach = 5 * time.Minute
 
@@ -113,51 +116,71 @@ type work struct {
 	going  map[string]string // what was asked to go and had not gone in time
 }
 
-// remove removes the things of one kind, some at the same time.
+// remove removes the things of one kind: it asks for all of them, some at a time, and
+// then waits for all of them at the same time.
 func (w *work) remove(ctx context.Context, todo []Thing, kind Kind) {
-	slots := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
+	var things, asked []Thing
 	for _, t := range todo {
-		if t.Kind != kind {
-			continue
+		if t.Kind == kind {
+			things = append(things, t)
 		}
+	}
+	var mu sync.Mutex
+	each(things, parallel, func(t Thing) {
+		if w.ask(ctx, t) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, t)
+		}
+	})
+	each(asked, watched, func(t Thing) { w.await(ctx, t) })
+}
+
+// each does something to all things, to some at the same time.
+func each(things []Thing, some int, do func(Thing)) {
+	slots := make(chan struct{}, some)
+	var wg sync.WaitGroup
+	for _, t := range things {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			w.removeOne(ctx, t)
+			do(t)
 		})
 	}
 	wg.Wait()
 }
 
-func (w *work) removeOne(ctx context.Context, t Thing) {
-	if waiting, err := w.begin(ctx, t); err != nil {
-		w.left(t, err, waiting)
-		return
+// ask asks for the removal of a thing.
+func (w *work) ask(ctx context.Context, t Thing) bool {
+	waiting, err := w.begin(ctx, t)
+	if err == nil {
+		c, cancel := context.WithTimeout(ctx, cmp.Or(w.Each, defaultEach))
+		defer cancel()
+		err = w.Cloud.Remove(c, t)
 	}
-	limit := cmp.Or(w.Each, defaultEach)
-	c, cancel := context.WithTimeout(ctx, limit)
-	err := w.Cloud.Remove(c, t)
-	cancel()
 	if err != nil {
+		w.left(t, err, waiting)
+	}
+	return err == nil
+}
+
+// await waits until a thing is gone.
+func (w *work) await(ctx context.Context, t Thing) {
+	c, cancel := context.WithTimeout(ctx, cmp.Or(w.Each, defaultEach))
+	defer cancel()
+	err := w.Cloud.Gone(c, t)
+	if err != nil && c.Err() == nil {
 		w.left(t, err, false)
 		return
 	}
-	c, cancel = context.WithTimeout(ctx, limit)
-	defer cancel()
-	err = w.Cloud.Gone(c, t)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case err == nil:
+	if err == nil {
 		w.result.Removed = append(w.result.Removed, t)
-	case c.Err() != nil:
-		w.going[t.ID] = t.String()
-		w.result.UnderWay = append(w.result.UnderWay, t)
-	default:
-		w.there[t.ID] = t.String()
-		w.result.Left = append(w.result.Left, Left{Thing: t, Err: err})
+		return
 	}
+	w.going[t.ID] = t.String()
+	w.result.UnderWay = append(w.result.UnderWay, t)
 }
 
 // begin says that a thing is about to be removed, or why it cannot be.
