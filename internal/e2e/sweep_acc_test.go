@@ -131,59 +131,49 @@ func TestAccSweep(t *testing.T) {
 // countOf is how often an operation was called so far.
 func countOf(s *stage.Stage, op string) int { return s.Cloud.CountRequests(op) }
 
-// The same on AWS; and a last step of a workflow, which names the build.
+// The same on AWS, as the last step of a workflow does it: it names the build. What
+// has not expired stays otherwise.
 func TestAccSweepAWS(t *testing.T) {
 	acceptance(t)
 	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
-	for n, m := range []struct {
-		tripwire.Moment
-		named bool
-	}{
-		{tripwire.Moment{Op: "CreateSecurityGroup", Nth: 1}, false},
-		{tripwire.Moment{Op: "RunInstances", Nth: 1}, false}, {tripwire.Moment{Op: "RunInstances", Nth: 1}, true},
-		{tripwire.Moment{Op: "CreateSnapshot", Nth: 1}, false}, {tripwire.Moment{Op: "RegisterImage", Nth: 1}, true}, {tripwire.Moment{Op: "CopyImage", Nth: 1}, false},
+	for n, m := range []tripwire.Moment{
+		{Op: "CreateSecurityGroup", Nth: 1}, {Op: "RunInstances", Nth: 1}, {Op: "CreateSnapshot", Nth: 1}, {Op: "RegisterImage", Nth: 1}, {Op: "CopyImage", Nth: 1},
 	} {
-		t.Run(fmt.Sprintf("%s-%d-%v", m.Op, m.Nth, m.named), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s-%d", m.Op, m.Nth), func(t *testing.T) {
 			mark := fmt.Sprintf("ARMFREE_TEST_RUN=%d-aws%d", os.Getpid(), n)
 			w := &tripwire.Wire{Op: m.Op, Nth: m.Nth, Pull: func() { killAll(mark) }}
-			clock := &later{}
-			s := stage.ForTest(t, stage.Options{WrapAWS: func(next http.Handler) http.Handler { return clock.wrap(w.Wrap(next)) }})
+			s := stage.ForTest(t, stage.Options{WrapAWS: w.Wrap})
 			w.Watch(s.AWS.Cloud)
 			said, err := packerBuild(t.Context(), p, append(s.Env(), "AWS_SUBNET_ID=", mark), "aws.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort()))
 			if _, pulled := w.Pulled(); !pulled || err == nil {
 				t.Fatalf("the build did not come so far: %v\n%s", err, said)
 			}
-			if len(leftOnAWS(s, "")) == 0 {
+			before := len(leftOnAWS(s, ""))
+			if before == 0 {
 				t.Fatalf("nothing was left: this test proves nothing\n%s", said)
 			}
-			args := []string{"--cloud", "aws", "--json", "--region", "us-east-1,us-west-2,eu-central-1,eu-west-1"}
 			id := buildLine.FindStringSubmatch(said)
 			if id == nil {
 				t.Fatalf("the build does not say its id\n%s", said)
 			}
-			if m.named {
-				args = append(args, "--build", id[1])
-			} else {
-				clock.by.Store(int64(10 * 24 * time.Hour))
-			}
-			code, text := sweepCommand(t.Context(), t, s.Env(), args...)
-			var report struct {
-				Places []struct {
-					Removed, Left []struct{ Build, Kind string }
+			for _, of := range [][]string{nil, {"--build", "aaaaaaaaaaaaaaaa"}, {"--build", id[1], "--dry-run"}, {"--build", id[1]}} {
+				code, text := sweepCommand(t.Context(), t, s.Env(), append([]string{"--cloud", "aws", "--json", "--region", "us-east-1,us-west-2,eu-central-1,eu-west-1"}, of...)...)
+				var report struct {
+					Places []struct{ Removed []struct{ Build, Kind string } }
 				}
-			}
-			if err := json.Unmarshal([]byte(text), &report); err != nil || code != 0 {
-				t.Errorf("exit code %d, %v\n%s", code, err, text)
-			}
-			for _, place := range report.Places {
-				for _, x := range place.Removed {
-					if x.Build != id[1] {
-						t.Errorf("%+v was removed", x)
-					}
+				if err := json.Unmarshal([]byte(text), &report); err != nil || code != 0 {
+					t.Fatalf("%q: exit code %d, %v\n%s", of, code, err, text)
 				}
-			}
-			if left := leftOnAWS(s, ""); len(left) > 0 {
-				t.Errorf("left behind: %q\n%s\n%s", left, said, text)
+				removed := 0
+				for _, place := range report.Places {
+					removed += len(place.Removed)
+				}
+				if named := len(of) > 0 && of[1] == id[1]; removed > 0 != named {
+					t.Errorf("%q: %d were removed\n%s", of, removed, text)
+				}
+				if left := leftOnAWS(s, ""); len(left) > 0 == (len(of) == 2 && of[1] == id[1]) {
+					t.Errorf("%q: there is %q\n%s\n%s", of, left, said, text)
+				}
 			}
 		})
 	}
