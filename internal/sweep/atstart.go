@@ -19,6 +19,8 @@ const (
 	startLimit = 30 * time.Second
 	startEach  = 8 * time.Second
 	startMost  = 50
+	// startTell is after how long people wonder what is going on.
+	startTell = 10 * time.Second
 )
 
 // AtStart removes the expired leftovers of earlier builds where a build is about to
@@ -28,6 +30,10 @@ const (
 func AtStart(ctx context.Context, clouds []Cloud, build string, say func(format string, args ...any)) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	told := time.AfterFunc(startTell, func() {
+		say("Still looking for leftovers of earlier builds; this takes %s at most", startLimit)
+	})
+	defer told.Stop()
 	places := map[string]bool{} // two builds may go to one place
 	clouds = slices.DeleteFunc(slices.Clone(clouds), func(c Cloud) bool {
 		again := places[c.Place()]

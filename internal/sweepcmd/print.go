@@ -60,7 +60,7 @@ func expiry(t sweep.Thing) string {
 	if t.Mark.Expires.IsZero() {
 		return ""
 	}
-	return ", which expires or expired " + t.Mark.Expires.UTC().Format(time.RFC3339)
+	return " (needed until " + t.Mark.Expires.UTC().Format(time.RFC3339) + ")"
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
