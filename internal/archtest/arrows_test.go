@@ -108,7 +108,7 @@ func arrows() map[string][]string {
 		"internal/cloud":    {"internal/capacity"},
 		"internal/capacity": {},
 		"internal/owner":    {},
-		"internal/sweep":    {"internal/owner"},
+		"internal/sweep":    {"internal/owner", "internal/wait"},
 		"internal/wait":     {},
 		"version":           {"github.com/hashicorp/packer-plugin-sdk/version"},
 	}

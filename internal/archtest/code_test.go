@@ -96,9 +96,10 @@ func codeRules() []rule {
 			name:  "context.Background",
 			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
 			exceptions: map[string]string{
-				"internal/awsbuild/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
-				"internal/ocibuild/artifact.go:Destroy":          "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/awsbuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/ocibuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
+				"main.go:main": "a program begins here",
 			},
 			fine: map[string]string{
 				"a/a.go":                     "package a\nimport \"context\"\nvar x = context.WithCancel",

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // What a build does at its start is bounded: it is there to build.
@@ -19,8 +21,6 @@ const (
 	startLimit = 30 * time.Second
 	startEach  = 8 * time.Second
 	startMost  = 50
-	// startTell is after how long people wonder what is going on.
-	startTell = 10 * time.Second
 )
 
 // AtStart removes the expired leftovers of earlier builds where a build is about to
@@ -30,10 +30,9 @@ const (
 func AtStart(ctx context.Context, clouds []Cloud, build string, say func(format string, args ...any)) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	told := time.AfterFunc(startTell, func() {
-		say("Still looking for leftovers of earlier builds; this takes %s at most", startLimit)
-	})
-	defer told.Stop()
+	defer wait.Tell(ctx, func(d time.Duration) {
+		say("Still looking for leftovers of earlier builds (%s); this takes %s at most", d, startLimit)
+	})()
 	places := map[string]bool{} // two builds may go to one place
 	clouds = slices.DeleteFunc(slices.Clone(clouds), func(c Cloud) bool {
 		again := places[c.Place()]
