@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Packer-plugin-armfree builds ARM64 images on free cloud capacity. This file
-// registers its components and nothing else; Packer names each
+// registers its components, hands over the command sweep, and does nothing else;
+// Packer names each
 // "<local name>-<component>", so with armfree as the local name they are armfree,
 // armfree-oci, armfree-goss and armfree-oci-cross-tenancy-copy.
 package main
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"os"
@@ -19,6 +21,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/builder/oci"
 	"github.com/armfree/packer-plugin-armfree/datasource/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/sweepcmd"
 	ocicrosstenancycopy "github.com/armfree/packer-plugin-armfree/post-processor/oci-cross-tenancy-copy"
 	"github.com/armfree/packer-plugin-armfree/provisioner/goss"
 	"github.com/armfree/packer-plugin-armfree/version"
@@ -27,6 +30,9 @@ import (
 func main() {
 	secrets := new(mask.Masker)
 	log.SetOutput(secrets.Writer(os.Stderr))
+	if len(os.Args) > 1 && os.Args[1] == "sweep" {
+		os.Exit(sweepcmd.Main(context.Background(), secrets, os.Args[2:]))
+	}
 
 	set := plugin.NewSet()
 	set.RegisterBuilder("oci", &oci.Builder{Mask: secrets})

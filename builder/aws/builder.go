@@ -13,7 +13,6 @@ package aws
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -62,7 +61,6 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	defer done()
-	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	client, err := ec2.SignIn(ctx, c.credentials, ec2.Options{
 		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
 	})
@@ -73,6 +71,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err := c.Checks.Look(ctx, look, ui.Sayf); err != nil {
 		return nil, err
 	}
+	id := owner.NewBuild(client.Now(), c.Life(c.Comm.SSHTimeout))
 	builds, host, err := b.builds()
 	if err != nil {
 		return nil, err
@@ -80,7 +79,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	cloud := fleet.New(awsbuild.Places(client, builds, id, ui.Sayf)...)
 	site := func(region string) *ec2.Build { return cloud.In("aws", region).(*ec2.Build) }
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, ID: id.ID, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.Policy(), Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, Comm: &c.Comm,
 		More: func(m *phase.FindMachine) map[string]interface{} {
 			return awsbuild.Generated(m.ID, id.ID, m.Offer, site(m.Offer.Region).SourceImage())

@@ -99,7 +99,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: site, Sundries: site, Token: id.Token, Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: site, Sundries: site, Token: id.Token, ID: id.ID, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.policy(), Hold: map[string]time.Duration{c.Prefer[1]: c.prefers}, Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout,
 		Comm: &c.Comm, Pin: r.pin, Found: r.found, More: r.generated,
 	}

@@ -193,7 +193,7 @@ func TestBadDays(t *testing.T) {
 		{
 			name: "a lost reply and a list that fails", faults: []ocisim.Fault{
 				{Kind: ocisim.FaultStatusAfterEffect, Op: launch, Status: 502, Times: 1},
-				{Kind: ocisim.FaultStatus, Op: "ListInstances", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Skip: 3, Times: 4},
+				{Kind: ocisim.FaultStatus, Op: "ListInstances", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Skip: 4, Times: 4},
 			},
 			says: []string{"cannot be looked up"}, fails: true,
 		},

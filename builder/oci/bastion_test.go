@@ -272,7 +272,7 @@ func TestBastionBadDays(t *testing.T) {
 			name: "no reply is seen, and the list fails", block: map[string]interface{}{"timeout": "1s"}, fails: true,
 			faults: []ocisim.Fault{
 				{Kind: ocisim.FaultStatusAfterEffect, Op: create, Status: 502},
-				{Kind: ocisim.FaultStatus, Op: "ListBastions", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Times: 1},
+				{Kind: ocisim.FaultStatus, Op: "ListBastions", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Skip: 1, Times: 1},
 			},
 			says: []string{"the reply to the request for a bastion was lost", "cannot be looked up"},
 		},

@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "version",
+			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "internal/sweepcmd", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -71,7 +71,7 @@ func arrows() map[string][]string {
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/tunnel", "internal/wait",
+			"internal/launch", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -82,7 +82,8 @@ func arrows() map[string][]string {
 		"internal/ebsdirect":          {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":        {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":          {"internal/diskimage", "internal/wait"},
-		"internal/fleet":              {"internal/cloud", "internal/capacity"},
+		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
+		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
 		"internal/goss":               {"go.yaml.in/yaml/v3"},
@@ -107,13 +108,14 @@ func arrows() map[string][]string {
 		"internal/tmpl":   {},
 		"internal/tunnel": {"internal/wait", "golang.org/x/crypto/ssh"},
 
-		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
+		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 
-		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
+		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
 
 		"internal/cloud":    {"internal/capacity"},
 		"internal/capacity": {},
 		"internal/owner":    {},
+		"internal/sweep":    {"internal/owner", "internal/wait"},
 		"internal/wait":     {},
 		"version":           {"github.com/hashicorp/packer-plugin-sdk/version"},
 	}
@@ -128,7 +130,7 @@ func layer(dir string) int {
 		return 3
 	case under(dir, "internal/oci"), under(dir, "internal/ec2"):
 		return 1
-	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/owner", "internal/wait"}, dir):
+	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait"}, dir):
 		return 0
 	}
 	return 2

@@ -38,6 +38,10 @@ type api struct {
 	describeKeyPairs         call[ec2.DescribeKeyPairsInput, ec2.DescribeKeyPairsOutput]
 	importKeyPair            call[ec2.ImportKeyPairInput, ec2.ImportKeyPairOutput]
 	deleteKeyPair            call[ec2.DeleteKeyPairInput, ec2.DeleteKeyPairOutput]
+	describeInterfaces       call[ec2.DescribeNetworkInterfacesInput, ec2.DescribeNetworkInterfacesOutput]
+	deleteInterface          call[ec2.DeleteNetworkInterfaceInput, ec2.DeleteNetworkInterfaceOutput]
+	describeSpotRequests     call[ec2.DescribeSpotInstanceRequestsInput, ec2.DescribeSpotInstanceRequestsOutput]
+	cancelSpotRequests       call[ec2.CancelSpotInstanceRequestsInput, ec2.CancelSpotInstanceRequestsOutput]
 	createTags               call[ec2.CreateTagsInput, ec2.CreateTagsOutput]
 	createSnapshot           call[ec2.CreateSnapshotInput, ec2.CreateSnapshotOutput]
 	describeSnapshots        call[ec2.DescribeSnapshotsInput, ec2.DescribeSnapshotsOutput]
@@ -55,6 +59,8 @@ type api struct {
 	whoAmI                   func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 	decode                   func(context.Context, *sts.DecodeAuthorizationMessageInput, ...func(*sts.Options)) (*sts.DecodeAuthorizationMessageOutput, error)
 	getInstanceProfile       func(context.Context, *iam.GetInstanceProfileInput, ...func(*iam.Options)) (*iam.GetInstanceProfileOutput, error)
+	listRoles                func(context.Context, *iam.ListRolesInput, ...func(*iam.Options)) (*iam.ListRolesOutput, error)
+	listInstanceProfiles     func(context.Context, *iam.ListInstanceProfilesInput, ...func(*iam.Options)) (*iam.ListInstanceProfilesOutput, error)
 	createRole               func(context.Context, *iam.CreateRoleInput, ...func(*iam.Options)) (*iam.CreateRoleOutput, error)
 	putRolePolicy            func(context.Context, *iam.PutRolePolicyInput, ...func(*iam.Options)) (*iam.PutRolePolicyOutput, error)
 	createInstanceProfile    func(context.Context, *iam.CreateInstanceProfileInput, ...func(*iam.Options)) (*iam.CreateInstanceProfileOutput, error)
@@ -75,12 +81,15 @@ func newAPI(e *ec2.Client, s *sts.Client, i *iam.Client) api {
 		describeSecurityGroups: e.DescribeSecurityGroups, createSecurityGroup: e.CreateSecurityGroup,
 		authorizeIngress: e.AuthorizeSecurityGroupIngress, deleteSecurityGroup: e.DeleteSecurityGroup,
 		describeKeyPairs: e.DescribeKeyPairs, importKeyPair: e.ImportKeyPair, deleteKeyPair: e.DeleteKeyPair, createTags: e.CreateTags,
+		describeInterfaces: e.DescribeNetworkInterfaces, deleteInterface: e.DeleteNetworkInterface,
+		describeSpotRequests: e.DescribeSpotInstanceRequests, cancelSpotRequests: e.CancelSpotInstanceRequests,
 		createSnapshot: e.CreateSnapshot, describeSnapshots: e.DescribeSnapshots, deleteSnapshot: e.DeleteSnapshot, modifySnapshotAttribute: e.ModifySnapshotAttribute,
 		createImage: e.CreateImage, registerImage: e.RegisterImage, copyImage: e.CopyImage, describeImages: e.DescribeImages, deregisterImage: e.DeregisterImage,
 		modifyImageAttribute: e.ModifyImageAttribute, enableDeprecation: e.EnableImageDeprecation,
 		enableProtection: e.EnableImageDeregistrationProtection, disableProtection: e.DisableImageDeregistrationProtection,
 		whoAmI: s.GetCallerIdentity, decode: s.DecodeAuthorizationMessage,
-		getInstanceProfile: i.GetInstanceProfile, createRole: i.CreateRole, putRolePolicy: i.PutRolePolicy, createInstanceProfile: i.CreateInstanceProfile,
+		getInstanceProfile: i.GetInstanceProfile, listRoles: i.ListRoles, listInstanceProfiles: i.ListInstanceProfiles,
+		createRole: i.CreateRole, putRolePolicy: i.PutRolePolicy, createInstanceProfile: i.CreateInstanceProfile,
 		addRoleToInstanceProfile: i.AddRoleToInstanceProfile, removeRoleFromProfile: i.RemoveRoleFromInstanceProfile,
 		deleteInstanceProfile: i.DeleteInstanceProfile, deleteRolePolicy: i.DeleteRolePolicy, deleteRole: i.DeleteRole,
 	}

@@ -18,7 +18,7 @@ func (c *Client) Blocks(connections int) *ebs.Client {
 	cfg.Region = c.Region
 	if t, ok := cfg.HTTPClient.(*transport); ok {
 		if b, ok := t.next.(*awshttp.BuildableClient); ok {
-			cfg.HTTPClient = &transport{skew: t.skew, next: b.WithTransportOptions(func(t *http.Transport) {
+			cfg.HTTPClient = &transport{skew: t.skew, told: t.told, next: b.WithTransportOptions(func(t *http.Transport) {
 				t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
 			})}
 		}

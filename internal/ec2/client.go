@@ -51,6 +51,7 @@ type principal struct {
 	creds   Credentials
 	options Options
 	skew    *atomic.Int64 // how far AWS's clock is ahead of this computer's
+	told    *atomic.Bool  // a reply has said so
 
 	mu      sync.Mutex
 	clients map[string]*Client // by region
@@ -59,7 +60,7 @@ type principal struct {
 // NewClient prepares the clients of all services for one region. It makes no
 // request.
 func NewClient(ctx context.Context, c Credentials, o Options) (*Client, error) {
-	p := &principal{creds: c, options: o, skew: new(atomic.Int64), clients: map[string]*Client{}}
+	p := &principal{creds: c, options: o, skew: new(atomic.Int64), told: new(atomic.Bool), clients: map[string]*Client{}}
 	if err := p.load(ctx); err != nil {
 		return nil, err
 	}
@@ -72,6 +73,10 @@ func NewClient(ctx context.Context, c Credentials, o Options) (*Client, error) {
 
 // In is the same principal's access to another region.
 func (c *Client) In(region string) *Client { return c.by.in(region) }
+
+// Now is the time by AWS's clock, or by this computer's as long as no reply has told
+// it.
+func (c *Client) Now() time.Time { return time.Now().Add(time.Duration(c.by.skew.Load())) }
 
 // in makes the clients of a region once.
 func (p *principal) in(region string) *Client {
@@ -98,7 +103,7 @@ func (p *principal) settle() {
 	p.cfg.Credentials = p.keys
 	p.cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	p.cfg.RetryMaxAttempts, p.cfg.RetryMode = 1, ""
-	p.cfg.HTTPClient = &transport{next: p.cfg.HTTPClient, skew: p.skew}
+	p.cfg.HTTPClient = &transport{next: p.cfg.HTTPClient, skew: p.skew, told: p.told}
 	if a := p.options.UserAgent; a != "" {
 		p.cfg.APIOptions = append(p.cfg.APIOptions, middleware.AddUserAgentKey(a))
 	}
@@ -113,6 +118,7 @@ func (p *principal) settle() {
 type transport struct {
 	next aws.HTTPClient
 	skew *atomic.Int64
+	told *atomic.Bool
 }
 
 // Do implements aws.HTTPClient.
@@ -134,6 +140,7 @@ func (c *transport) Do(r *http.Request) (*http.Response, error) {
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		now := time.Now()
 		c.skew.Store(int64(date.Sub(sent.Add(now.Sub(sent) / 2))))
+		c.told.Store(true)
 	}
 	return resp, nil
 }

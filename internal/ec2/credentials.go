@@ -100,7 +100,7 @@ func (p *principal) load(ctx context.Context) error {
 func (p *principal) sts(inner aws.CredentialsProvider) *sts.Client {
 	cfg := p.cfg.Copy()
 	cfg.Credentials = inner
-	cfg.HTTPClient = &transport{next: cfg.HTTPClient, skew: p.skew}
+	cfg.HTTPClient = &transport{next: cfg.HTTPClient, skew: p.skew, told: p.told}
 	cfg.Region = cmp.Or(cfg.Region, "us-east-1")
 	return sts.NewFromConfig(cfg)
 }

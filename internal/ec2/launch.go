@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -85,6 +86,15 @@ func (b *Build) subnetIn(zone string) (types.Subnet, error) {
 	return types.Subnet{}, &Error{Op: "choose a subnet in", Subject: zone, Message: errCrowded.Error(), Cause: errCrowded}
 }
 
+// volumeTags are those of the machine's volumes. EC2 gives all of them the same; if
+// one is to stay, they have no expiry. The others go with the machine.
+func (b *Build) volumeTags(token string, all map[string]string) map[string]string {
+	if slices.ContainsFunc(b.cfg.Volumes, func(v BlockDevice) bool { return v.KeepVolume }) {
+		all[owner.Key] = owner.Tag{Build: b.owner.ID, Role: owner.RoleVolume, Attempt: token}.String()
+	}
+	return all
+}
+
 // input is the request without what had to be made for it.
 func (b *Build) input(o capacity.Offer, token string, subnet types.Subnet, groups []string) *ec2.RunInstancesInput {
 	cfg, words := &b.cfg, b.found.words
@@ -101,7 +111,7 @@ func (b *Build) input(o capacity.Offer, token string, subnet types.Subnet, group
 		MetadataOptions:     b.metadataOptions(),
 		TagSpecifications: []types.TagSpecification{
 			spec(types.ResourceTypeInstance, tags(owner.RoleInstance, nil)),
-			spec(types.ResourceTypeVolume, tags(owner.RoleVolume, words.VolumeTags)),
+			spec(types.ResourceTypeVolume, b.volumeTags(token, tags(owner.RoleVolume, words.VolumeTags))),
 			spec(types.ResourceTypeNetworkInterface, tags(owner.RoleNetwork, nil)),
 		},
 		InstanceInitiatedShutdownBehavior: types.ShutdownBehavior(cfg.Shutdown),

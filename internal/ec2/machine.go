@@ -208,13 +208,7 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 		return b.details(ctx, err)
 	}
 	if err == nil {
-		err = wait.Loop{What: "instance " + id + " to terminate", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
-			i, err := b.look(ctx, id)
-			if missing(err) {
-				return true, nil
-			}
-			return err == nil && state(i) == types.InstanceStateNameTerminated, err
-		})
+		err = b.terminated(ctx, id)
 	} else {
 		err = nil
 	}
@@ -227,6 +221,17 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 		errs = append(errs, b.removeVolume(ctx, v))
 	}
 	return errors.Join(errs...)
+}
+
+// terminated waits until an instance is.
+func (c *Client) terminated(ctx context.Context, id string) error {
+	return wait.Loop{What: "instance " + id + " to terminate", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
+		i, err := c.look(ctx, id)
+		if missing(err) {
+			return true, nil
+		}
+		return err == nil && state(i) == types.InstanceStateNameTerminated, err
+	})
 }
 
 // noteOrphans remembers the volumes that would outlive an instance against the
@@ -250,10 +255,10 @@ func (b *Build) noteOrphans(ctx context.Context, id string) {
 }
 
 // removeVolume removes a volume once it is let go.
-func (b *Build) removeVolume(ctx context.Context, id string) error {
+func (c *Client) removeVolume(ctx context.Context, id string) error {
 	free := func(err error) bool { return passing(err) || code(err, "VolumeInUse", "IncorrectState") }
-	err := b.repeatIf(ctx, repeatFor, "delete volume", id, free, func(ctx context.Context) error {
-		_, err := b.deleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &id})
+	err := c.repeatIf(ctx, repeatFor, "delete volume", id, free, func(ctx context.Context) error {
+		_, err := c.deleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &id})
 		return err
 	})
 	if missing(err) {

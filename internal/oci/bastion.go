@@ -122,12 +122,14 @@ func (b *Build) awaitActive(ctx context.Context, kind, id string, get func(conte
 }
 
 // DeleteBastion implements cloud.Bastions.
-func (b *Build) DeleteBastion(ctx context.Context, id string) error {
+func (b *Build) DeleteBastion(ctx context.Context, id string) error { return b.deleteBastion(ctx, id) }
+
+func (c *Client) deleteBastion(ctx context.Context, id string) error {
 	return removeGate(ctx, "bastion", id, func(ctx context.Context) (string, error) {
-		r, err := b.bastion.GetBastion(shield(ctx), bastion.GetBastionRequest{BastionId: &id, RequestMetadata: once()})
+		r, err := c.bastion.GetBastion(shield(ctx), bastion.GetBastionRequest{BastionId: &id, RequestMetadata: once()})
 		return string(r.LifecycleState), err
 	}, func(ctx context.Context) error {
-		_, err := b.bastion.DeleteBastion(shield(ctx), bastion.DeleteBastionRequest{BastionId: &id, RequestMetadata: once()})
+		_, err := c.bastion.DeleteBastion(shield(ctx), bastion.DeleteBastionRequest{BastionId: &id, RequestMetadata: once()})
 		return err
 	})
 }

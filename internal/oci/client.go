@@ -28,6 +28,7 @@ type Client struct {
 
 	principal *Principal
 	skew      *atomic.Int64 // see signed
+	told      *atomic.Bool
 
 	compute  core.ComputeClient
 	network  core.VirtualNetworkClient
@@ -72,7 +73,7 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 // newClient is a principal's access to one region.
 func newClient(by *Principal, region string) (*Client, error) {
 	o, p := by.options, unsigned{region}
-	cl := &Client{Region: region, Tenancy: by.Tenancy, principal: by, skew: new(atomic.Int64)}
+	cl := &Client{Region: region, Tenancy: by.Tenancy, principal: by, skew: new(atomic.Int64), told: new(atomic.Bool)}
 	var err error
 	if cl.compute, err = core.NewComputeClientWithConfigurationProvider(p); err != nil {
 		return nil, err
@@ -121,9 +122,17 @@ func newClient(by *Principal, region string) (*Client, error) {
 			}
 			limit = h.Timeout
 		}
-		b.HTTPClient = signed{by: by, next: tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}, skew: cl.skew}
+		b.HTTPClient = signed{by: by, next: tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}, skew: cl.skew, told: cl.told}
 	}
 	return cl, nil
+}
+
+// now is the time by the service's clock; zero as long as no reply has told it.
+func (c *Client) now() time.Time {
+	if !c.told.Load() {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(c.skew.Load()))
 }
 
 // trueContext is the key under which a shielded context carries the real one.

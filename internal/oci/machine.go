@@ -247,7 +247,7 @@ func (b *Build) whyDead(ctx context.Context, id string, state core.InstanceLifec
 // whyStuck tells an instance that was never placed from one that is slow: no
 // boot volume was ever attached to it.
 func (b *Build) whyStuck(ctx context.Context, id string, late *wait.TimeoutError) error {
-	vols, err := b.bootVolumes(ctx, id)
+	vols, err := b.bootVolumes(ctx, id, b.cfg.Compartment)
 	if err == nil && len(vols) == 0 {
 		return &Error{Op: opStart, Subject: id, Code: stuckCode, Message: "no host was found for it within " + late.After.String(), Cause: late}
 	}
@@ -255,8 +255,8 @@ func (b *Build) whyStuck(ctx context.Context, id string, late *wait.TimeoutError
 }
 
 // bootVolumes lists the boot volumes attached to an instance.
-func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
-	i, err := b.instance(ctx, id)
+func (c *Client) bootVolumes(ctx context.Context, id, compartment string) ([]string, error) {
+	i, err := c.instance(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -264,8 +264,8 @@ func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
 	err = cloud.Pages(func(page *string) (*string, error) {
 		var r core.ListBootVolumeAttachmentsResponse
 		err := repeat(ctx, "list boot volume attachments", id, func(ctx context.Context) (err error) {
-			r, err = b.compute.ListBootVolumeAttachments(shield(ctx), core.ListBootVolumeAttachmentsRequest{
-				AvailabilityDomain: i.AvailabilityDomain, CompartmentId: &b.cfg.Compartment, InstanceId: &id, Page: page, RequestMetadata: once(),
+			r, err = c.compute.ListBootVolumeAttachments(shield(ctx), core.ListBootVolumeAttachmentsRequest{
+				AvailabilityDomain: i.AvailabilityDomain, CompartmentId: &compartment, InstanceId: &id, Page: page, RequestMetadata: once(),
 			})
 			return err
 		})
@@ -279,9 +279,9 @@ func (b *Build) bootVolumes(ctx context.Context, id string) ([]string, error) {
 	return ids, err
 }
 
-func (b *Build) instance(ctx context.Context, id string) (i core.Instance, err error) {
+func (c *Client) instance(ctx context.Context, id string) (i core.Instance, err error) {
 	err = repeat(ctx, "get instance", id, func(ctx context.Context) error {
-		r, err := b.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+		r, err := c.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
 		i = r.Instance
 		return err
 	})
@@ -338,26 +338,38 @@ func (b *Build) AskTermination(ctx context.Context, id string) error {
 // Terminate implements cloud.Launcher: the instance and its boot volume are
 // gone when it returns.
 func (b *Build) Terminate(ctx context.Context, id string) error {
-	vols, err := b.bootVolumes(ctx, id)
+	vols, err := b.terminate(ctx, id, b.cfg.Compartment)
+	if err != nil {
+		return err
+	}
+	return b.terminated(ctx, id, vols)
+}
+
+// terminate asks for the end of an instance and returns its boot volumes.
+func (c *Client) terminate(ctx context.Context, id, compartment string) (vols []string, err error) {
+	vols, err = c.bootVolumes(ctx, id, compartment)
 	if err != nil && !missing(err) {
 		log.Printf("[WARN] the boot volumes of %s cannot be listed: %v", id, err)
 	}
 	drop := false
 	err = repeat(ctx, "terminate instance", id, func(ctx context.Context) error {
-		_, err := b.compute.TerminateInstance(shield(ctx), core.TerminateInstanceRequest{InstanceId: &id, PreserveBootVolume: &drop, RequestMetadata: once()})
+		_, err := c.compute.TerminateInstance(shield(ctx), core.TerminateInstanceRequest{InstanceId: &id, PreserveBootVolume: &drop, RequestMetadata: once()})
 		return err
 	})
-	if err != nil && !missing(err) {
-		return err
-	}
 	if missing(err) {
 		// A permission that is not there looks like an instance that is not.
-		if i, gerr := b.instance(ctx, id); gerr == nil && !ended(i.LifecycleState) {
-			return fmt.Errorf("this user may not terminate it, it is %s: %w", i.LifecycleState, err)
+		if i, gerr := c.instance(ctx, id); gerr == nil && !ended(i.LifecycleState) {
+			return vols, fmt.Errorf("this user may not terminate it, it is %s: %w", i.LifecycleState, err)
 		}
+		err = nil
 	}
-	err = wait.Loop{What: "instance " + id + " to terminate", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
-		r, err := b.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
+	return vols, err
+}
+
+// terminated waits until an instance and its boot volumes are gone.
+func (c *Client) terminated(ctx context.Context, id string, vols []string) error {
+	err := wait.Loop{What: "instance " + id + " to terminate", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
+		r, err := c.compute.GetInstance(shield(ctx), core.GetInstanceRequest{InstanceId: &id, RequestMetadata: once()})
 		if err = wrap("get instance", id, err); missing(err) {
 			return true, nil
 		}
@@ -365,17 +377,17 @@ func (b *Build) Terminate(ctx context.Context, id string) error {
 	})
 	errs := []error{err}
 	for _, v := range vols {
-		errs = append(errs, b.removeBootVolume(ctx, v))
+		errs = append(errs, c.removeBootVolume(ctx, v))
 	}
 	return errors.Join(errs...)
 }
 
 // removeBootVolume makes sure that the volume of a terminated instance goes
 // with it.
-func (b *Build) removeBootVolume(ctx context.Context, id string) error {
+func (c *Client) removeBootVolume(ctx context.Context, id string) error {
 	asked := false
 	return wait.Loop{What: "boot volume " + id + " to be deleted", Pace: wait.Quick, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
-		r, err := b.volumes.GetBootVolume(shield(ctx), core.GetBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
+		r, err := c.volumes.GetBootVolume(shield(ctx), core.GetBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
 		if err = wrap("get boot volume", id, err); missing(err) {
 			return true, nil
 		}
@@ -391,7 +403,7 @@ func (b *Build) removeBootVolume(ctx context.Context, id string) error {
 		if asked {
 			return false, nil
 		}
-		_, err = b.volumes.DeleteBootVolume(shield(ctx), core.DeleteBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
+		_, err = c.volumes.DeleteBootVolume(shield(ctx), core.DeleteBootVolumeRequest{BootVolumeId: &id, RequestMetadata: once()})
 		if err = wrap("delete boot volume", id, err); err == nil || missing(err) {
 			asked = true
 			return false, nil

@@ -47,7 +47,8 @@ func (noSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { ret
 type signed struct {
 	by   *Principal
 	next common.HTTPRequestDispatcher
-	skew *atomic.Int64 // how far the service's clock is ahead of ours, from its last refusal
+	skew *atomic.Int64 // how far the service's clock is ahead of ours, from its last reply
+	told *atomic.Bool  // it has said so
 }
 
 // signedNames finds what a signature covers.
@@ -72,11 +73,15 @@ func (s signed) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := s.next.Do(req)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+	if err != nil {
 		return resp, err
 	}
 	if theirs, derr := http.ParseTime(resp.Header.Get("Date")); derr == nil {
 		s.skew.Store(int64(time.Until(theirs)))
+		s.told.Store(true)
+	}
+	if resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
 	}
 	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
 		return resp, nil // its bytes are gone

@@ -121,7 +121,7 @@ func TestEmptyFirstPages(t *testing.T) {
 		if addr, err := b.Address(t.Context(), "i-1"); err != nil || addr != "203.0.113.7" {
 			t.Errorf("address %q, %v", addr, err)
 		}
-		if vols, err := b.bootVolumes(t.Context(), "i-1"); err != nil || fmt.Sprint(vols) != "[b-1]" {
+		if vols, err := b.bootVolumes(t.Context(), "i-1", b.cfg.Compartment); err != nil || fmt.Sprint(vols) != "[b-1]" {
 			t.Errorf("boot volumes %q, %v", vols, err)
 		}
 	})

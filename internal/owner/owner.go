@@ -156,6 +156,7 @@ const (
 	RoleGroup    = "security-group"
 	RoleKeyPair  = "key-pair"
 	RoleProfile  = "instance-profile"
+	RoleSchema   = "schema" // of an image: goes if the image goes
 )
 
 // Build identifies one run of one component.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
 // Site is where a build takes place.
@@ -21,6 +22,9 @@ type Site interface {
 	Plan(ctx context.Context) (cloud.Plan, error)
 	// TagImage gives the image of a machine more tags.
 	TagImage(machine string, tags map[string]string) error
+	// Leftovers is where earlier builds may have left something that this build may
+	// remove.
+	Leftovers() []sweep.Cloud
 }
 
 // Build is what the builds of all builders have in common: find a machine, connect
@@ -30,6 +34,8 @@ type Build struct {
 	Hook  packersdk.Hook
 	Site  Site
 	Token func(parts ...string) string
+	// ID is the build's own; what carries it is no leftover.
+	ID string
 	// Sundries, if set, is what the cloud makes beside a machine.
 	Sundries cloud.Sundries
 	// Debug and OnError are Packer's -debug and -on-error.
@@ -92,6 +98,8 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	if b.NoImage == "" {
 		phases = append(phases, image)
 	}
+	b.UI.Sayf("Build %s", b.ID)
+	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout}
 	if err := runner.Run(ctx, phases...); err != nil {
 		return nil, err

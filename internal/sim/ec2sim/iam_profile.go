@@ -4,7 +4,10 @@
 package ec2sim
 
 import (
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,6 +16,7 @@ func (c *Cloud) iamProfileOps() []*operation {
 		iamOp("CreateInstanceProfile", c.createInstanceProfile), iamOp("GetInstanceProfile", c.getInstanceProfile),
 		iamOp("AddRoleToInstanceProfile", c.addRoleToInstanceProfile), iamOp("RemoveRoleFromInstanceProfile", c.removeRoleFromInstanceProfile),
 		iamOp("DeleteInstanceProfile", c.deleteInstanceProfile), iamOp("ListInstanceProfilesForRole", c.listInstanceProfilesForRole),
+		iamOp("ListInstanceProfiles", c.listInstanceProfiles),
 	}
 }
 
@@ -34,6 +38,26 @@ func (in *iamAccount) iamProfileXML(p *instanceProfile) iamProfileXML {
 		row.Roles.Items = append(row.Roles.Items, role)
 	}
 	return row
+}
+
+// listInstanceProfiles lists profiles, without their tags, as IAM does.
+func (c *Cloud) listInstanceProfiles(q *call, in *pathIn) (any, error) {
+	of := c.iamOf(q)
+	if err := c.may(q, iamResource(of.arn("instance-profile", "/", ""), nil, nil)); err != nil {
+		return nil, err
+	}
+	var out memberSet[iamProfileXML]
+	for _, name := range slices.Sorted(maps.Keys(of.profiles)) {
+		if p := of.profiles[name]; strings.HasPrefix(p.path, in.PathPrefix) {
+			row := of.iamProfileXML(p)
+			row.Tags = nil
+			out.Items = append(out.Items, row)
+		}
+	}
+	return struct {
+		InstanceProfiles memberSet[iamProfileXML]
+		whole
+	}{out, whole{}}, nil
 }
 
 type profileIn struct {

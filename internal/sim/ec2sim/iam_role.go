@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,7 +15,7 @@ func (c *Cloud) iamRoleOps() []*operation {
 	return []*operation{
 		iamOp("CreateRole", c.createRole), iamOp("GetRole", c.getRole), iamOp("DeleteRole", c.deleteRole),
 		iamOp("UpdateAssumeRolePolicy", c.updateAssumeRolePolicy), iamOp("UpdateRole", c.updateRole), iamOp("TagRole", c.tagRole),
-		iamOp("CreateServiceLinkedRole", c.createServiceLinkedRole),
+		iamOp("CreateServiceLinkedRole", c.createServiceLinkedRole), iamOp("ListRoles", c.listRoles),
 	}
 }
 
@@ -32,6 +33,31 @@ type roleXML struct {
 
 func (in *iamAccount) roleXML(r *iamRole) roleXML {
 	return roleXML{r.path, r.name, r.id, in.roleARN(r), iamTime(r.created), document(r.trust.text), r.description, int(r.maxSession.Seconds()), iamTagList(r.tags)}
+}
+
+type pathIn struct {
+	PathPrefix string
+	paged
+}
+
+// listRoles lists roles, without their tags, as IAM does.
+func (c *Cloud) listRoles(q *call, in *pathIn) (any, error) {
+	of := c.iamOf(q)
+	if err := c.may(q, iamResource(of.arn("role", "/", ""), nil, nil)); err != nil {
+		return nil, err
+	}
+	var out memberSet[roleXML]
+	for _, name := range slices.Sorted(maps.Keys(of.roles)) {
+		if r := of.roles[name]; strings.HasPrefix(r.path, in.PathPrefix) {
+			row := of.roleXML(r)
+			row.Tags = nil
+			out.Items = append(out.Items, row)
+		}
+	}
+	return struct {
+		Roles memberSet[roleXML]
+		whole
+	}{out, whole{}}, nil
 }
 
 type roleIn struct {

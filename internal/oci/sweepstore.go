@@ -1,0 +1,183 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/oracle/oci-go-sdk/v65/objectstorage"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
+)
+
+// listBuckets lists what copies have in the buckets of a compartment. Nothing there
+// has tags: all of it is known by name.
+func (l *Leftovers) listBuckets(ctx context.Context, compartment string, see func(sweep.Thing)) error {
+	b := Bucket{Client: l.Client}
+	if err := repeat(ctx, "get namespace", "", func(ctx context.Context) error {
+		r, err := l.objects.GetNamespace(shield(ctx), objectstorage.GetNamespaceRequest{RequestMetadata: once()})
+		b.Namespace = text(r.Value)
+		return err
+	}); err != nil {
+		return err
+	}
+	return cloud.Pages(func(page *string) (*string, error) {
+		var r objectstorage.ListBucketsResponse
+		err := repeat(ctx, "list buckets", "", func(ctx context.Context) (err error) {
+			r, err = l.objects.ListBuckets(shield(ctx), objectstorage.ListBucketsRequest{NamespaceName: &b.Namespace, CompartmentId: &compartment, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, i := range r.Items {
+			b.Bucket = text(i.Name)
+			things, lerr := b.things(ctx)
+			for _, t := range things {
+				see(t)
+			}
+			if lerr != nil && err == nil {
+				err = lerr
+			}
+		}
+		return r.OpcNextPage, err
+	})
+}
+
+// things lists the links, uploads and objects of a bucket.
+func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
+	expires := map[string]time.Time{} // of copies that have a link or a note here
+	note := func(m owner.Tag) {
+		if m.Expires.After(expires[m.Build]) {
+			expires[m.Build] = m.Expires
+		}
+	}
+	where := b.Namespace + "/" + b.Bucket
+	err = cloud.Pages(func(page *string) (*string, error) {
+		var r objectstorage.ListPreauthenticatedRequestsResponse
+		err := repeat(ctx, "list pre-authenticated requests of", b.Bucket, func(ctx context.Context) (err error) {
+			r, err = b.objects.ListPreauthenticatedRequests(shield(ctx), objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, p := range r.Items {
+			t := thing(sweep.Link, p.Id, p.Name, nil, p.TimeCreated, where)
+			if t.Mark, t.Ours = nameMark(t.Name); t.Ours {
+				note(t.Mark)
+			}
+			all = append(all, t)
+		}
+		return r.OpcNextPage, err
+	})
+	if err != nil {
+		return all, err
+	}
+	objects, err := b.ownObjects(ctx)
+	if err != nil {
+		return all, err
+	}
+	for _, o := range objects {
+		if m, is := nameMark(text(o.Name)); is {
+			note(m)
+		}
+	}
+	for _, o := range objects {
+		t := thing(sweep.Object, o.Name, o.Name, nil, o.TimeCreated, where)
+		if t.Mark, t.Ours = objectMark(t.Name, expires); t.Ours && t.Mark.Role == sweep.RoleCopy && !strings.HasSuffix(t.Name, ociSuffix) {
+			t.Kind = sweep.Note
+		}
+		t.ID = where + "/" + t.Name
+		all = append(all, t)
+	}
+	err = cloud.Pages(func(page *string) (*string, error) {
+		var r objectstorage.ListMultipartUploadsResponse
+		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
+			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
+			return err
+		})
+		for _, u := range r.Items {
+			t := thing(sweep.Upload, u.UploadId, u.Object, nil, u.TimeCreated, where)
+			t.Mark, t.Ours = objectMark(t.Name, expires)
+			all = append(all, t)
+		}
+		return r.OpcNextPage, err
+	})
+	return all, err
+}
+
+// ownObjects lists the objects whose names may be of this plugin.
+func (b *Bucket) ownObjects(ctx context.Context) (all []objectstorage.ObjectSummary, err error) {
+	prefix, fields := owner.Key+"-", "name,timeCreated"
+	err = cloud.Pages(func(start *string) (*string, error) {
+		var r objectstorage.ListObjectsResponse
+		err := repeat(ctx, "list objects of", b.Bucket, func(ctx context.Context) (err error) {
+			r, err = b.objects.ListObjects(shield(ctx), objectstorage.ListObjectsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Prefix: &prefix, Fields: &fields, Start: start, RequestMetadata: once()})
+			return err
+		})
+		all = append(all, r.Objects...)
+		return r.NextStartWith, err
+	})
+	return all, err
+}
+
+const (
+	ociSuffix  = ".oci"
+	copyPrefix = "armfree-copy-"
+)
+
+// nameMark is what a name says of who made it.
+func nameMark(name string) (owner.Tag, bool) {
+	by, role, err := owner.ParseName(name)
+	return owner.Tag{Build: by.ID, Role: role, Expires: by.Expires}, err == nil
+}
+
+// objectMark is what the name of an object says: a note's and an image's own,
+// "armfree-BUILD-image-EXPIRY.oci", or that of a copy that can be taken up,
+// "armfree-copy-IMAGE-BUILD.oci", whose expiry is that of the copy's note or link.
+// Where there is none it has no expiry, and stays.
+func objectMark(name string, expires map[string]time.Time) (owner.Tag, bool) {
+	bare, isImage := strings.CutSuffix(name, ociSuffix)
+	if m, is := nameMark(bare); is {
+		return m, true
+	}
+	rest, is := strings.CutPrefix(bare, copyPrefix)
+	i := strings.LastIndexByte(rest, '-')
+	if !is || !isImage || i < 0 || rest[i+1:] == "" {
+		return owner.Tag{}, false
+	}
+	build := rest[i+1:]
+	return owner.Tag{Build: build, Role: sweep.RoleCopy, Expires: expires[build]}, true
+}
+
+// removeStored removes what is in a bucket.
+func (l *Leftovers) removeStored(ctx context.Context, t sweep.Thing) error {
+	namespace, bucket, _ := strings.Cut(t.In, "/")
+	b := Bucket{Client: l.Client, Namespace: namespace, Bucket: bucket}
+	id, name := t.ID, t.Name
+	switch t.Kind {
+	case sweep.Link:
+		return deleted(ctx, "pre-authenticated request", name, func(ctx context.Context) error {
+			_, err := l.objects.DeletePreauthenticatedRequest(shield(ctx), objectstorage.DeletePreauthenticatedRequestRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ParId: &id, RequestMetadata: once()})
+			return err
+		}, func(ctx context.Context) error {
+			_, err := l.objects.GetPreauthenticatedRequest(shield(ctx), objectstorage.GetPreauthenticatedRequestRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ParId: &id, RequestMetadata: once()})
+			return wrap("get pre-authenticated request", name, err)
+		})
+	case sweep.Upload:
+		return deleted(ctx, "upload of", name, func(ctx context.Context) error {
+			_, err := l.objects.AbortMultipartUpload(shield(ctx), objectstorage.AbortMultipartUploadRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &name, UploadId: &id, RequestMetadata: once()})
+			return err
+		}, func(ctx context.Context) error {
+			_, _, err := b.partsOf(ctx, name, id)
+			return err
+		})
+	}
+	return deleted(ctx, "object", name, func(ctx context.Context) error {
+		_, err := l.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &name, RequestMetadata: once()})
+		return err
+	}, func(ctx context.Context) error {
+		_, err := l.objects.HeadObject(shield(ctx), objectstorage.HeadObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &name, RequestMetadata: once()})
+		return wrap("find object", name, err)
+	})
+}
