@@ -39,9 +39,13 @@ func (k *kit) importObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, job, err := m.Import(t.Context(), link, "copy", m.Owner.Token("import"))
+	i := cloud.Import{From: link, Name: "copy", Mark: "copy", Token: m.Owner.Token("import")}
+	id, job, err := m.Import(t.Context(), i)
 	if err == nil {
-		err = m.FinishImport(t.Context(), id, job)
+		err = m.AwaitImport(t.Context(), id, job, func(float64) {})
+	}
+	if err == nil {
+		err = m.Seal(t.Context(), id, i)
 	}
 	if err != nil {
 		t.Fatal(err)
