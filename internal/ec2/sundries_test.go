@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 )
@@ -61,4 +62,29 @@ func TestLostSundries(t *testing.T) {
 			s.nothingLeft(t)
 		})
 	}
+}
+
+// A security group that is in use when no machine is known any more is the proof of
+// one that no list has shown so far.
+func TestStrayMachine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, faults(
+			ec2sim.Fault{Kind: ec2sim.FaultCutAfterEffect, Op: "RunInstances", Times: 1},
+			ec2sim.Fault{Kind: ec2sim.FaultInvisible, Op: "RunInstances", Delay: ec2sim.Duration(3 * time.Minute)}))
+		b := s.newBuild(t, nil)
+		plan, err := b.Plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := b.owner.Token("launch")
+		if _, err := b.Launch(t.Context(), plan.Offers[0], token); !b.Lost(err) {
+			t.Fatal(err)
+		}
+		if ids, err := b.Find(t.Context(), token); err != nil || len(ids) > 0 {
+			t.Fatal(ids, err)
+		}
+		s.tidy(t, b)
+		s.nothingLeft(t)
+		checkText(t, s.text(), []string{"which a launch made that was not confirmed"}, nil)
+	})
 }
