@@ -38,7 +38,7 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	}
 	if len(found.problems) == 0 {
 		s.fit(&found)
-		s.findVPCBlocks(ctx, &found)
+		s.findSources(ctx, &found)
 		s.findListPrices(ctx)
 	}
 	if err := ctx.Err(); err != nil {
