@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
-	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -262,6 +261,3 @@ func (b *Build) removeVolume(ctx context.Context, id string) error {
 	}
 	return err
 }
-
-// Examine implements cloud.Launcher. EC2's answers need no second look.
-func (*Build) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) cloud.Verdict { return v }

@@ -139,6 +139,7 @@ func (b *Build) openGroup(ctx context.Context, id string) error {
 	if port == 0 || len(b.found.sources) == 0 {
 		return nil
 	}
+	b.renewCaller(ctx)
 	rule := types.IpPermission{IpProtocol: aws.String("tcp"), FromPort: &port, ToPort: &port}
 	for _, block := range b.found.sources {
 		if p, err := netip.ParsePrefix(block); err == nil && p.Addr().Is6() {
@@ -155,6 +156,34 @@ func (b *Build) openGroup(ctx context.Context, id string) error {
 		return nil
 	}
 	return b.details(ctx, err)
+}
+
+// callerAge is for how long this computer's address is taken for what it was when the
+// build began. A cloud may be asked for a machine only after hours.
+const callerAge = 5 * time.Minute
+
+// renewCaller asks again from where this computer's requests come, if that was long
+// ago. Without an answer it counts what was known.
+func (b *Build) renewCaller(ctx context.Context) {
+	old := b.found.caller
+	if old == "" || time.Since(b.found.at) < callerAge {
+		return
+	}
+	now, err := b.caller(ctx)
+	if err != nil {
+		log.Printf("[WARN] whether this computer is still %s is not known: %v", old, err)
+		return
+	}
+	if now == old {
+		return
+	}
+	b.say("This computer's address was %s when the build began, and is %s now", old, now)
+	for n, s := range b.found.sources {
+		if s == old {
+			b.found.sources[n] = now
+		}
+	}
+	b.found.caller = now
 }
 
 // keyName is the key pair for the machine; one that has to be made is made now.

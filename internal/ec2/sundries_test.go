@@ -4,11 +4,17 @@
 package ec2
 
 import (
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 )
 
@@ -87,4 +93,48 @@ func TestStrayMachine(t *testing.T) {
 		s.nothingLeft(t)
 		checkText(t, s.text(), []string{"which a launch made that was not confirmed"}, nil)
 	})
+}
+
+// A machine that is asked for long after the plan was made lets in whom this
+// computer is by then.
+func TestCallerHasMoved(t *testing.T) {
+	const first, later = "203.0.113.7", "203.0.113.8"
+	for _, after := range []time.Duration{time.Minute, time.Hour} {
+		bubble(t, func(t *testing.T) {
+			now := first
+			s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasPrefix(checkIP, "https://"+r.Host) {
+						_, _ = io.WriteString(w, now+"\n")
+						return
+					}
+					next.ServeHTTP(w, r)
+				})
+			}})
+			b := s.newBuild(t, nil)
+			plan, err := b.Plan(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			now = later
+			time.Sleep(after)
+			id, err := b.Launch(t.Context(), plan.Offers[0], b.owner.Token("launch"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := b.describeSecurityGroups(t.Context(), &ec2.DescribeSecurityGroupsInput{Filters: []types.Filter{filter("group-name", b.owner.Name(owner.RoleGroup))}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := later + "/32"
+			if after < callerAge {
+				want = first + "/32"
+			}
+			if got := r.SecurityGroups[0].IpPermissions[0].IpRanges; len(got) != 1 || *got[0].CidrIp != want {
+				t.Errorf("after %s: %v\n%s", after, got, s.text())
+			}
+			s.tidy(t, b, id)
+			s.nothingLeft(t)
+		})
+	}
 }
