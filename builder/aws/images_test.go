@@ -18,6 +18,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -320,6 +321,33 @@ func TestPrivateAddress(t *testing.T) {
 	_, said, err := build(t.Context(), t, s, set{"associate_public_ip_address": false, "ssh_timeout": "2s"}, nil)
 	if err == nil || !strings.Contains(said, "its temporary security group lets in the VPC, ") && !strings.Contains(said, "address 1") {
 		t.Errorf("%v\n%s", err, said)
+	}
+	nothingLeft(t, s)
+}
+
+// Subnets that give no public addresses, and a template that says nothing of it: the
+// group lets in who comes from the VPC and from private networks, and nobody else.
+func TestPrivateSubnet(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{AWSInside: true})
+	subnet, err := s.AWS.Cloud.AddSubnet(s.AWS.Build, stage.AWSRegion, ec2sim.Subnet{AZ: "eu-central-1a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var from []string
+	_, said := built(t, s, set{"subnet_id": subnet, "skip_create_ami": true, "ssh_timeout": "20s"}, func(ctx context.Context, _ packersdk.Ui, _ packersdk.Communicator) error {
+		r, err := client(s, stage.AWSRegion).DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []types.Filter{{Name: aws.String("tag-key"), Values: []string{owner.Key}}}})
+		for _, g := range r.SecurityGroups {
+			for _, p := range g.IpPermissions {
+				for _, x := range p.IpRanges {
+					from = append(from, *x.CidrIp)
+				}
+			}
+		}
+		return err
+	})
+	if slices.Sort(from); !slices.Equal(from, []string{"10.0.0.0/8", "100.64.0.0/10", "127.96.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}) {
+		t.Errorf("lets in %q\n%s", from, said)
 	}
 	nothingLeft(t, s)
 }

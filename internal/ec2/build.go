@@ -40,7 +40,10 @@ type surveyed struct {
 	sizes   map[string]types.InstanceTypeInfo // by instance type
 	subnets []types.Subnet                    // in the order of preference
 	groups  []string                          // the user's security groups
+	limits  map[Market]limit                  // as far as they are known
 	sources []string                          // from where a temporary group lets in
+	caller  string                            // of these, this computer's address; empty if it is not
+	at      time.Time                         // when all of this was found
 }
 
 // NewBuild prepares a build. say is told what takes long.

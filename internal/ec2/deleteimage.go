@@ -7,13 +7,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // DeleteImage implements cloud.Imager: it removes everything that was made on the
@@ -36,48 +40,111 @@ func (b *Build) DeleteImage(ctx context.Context, id string) error {
 }
 
 // removeIn removes the images and snapshots of this build in one region: those that
-// are known, and those that a request made whose reply was lost.
+// are known, and those that a request made whose reply was lost, however late the
+// lists show them.
 func (b *Build) removeIn(ctx context.Context, c *Client) error {
+	open := b.images.lost(c.Region)
+	never, err := open.Settle(ctx, func(ctx context.Context, key string) (bool, error) {
+		all, err := b.madeIn(ctx, c)
+		return slices.ContainsFunc(all, func(m made) bool { return m.key == key }), err
+	})
+	errs := []error{err}
+	for _, key := range append(never, open.Keys()...) {
+		b.say("The request for %s in %s was not confirmed, and nothing has shown up; should there be something all the same, it has the tag %s = %s", key, c.Region, buildKey, b.owner.ID)
+	}
 	b.images.mu.Lock()
 	known := maps.Clone(b.images.created[c.Region])
 	b.images.mu.Unlock()
 	if c != b.Client && len(known) == 0 && !b.images.copied() {
-		return nil // it has not come to copies yet
+		return errors.Join(errs...) // it has not come to copies yet
 	}
 	if known == nil {
-		known = map[string]bool{}
+		known = map[string]time.Time{}
 	}
-	var errs []error
-	images, err := c.ownImages(ctx, b.ofBuild()...)
+	all, err := b.madeIn(ctx, c)
 	errs = append(errs, err)
-	for _, i := range images {
-		known[aws.ToString(i.ImageId)] = true
-		for _, s := range snapshotsOf(i) {
-			known[s] = true
+	listed := map[string]bool{}
+	for _, m := range all {
+		listed[m.id] = true
+	}
+	for id, since := range maps.Clone(known) {
+		if !listed[id] && strings.HasPrefix(id, "ami-") {
+			for _, s := range c.shotsOnceSeen(ctx, id, since) {
+				known[s] = since
+			}
 		}
 	}
-	shots, err := c.ownSnapshots(ctx, b.ofBuild()...)
-	errs = append(errs, err)
-	for _, s := range shots {
-		known[aws.ToString(s.SnapshotId)] = true
+	for id := range listed {
+		known[id] = time.Time{} // it is to be seen
 	}
 	ids := b.own(slices.Sorted(maps.Keys(known))) // images come before snapshots
 	for _, id := range ids {
 		switch {
 		case strings.HasPrefix(id, "ami-"):
-			err = c.deregister(ctx, id)
+			err = c.deregister(ctx, id, known[id])
 		default:
-			err = c.removeSnapshot(ctx, id)
+			err = b.removeShot(ctx, c, id, known[id])
 		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		b.images.mu.Lock()
-		delete(b.images.created[c.Region], id)
-		b.images.mu.Unlock()
+		b.images.forget(c.Region, id)
 	}
 	return errors.Join(errs...)
+}
+
+// shotsOnceSeen are the snapshots of an image that was made at since. Only the image
+// names them, and it may not be seen yet.
+func (c *Client) shotsOnceSeen(ctx context.Context, id string, since time.Time) (ids []string) {
+	_ = wait.Loop{What: "image " + id + " to be seen", Pace: wait.Slow, Tolerate: lags(since)}.Until(ctx, func(ctx context.Context) (bool, error) {
+		img, err := c.lookImage(ctx, id)
+		ids = snapshotsOf(img)
+		return err == nil, err
+	})
+	return ids
+}
+
+func (im *imaging) forget(region, id string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	delete(im.created[region], id)
+}
+
+// made is an image or a snapshot of this build.
+type made struct {
+	id  string
+	key string // the name of an image, the volume of a snapshot
+}
+
+// madeIn lists what this build made in a region, as far as the lists show it.
+func (b *Build) madeIn(ctx context.Context, c *Client) (all []made, err error) {
+	images, ierr := c.ownImages(ctx, b.ofBuild()...)
+	for _, i := range images {
+		all = append(all, made{aws.ToString(i.ImageId), aws.ToString(i.Name)})
+		for _, s := range snapshotsOf(i) {
+			all = append(all, made{id: s})
+		}
+	}
+	shots, serr := c.ownSnapshots(ctx, b.ofBuild()...)
+	for _, s := range shots {
+		all = append(all, made{aws.ToString(s.SnapshotId), aws.ToString(s.VolumeId)})
+	}
+	return all, errors.Join(ierr, serr)
+}
+
+// removeShot removes a snapshot of this build. One that is in use is a proof that
+// there is an image: it is looked for again, since the lists may have lagged behind.
+func (b *Build) removeShot(ctx context.Context, c *Client, id string, since time.Time) error {
+	return c.removeSnapshotThen(ctx, id, since, func(ctx context.Context) error {
+		all, err := b.madeIn(ctx, c)
+		for _, m := range all {
+			if strings.HasPrefix(m.id, "ami-") {
+				err = errors.Join(err, c.deregister(ctx, m.id, time.Time{}))
+			}
+		}
+		return err
+	})
 }
 
 // own leaves out the snapshots that the template names: they are the user's.
@@ -123,7 +190,7 @@ func (c *Client) DeleteImage(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	if err := c.deregister(ctx, id); err != nil {
+	if err := c.deregister(ctx, id, time.Time{}); err != nil {
 		return err
 	}
 	var errs []error
@@ -135,7 +202,7 @@ func (c *Client) DeleteImage(ctx context.Context, id string) error {
 
 // removeImage deregisters an image and removes its snapshots, if they are to go.
 func (c *Client) removeImage(ctx context.Context, img types.Image, snapshots bool) error {
-	if err := c.deregister(ctx, aws.ToString(img.ImageId)); err != nil || !snapshots {
+	if err := c.deregister(ctx, aws.ToString(img.ImageId), time.Time{}); err != nil || !snapshots {
 		return err
 	}
 	var errs []error
@@ -145,14 +212,16 @@ func (c *Client) removeImage(ctx context.Context, img types.Image, snapshots boo
 	return errors.Join(errs...)
 }
 
-// deregister removes an image; a protection of ours is taken off first.
-func (c *Client) deregister(ctx context.Context, id string) error {
+// deregister removes an image; a protection of ours is taken off first. One that was
+// made at since may not be seen yet.
+func (c *Client) deregister(ctx context.Context, id string, since time.Time) error {
 	call := func(ctx context.Context) error {
 		_, err := c.deregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &id})
 		return err
 	}
 	// What is being made may have to be there first.
-	early := func(err error) bool { return passing(err) || code(err, "InvalidAMIID.Pending", "IncorrectState") }
+	gone := notYet(since)
+	early := func(err error) bool { return gone(err) || code(err, "InvalidAMIID.Pending", "IncorrectState") }
 	err := c.repeatIf(ctx, repeatFor, "deregister image", id, early, call)
 	var e *Error
 	if errors.As(err, &e) && strings.Contains(strings.ToLower(e.Message), "protect") {
@@ -174,9 +243,21 @@ func (c *Client) deregister(ctx context.Context, id string) error {
 
 // removeSnapshot removes a snapshot once no image refers to it.
 func (c *Client) removeSnapshot(ctx context.Context, id string) error {
-	used := func(err error) bool { return passing(err) || code(err, "InvalidSnapshot.InUse", "IncorrectState") }
+	return c.removeSnapshotThen(ctx, id, time.Time{}, func(context.Context) error { return nil })
+}
+
+// removeSnapshotThen is removeSnapshot that does something about an image that
+// refers to it. One that was made at since may not be seen yet.
+func (c *Client) removeSnapshotThen(ctx context.Context, id string, since time.Time, free func(context.Context) error) error {
+	gone := notYet(since)
+	used := func(err error) bool { return gone(err) || code(err, "InvalidSnapshot.InUse", "IncorrectState") }
 	err := c.repeatIf(ctx, repeatFor, "delete snapshot", id, used, func(ctx context.Context) error {
 		_, err := c.deleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &id})
+		if err = wrap("delete snapshot", id, err); code(err, "InvalidSnapshot.InUse") {
+			if ferr := free(ctx); ferr != nil {
+				log.Printf("[WARN] what uses snapshot %s cannot be removed yet: %v", id, ferr)
+			}
+		}
 		return err
 	})
 	if missing(err) {

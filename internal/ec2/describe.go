@@ -89,6 +89,16 @@ func lags(since time.Time) func(error) bool {
 	}
 }
 
+// notYet is for deletions of what was made at since: it may not be seen yet. Once a
+// request may have deleted it, what is not there is gone.
+func notYet(since time.Time) func(error) bool {
+	sent, early := false, lags(since)
+	return func(err error) bool {
+		sent = sent || lost(err)
+		return early(err) && !(sent && missing(err))
+	}
+}
+
 // imageList lists images.
 func (c *Client) imageList(ctx context.Context, in ec2.DescribeImagesInput) (all []types.Image, err error) {
 	err = cloud.Pages(func(token *string) (next *string, err error) {

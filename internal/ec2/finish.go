@@ -149,6 +149,9 @@ func (b *Build) copyTo(ctx context.Context, m *making, first types.Image, p *pla
 		return err
 	})
 	b.images.note(p.client.Region, id)
+	if lost(err) {
+		b.images.lost(p.client.Region).Add(p.name)
+	}
 	if err == nil {
 		b.say("Copy %s is being made in %s", id, p.client.Region)
 	}

@@ -22,14 +22,15 @@ import (
 // imaging is what a build knows of the images that it makes.
 type imaging struct {
 	mu      sync.Mutex
-	asked   map[string]*making           // by token
-	work    map[string]*making           // by the id of a root snapshot or an image
-	created map[string]map[string]bool   // by region: snapshots and images that exist because of us
-	done    map[string]map[string]string // finished: by an id of one of them, region to image
+	asked   map[string]*making              // by token
+	work    map[string]*making              // by the id of a root snapshot or an image
+	created map[string]map[string]time.Time // by region: snapshots and images that exist because of us, and since when
+	done    map[string]map[string]string    // finished: by an id of one of them, region to image
+	open    map[string]*wait.Open           // by region: snapshots and images whose requests were not confirmed
 }
 
 func newImaging() *imaging {
-	return &imaging{asked: map[string]*making{}, work: map[string]*making{}, created: map[string]map[string]bool{}, done: map[string]map[string]string{}}
+	return &imaging{asked: map[string]*making{}, work: map[string]*making{}, created: map[string]map[string]time.Time{}, done: map[string]map[string]string{}, open: map[string]*wait.Open{}}
 }
 
 // making is one image on its way.
@@ -64,13 +65,24 @@ func (im *imaging) note(region string, ids ...string) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	if im.created[region] == nil {
-		im.created[region] = map[string]bool{}
+		im.created[region] = map[string]time.Time{}
 	}
 	for _, id := range ids {
-		if id != "" {
-			im.created[region][id] = true
+		if _, known := im.created[region][id]; id != "" && !known {
+			im.created[region][id] = time.Now()
 		}
 	}
+}
+
+// lost are the requests of a region whose replies were lost, beside those that the
+// phase knows of. Each is named by what tells it from others of the build.
+func (im *imaging) lost(region string) *wait.Open {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.open[region] == nil {
+		im.open[region] = &wait.Open{}
+	}
+	return im.open[region]
 }
 
 func (im *imaging) begin(m *making) {
@@ -251,15 +263,9 @@ func (b *Build) createImageOf(ctx context.Context, machine string, m *making) (i
 	return id, b.details(ctx, err)
 }
 
-// FindImages implements cloud.Imager. What was made a moment ago may not be in the
-// lists yet.
+// FindImages implements cloud.Imager.
 func (b *Build) FindImages(ctx context.Context, token string) (ids []string, err error) {
-	looks := 0
-	err = wait.Loop{What: "an image of a lost reply", Pace: wait.Quick, Timeout: requestGrace, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
-		looks++
-		ids, err = b.imagesOf(ctx, token)
-		return err != nil || len(ids) > 0 || looks >= 5, err
-	})
+	ids, err = b.imagesOf(ctx, token)
 	b.images.mu.Lock()
 	m := b.images.asked[token]
 	b.images.mu.Unlock()

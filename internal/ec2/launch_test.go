@@ -212,3 +212,35 @@ func TestLaunchRequest(t *testing.T) {
 		s.nothingLeft(t)
 	})
 }
+
+// A quota that is used up by what runs is waited for: that may end. EC2 says how
+// large it is where it cannot be read.
+func TestQuotaInUse(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			o := simOptions{account: func(a *ec2sim.Account) { a.Quotas = map[string]float64{quotaOnDemand: 2} }}
+			if blind {
+				o.faults = []ec2sim.Fault{{Kind: ec2sim.FaultStatus, Op: "GetServiceQuota", Status: 400, Code: "AccessDeniedException", Message: "no"}}
+			}
+			s := newSim(t, o)
+			other := s.newBuild(t, nil)
+			first := s.machine(t, other)
+			const runs = 10 * time.Minute
+			start, tidied := time.Now(), make(chan struct{})
+			go func() {
+				defer close(tidied)
+				time.Sleep(runs)
+				s.tidy(t, other, first)
+			}()
+			b := s.newBuild(t, nil)
+			id, _, _, err := s.find(t.Context(), b)
+			if d := time.Since(start); err != nil || d < runs || d > runs+5*time.Minute {
+				t.Errorf("after %s: %v\n%s", d, err, s.text())
+			}
+			checkText(t, s.text(), []string{"no capacity: the quota of 2 vCPUs is used up for the moment: You have requested more vCPU capacity"}, nil)
+			<-tidied
+			s.tidy(t, b, id)
+			s.nothingLeft(t)
+		})
+	}
+}

@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
-	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -170,20 +169,21 @@ func (b *Build) addressOf(i types.Instance) string {
 		}
 		return aws.ToString(i.Ipv6Address)
 	}
-	if public != "" || b.expectsPublic(aws.ToString(i.SubnetId)) {
+	will := func(s types.Subnet) bool {
+		return aws.ToString(s.SubnetId) == aws.ToString(i.SubnetId) && b.expectsPublic(s)
+	}
+	if public != "" || slices.ContainsFunc(b.found.subnets, will) {
 		return public // it was asked for and will come
 	}
 	return private
 }
 
 // expectsPublic says whether machines in a subnet get a public address.
-func (b *Build) expectsPublic(subnet string) bool {
+func (b *Build) expectsPublic(s types.Subnet) bool {
 	if b.cfg.Network.PublicIP != nil {
 		return *b.cfg.Network.PublicIP
 	}
-	return slices.ContainsFunc(b.found.subnets, func(s types.Subnet) bool {
-		return aws.ToString(s.SubnetId) == subnet && aws.ToBool(s.MapPublicIpOnLaunch)
-	})
+	return aws.ToBool(s.MapPublicIpOnLaunch)
 }
 
 // AskTermination implements cloud.Launcher.
@@ -266,6 +266,3 @@ func (c *Client) removeVolume(ctx context.Context, id string) error {
 	}
 	return err
 }
-
-// Examine implements cloud.Launcher. EC2's answers need no second look.
-func (*Build) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) cloud.Verdict { return v }

@@ -195,26 +195,43 @@ func (b *Build) temporary() bool {
 	return len(b.cfg.Network.SecurityGroups) == 0 && b.cfg.Network.SecurityGroupFilter == nil
 }
 
-// private says whether the machine is reached by an address of its VPC.
+// private says whether the machine is reached by an address of its VPC, whatever
+// its subnet is like.
 func (b *Build) private() bool {
 	return strings.HasPrefix(b.cfg.Interface, "private") || b.cfg.Interface == "" && b.cfg.Network.PublicIP != nil && !*b.cfg.Network.PublicIP
+}
+
+// privateIn says whether a machine in a subnet is reached by an address of its VPC.
+func (b *Build) privateIn(x types.Subnet) bool {
+	return b.private() || b.cfg.Interface == "" && !b.expectsPublic(x)
+}
+
+// privateRanges are the addresses from which others of one's own networks come: by
+// a peering, or a VPN.
+func privateRanges() []string {
+	return []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"}
 }
 
 // checkIP answers with the address that asks.
 const checkIP = "https://checkip.amazonaws.com/"
 
-// findCaller finds out from where a temporary group has to let in. To a private
-// address of a machine one comes from the VPC; that is settled with the subnets.
-func (s *survey) findCaller(ctx context.Context, f *finding) {
-	b := s.b
+// opens says whether a temporary group has to let in somebody whom the template
+// does not name.
+func (b *Build) opens() bool {
 	t := b.cfg.Network.Temporary
-	switch {
-	case !b.temporary() || t.Port == 0 || b.private() && len(t.Sources) == 0:
-		return
-	case len(t.Sources) > 0:
-		s.sources = t.Sources
-		return
+	return b.temporary() && t.Port != 0 && len(t.Sources) == 0
+}
+
+// findCaller finds out the address of this computer. Whether a temporary group has
+// to let that in depends on the subnets; findSources settles it.
+func (s *survey) findCaller(ctx context.Context, _ *finding) {
+	if s.b.opens() && !s.b.private() {
+		s.caller, s.noCaller = s.b.caller(ctx)
 	}
+}
+
+// caller is the address from which requests of this computer come, as a block.
+func (b *Build) caller(ctx context.Context) (string, error) {
 	var addr netip.Addr
 	err := b.repeat(ctx, "ask "+checkIP, "", func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, checkIP, nil)
@@ -237,46 +254,72 @@ func (s *survey) findCaller(ctx context.Context, f *finding) {
 	})
 	switch {
 	case err != nil:
-		f.problemf("temporary_security_group_source_cidrs: the address of this computer cannot be found, so say from where the machine is reached: %w", err)
+		return "", fmt.Errorf("temporary_security_group_source_cidrs: the address of this computer cannot be found, so say from where the machine is reached: %w", err)
 	case b.cfg.Interface == "ipv6" && addr.Is4():
-		f.problemf("temporary_security_group_source_cidrs: the machine is to be reached by IPv6, and this computer's requests come from %s; say from where it is reached", addr)
+		return "", fmt.Errorf("temporary_security_group_source_cidrs: the machine is to be reached by IPv6, and this computer's requests come from %s; say from where it is reached", addr)
+	}
+	return netip.PrefixFrom(addr, addr.BitLen()).String(), nil
+}
+
+// findSources settles from where a temporary group lets in: this computer, if the
+// machine has a public address; its VPC, if it is reached by a private one. Subnets
+// may differ in that, and the group is made before it is known which it will be.
+func (s *survey) findSources(ctx context.Context, f *finding) {
+	b := s.b
+	if !b.opens() {
+		s.sources, s.caller = b.cfg.Network.Temporary.Sources, ""
+		return
+	}
+	var vpcs []string
+	public := false
+	for _, x := range s.subnets {
+		if !b.privateIn(x) {
+			public = true
+		} else if id := aws.ToString(x.VpcId); !slices.Contains(vpcs, id) {
+			vpcs = append(vpcs, id)
+		}
+	}
+	s.sources = nil
+	if len(vpcs) > 0 {
+		blocks, err := b.vpcBlocks(ctx, vpcs)
+		if err != nil {
+			f.problemf("temporary_security_group_source_cidrs: the address blocks of the VPC cannot be read, so say from where the machine is reached: %w", err)
+			return
+		}
+		also := ""
+		if s.sources = blocks; !b.private() {
+			s.sources, also = append(s.sources, privateRanges()...), " and the private ranges"
+			s.sources = slices.Compact(slices.Sorted(slices.Values(s.sources)))
+		}
+		f.note("The machine is reached by a private address: its temporary security group lets in the VPC, %s%s", strings.Join(blocks, ", "), also)
+	}
+	switch {
+	case !public:
+		s.caller = ""
+	case s.noCaller != nil:
+		f.problem(s.noCaller)
 	default:
-		s.sources = []string{netip.PrefixFrom(addr, addr.BitLen()).String()}
+		s.sources = append(s.sources, s.caller)
 	}
 }
 
-// findVPCBlocks lets in a machine's own VPC, where it is reached by a private
-// address.
-func (s *survey) findVPCBlocks(ctx context.Context, f *finding) {
-	b := s.b
-	if !b.temporary() || b.cfg.Network.Temporary.Port == 0 || !b.private() || len(b.cfg.Network.Temporary.Sources) > 0 {
-		return
-	}
-	var ids []string
-	for _, x := range s.subnets {
-		if id := aws.ToString(x.VpcId); !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	err := b.repeat(ctx, "describe VPCs", "", func(ctx context.Context) error {
+// vpcBlocks are the blocks of addresses of VPCs.
+func (b *Build) vpcBlocks(ctx context.Context, ids []string) (blocks []string, err error) {
+	err = b.repeat(ctx, "describe VPCs", "", func(ctx context.Context) error {
 		r, err := b.describeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: ids})
 		if err != nil {
 			return err
 		}
-		s.sources = nil
+		blocks = nil
 		for _, v := range r.Vpcs {
 			for _, c := range v.CidrBlockAssociationSet {
-				s.sources = append(s.sources, aws.ToString(c.CidrBlock))
+				blocks = append(blocks, aws.ToString(c.CidrBlock))
 			}
 			if len(v.CidrBlockAssociationSet) == 0 && v.CidrBlock != nil {
-				s.sources = append(s.sources, *v.CidrBlock)
+				blocks = append(blocks, *v.CidrBlock)
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		f.problemf("temporary_security_group_source_cidrs: the address blocks of the VPC cannot be read, so say from where the machine is reached: %w", err)
-		return
-	}
-	f.note("The machine is reached by a private address: its temporary security group lets in the VPC, %s", strings.Join(s.sources, ", "))
+	return blocks, err
 }

@@ -10,6 +10,7 @@ import (
 	"log"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -38,7 +39,7 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	}
 	if len(found.problems) == 0 {
 		s.fit(&found)
-		s.findVPCBlocks(ctx, &found)
+		s.findSources(ctx, &found)
 		s.findListPrices(ctx)
 	}
 	if err := ctx.Err(); err != nil {
@@ -65,7 +66,10 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	for _, n := range p.Notes {
 		log.Printf("[INFO] plan for %s: %s", b.Region, n)
 	}
-	b.found = surveyed{image: s.image, words: s.words, sizes: s.sizes, subnets: s.subnets, sources: s.sources}
+	b.found = surveyed{
+		image: s.image, words: s.words, sizes: s.sizes, subnets: s.subnets, limits: s.limits,
+		sources: s.sources, caller: s.caller, at: time.Now(),
+	}
 	for _, g := range s.groups {
 		b.found.groups = append(b.found.groups, aws.ToString(g.GroupId))
 	}
@@ -151,7 +155,8 @@ func (s *survey) offers(f *finding) (list []capacity.Offer) {
 					because(fmt.Sprintf("%s does not come as a spot machine", t))
 					continue
 				}
-				if x := s.exceeded(t, m); x != "" {
+				x, forNow := s.exceeded(t, m)
+				if x != "" && !forNow {
 					because(x)
 					continue
 				}
@@ -160,8 +165,10 @@ func (s *survey) offers(f *finding) (list []capacity.Offer) {
 					because(note)
 					continue
 				}
-				if note != "" {
-					f.note("%s", note)
+				for _, n := range []string{x, note} {
+					if n != "" {
+						f.note("%s", n)
+					}
 				}
 				o := capacity.Offer{Cloud: "aws", Region: b.Region, Zone: zone, Shape: t, OCPUs: float32(s.vcpus(t)), MemoryGB: s.memoryGB(t)}
 				if m == Spot {

@@ -25,13 +25,14 @@ func TestPlan(t *testing.T) {
 		return list
 	}
 	for _, tt := range []struct {
-		name   string
-		sim    simOptions
-		quotas map[string]float64
-		change func(*BuildConfig)
-		offers []string // "zone type market"; none means that the plan fails
-		says   []string
-		silent []string
+		name    string
+		sim     simOptions
+		quotas  map[string]float64
+		running bool // another build's machine
+		change  func(*BuildConfig)
+		offers  []string // "zone type market"; none means that the plan fails
+		says    []string
+		silent  []string
 	}{
 		{name: "one type everywhere", offers: []string{"a t4g.micro ", "b t4g.micro ", "c t4g.micro "}, silent: []string{"is not free"}},
 		{name: "types and markets, in order", change: func(c *BuildConfig) {
@@ -48,6 +49,9 @@ func TestPlan(t *testing.T) {
 		{name: "one of two does not exist", change: func(c *BuildConfig) { c.Types, c.Zones = []string{"t9g.micro", micro}, zones("a") }, offers: []string{"a t4g.micro "}, says: []string{"t9g.micro is left out"}},
 		{name: "the wrong architecture", change: func(c *BuildConfig) { c.Types, c.TypesNamed = []string{"t3.micro"}, true }, says: []string{"instance_type: image ami-", "is for arm64, and t3.micro is not"}},
 		{name: "quota of zero", quotas: map[string]float64{quotaOnDemand: 0}, says: []string{"t4g.micro is more than the account may have in eu-central-1 as an on-demand machine: the quota L-1216C47A is 0 vCPUs, 0 are in use"}},
+		{name: "quota used up for the moment", quotas: map[string]float64{quotaOnDemand: 2}, running: true, change: func(c *BuildConfig) { c.Zones = zones("a") },
+			offers: []string{"a t4g.micro "}, says: []string{"t4g.micro does not fit in eu-central-1 as an on-demand machine as long as others run: the quota L-1216C47A is 2 vCPUs, 2 are in use, and this would add 2"}},
+		{name: "quota that can never do", quotas: map[string]float64{quotaOnDemand: 1}, says: []string{"is more than the account may have", "is 1 vCPUs, 0 are in use"}},
 		{name: "quota of spot", quotas: map[string]float64{quotaOnDemand: 5, quotaSpot: 0}, change: func(c *BuildConfig) { c.Markets, c.Zones = []Market{Spot, OnDemand}, zones("a") },
 			offers: []string{"a t4g.micro "}, says: []string{"as a spot machine: the quota L-34B43A08 is 0"}},
 		{name: "free tier required", change: func(c *BuildConfig) {
@@ -98,6 +102,12 @@ func TestPlan(t *testing.T) {
 					o.account = func(a *ec2sim.Account) { a.Quotas = tt.quotas }
 				}
 				s := newSim(t, o)
+				tidy := func() {}
+				if tt.running {
+					other := s.newBuild(t, nil)
+					id := s.machine(t, other)
+					tidy = func() { s.tidy(t, other, id) }
+				}
 				b := s.newBuild(t, tt.change)
 				plan, err := b.Plan(t.Context())
 				var got []string
@@ -115,6 +125,7 @@ func TestPlan(t *testing.T) {
 					said = err.Error()
 				}
 				checkText(t, said, tt.says, tt.silent)
+				tidy()
 				s.nothingLeft(t)
 				var outage *cloud.Outage
 				if errors.As(err, &outage) {

@@ -5,8 +5,11 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -43,27 +46,89 @@ func (b *Build) register(ctx context.Context, m *making) error {
 func (b *Build) registerOnce(ctx context.Context, c *Client, in ec2.RegisterImageInput) (id string, err error) {
 	g, cancel := wait.Grace(ctx, requestGrace)
 	defer cancel()
-	name := aws.ToString(in.Name)
+	name, unclear := aws.ToString(in.Name), false
 	err = c.repeat(g, "register image", name, func(ctx context.Context) error {
 		r, err := c.registerImage(ctx, &in)
 		if err == nil && r.ImageId == nil {
 			err = errNoAnswer
 		}
+		unclear = unclear || lost(wrap("register image", name, err))
 		if err == nil {
 			id = *r.ImageId
 		}
 		return err
 	})
-	if code(err, "InvalidAMIName.Duplicate") || lost(err) {
-		all, ferr := c.named(g, name)
-		for _, i := range all {
-			if t, is := ours(i.Tags); ferr == nil && is && t.Build == b.owner.ID {
-				id, err = aws.ToString(i.ImageId), nil
+	switch taken := code(err, "InvalidAMIName.Duplicate"); {
+	case err == nil:
+	case unclear:
+		open := b.images.lost(c.Region)
+		open.Add(name)
+		// Not with g: the lists may lag behind for longer, and after a cancel
+		// removeIn looks on.
+		_, ferr := open.Settle(ctx, func(ctx context.Context, key string) (bool, error) {
+			found, taken, ferr := b.namedByUs(ctx, c, key)
+			if found == "" && key == name {
+				found = b.oursIn(ctx, c, err)
 			}
+			if key == name {
+				id = found
+			}
+			return found != "" || taken, ferr
+		})
+		switch {
+		case id != "":
+			err = nil
+		case ctx.Err() != nil:
+			err = ctx.Err()
+		case ferr != nil:
+			err = errors.Join(err, ferr)
+		}
+	case taken: // by somebody else, or by an earlier try of ours
+		if found, _, ferr := b.namedByUs(g, c, name); ferr == nil && found != "" {
+			id, err = found, nil
 		}
 	}
 	b.images.note(c.Region, id)
 	return id, b.details(ctx, err)
+}
+
+// namedByUs is the image of this build that has a name, if the list shows it; taken
+// says that another image has the name, so that there is none of ours.
+func (b *Build) namedByUs(ctx context.Context, c *Client, name string) (id string, taken bool, err error) {
+	all, err := c.named(ctx, name)
+	for _, i := range all {
+		if b.mine(i) {
+			id = aws.ToString(i.ImageId)
+		}
+	}
+	return id, len(all) > 0 && id == "", err
+}
+
+// mine says whether an image is one of this build.
+func (b *Build) mine(i types.Image) bool {
+	t, is := ours(i.Tags)
+	return is && t.Build == b.owner.ID
+}
+
+// takenBy is how EC2 says who has a name: "AMI name x is already in use by AMI
+// ami-0123".
+var takenBy = regexp.MustCompile(`ami-[0-9a-f]+$`)
+
+// oursIn is the image that a refusal of a name is about, if it is one of this build:
+// an image may be found by its id before a list shows it.
+func (b *Build) oursIn(ctx context.Context, c *Client, refusal error) string {
+	var e *Error
+	if !errors.As(refusal, &e) || !code(refusal, "InvalidAMIName.Duplicate") {
+		return ""
+	}
+	id := takenBy.FindString(strings.TrimRight(e.Message, ". "))
+	if id == "" {
+		return ""
+	}
+	if img, err := c.lookImage(ctx, id); err != nil || !b.mine(img) {
+		return ""
+	}
+	return id
 }
 
 // mappings are the devices of an image that is made of snapshots: those of the

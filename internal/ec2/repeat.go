@@ -22,7 +22,7 @@ const (
 	requestGrace = 20 * time.Second
 	// unseen is how long something that was just made may not be found: EC2's
 	// answers lag behind.
-	unseen = 2 * time.Minute
+	unseen = wait.Unseen
 )
 
 // once makes one attempt, limited in time. op and subject name it in errors:

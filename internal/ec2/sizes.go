@@ -150,15 +150,20 @@ func (s *survey) findLimits(ctx context.Context, f *finding) {
 	}
 }
 
-// exceeded says why a quota does not allow a machine, or nothing if it does.
-func (s *survey) exceeded(shape string, m Market) string {
+// exceeded says why a quota does not allow a machine, or nothing if it does. If it
+// would but for what runs now, that may end while a machine is looked for.
+func (s *survey) exceeded(shape string, m Market) (why string, forNow bool) {
 	l, known := s.limits[m]
 	need := float64(s.vcpus(shape))
 	if !known || !standard(shape) || l.used+need <= l.quota {
-		return ""
+		return "", false
+	}
+	if need <= l.quota {
+		return fmt.Sprintf("%s does not fit in %s as %s machine as long as others run: the quota %s is %g vCPUs, %g are in use, and this would add %g; it is asked for all the same, until there is room",
+			shape, s.b.Region, article(m), l.code, l.quota, l.used, need), true
 	}
 	return fmt.Sprintf("%s is more than the account may have in %s as %s machine: the quota %s is %g vCPUs, %g are in use, and this would add %g; ask for a higher quota, or terminate what is not needed",
-		shape, s.b.Region, article(m), l.code, l.quota, l.used, need)
+		shape, s.b.Region, article(m), l.code, l.quota, l.used, need), false
 }
 
 func article(m Market) string {

@@ -66,7 +66,7 @@ func (b *Build) take(ctx context.Context, m *making, s *shot, role string) (stri
 }
 
 // takeRest takes the snapshots of the other volumes. One whose reply is lost is
-// looked for, and taken again if it is not there.
+// looked for as long as the list may lag behind, and taken again if it is not there.
 func (b *Build) takeRest(ctx context.Context, m *making) error {
 	for n := range m.shots {
 		s := &m.shots[n]
@@ -75,25 +75,35 @@ func (b *Build) takeRest(ctx context.Context, m *making) error {
 			if err == nil {
 				break
 			}
-			if !lost(err) || try > 2 || ctx.Err() != nil {
+			if !lost(err) || try > 2 {
 				return err
 			}
-			if err := wait.Sleep(ctx, 2*time.Second); err != nil {
-				return err
-			}
-			all, ferr := b.ownSnapshots(ctx, append(b.ofBuild(), filter("volume-id", s.volume))...)
-			if ferr != nil {
-				return ferr
-			}
-			for _, x := range all {
-				if t, is := ours(x.Tags); is && t.Attempt == m.token {
-					s.id = aws.ToString(x.SnapshotId)
-					b.images.note(b.Region, s.id)
+			open := b.images.lost(b.Region)
+			open.Add(s.volume)
+			if _, err := open.Settle(ctx, func(ctx context.Context, volume string) (bool, error) {
+				id, err := b.shotOf(ctx, volume, m.token)
+				if volume == s.volume {
+					s.id = id
 				}
+				return id != "", err
+			}); err != nil {
+				return err
 			}
 		}
 	}
 	return ctx.Err()
+}
+
+// shotOf is the snapshot of a volume that was asked for with token, if there is one.
+func (b *Build) shotOf(ctx context.Context, volume, token string) (id string, err error) {
+	all, err := b.ownSnapshots(ctx, append(b.ofBuild(), filter("volume-id", volume))...)
+	for _, x := range all {
+		if t, is := ours(x.Tags); is && t.Attempt == token {
+			id = aws.ToString(x.SnapshotId)
+		}
+	}
+	b.images.note(b.Region, id)
+	return id, err
 }
 
 // awaitShots waits until all snapshots are complete.

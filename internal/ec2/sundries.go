@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"maps"
 	"net/netip"
 	"slices"
@@ -25,15 +26,19 @@ import (
 // may be there is noted before it is asked for.
 type sundries struct {
 	mu      sync.Mutex
-	groups  map[string]string // security groups: VPC to id, which is empty until it is known
-	ready   map[string]bool   // groups by VPC that have their rules
-	key     string            // name of the key pair
+	groups  map[string]string    // security groups: VPC to id, which is empty until it is known
+	ready   map[string]bool      // groups by VPC that have their rules
+	since   map[string]time.Time // when groups by VPC were asked for
+	open    wait.Open            // VPCs in which a request for the group was not confirmed
+	key     string               // name of the key pair
 	keyMade bool
 	role    string // name of the role, and of the instance profile
 	made    profileParts
 }
 
-func newSundries() sundries { return sundries{groups: map[string]string{}, ready: map[string]bool{}} }
+func newSundries() sundries {
+	return sundries{groups: map[string]string{}, ready: map[string]bool{}, since: map[string]time.Time{}}
+}
 
 // goneFor is how long something may take to be let go by what used it.
 const goneFor = 5 * time.Minute
@@ -50,9 +55,12 @@ func (b *Build) temporaryGroup(ctx context.Context, vpc string) (string, error) 
 	g, cancel := wait.Grace(ctx, requestGrace)
 	defer cancel()
 	if id == "" {
-		s.groups[vpc] = ""
+		s.groups[vpc], s.since[vpc] = "", time.Now()
 		var err error
-		if id, err = b.makeGroup(g, vpc); err != nil {
+		if id, err = b.makeGroup(ctx, g, vpc); err != nil {
+			if !slices.Contains(s.open.Keys(), vpc) {
+				delete(s.groups, vpc) // there is none
+			}
 			return "", err
 		}
 		s.groups[vpc] = id
@@ -66,10 +74,11 @@ func (b *Build) temporaryGroup(ctx context.Context, vpc string) (string, error) 
 }
 
 // makeGroup makes a group, or finds it if it was made by a request whose reply was
-// lost.
-func (b *Build) makeGroup(ctx context.Context, vpc string) (id string, err error) {
-	name := b.owner.Name(owner.RoleGroup)
-	err = b.repeat(ctx, "create security group", name, func(ctx context.Context) error {
+// lost. Requests get grace; who looks for a group obeys ctx, since removeGroup looks
+// on.
+func (b *Build) makeGroup(ctx, grace context.Context, vpc string) (id string, err error) {
+	name, unclear := b.owner.Name(owner.RoleGroup), false
+	err = b.repeat(grace, "create security group", name, func(ctx context.Context) error {
 		r, err := b.createSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
 			GroupName: &name, Description: aws.String("Lets Packer reach the machine of a build; temporary"), VpcId: &vpc,
 			TagSpecifications: []types.TagSpecification{spec(types.ResourceTypeSecurityGroup, b.tagged(owner.RoleGroup, "", false, b.found.words.RunTags))},
@@ -77,18 +86,37 @@ func (b *Build) makeGroup(ctx context.Context, vpc string) (id string, err error
 		if err == nil && r.GroupId == nil {
 			err = errNoAnswer
 		}
+		unclear = unclear || lost(wrap("create security group", name, err))
 		if err == nil {
 			id = *r.GroupId
 		}
 		return err
 	})
-	if code(err, "InvalidGroup.Duplicate") {
-		found, ferr := b.findGroup(ctx, vpc)
-		if ferr == nil && found != "" {
-			return found, nil
+	// The name is the build's own, so nobody else has it.
+	if err != nil && (unclear || code(err, "InvalidGroup.Duplicate")) {
+		b.sundries.open.Add(vpc)
+		if id, err = b.awaitGroup(ctx, vpc, err); ctx.Err() != nil {
+			return id, ctx.Err()
 		}
 	}
 	return id, b.details(ctx, err)
+}
+
+// awaitGroup looks for a group for as long as it may not be seen.
+func (b *Build) awaitGroup(ctx context.Context, vpc string, cause error) (id string, err error) {
+	_, err = b.sundries.open.Settle(ctx, func(ctx context.Context, key string) (bool, error) {
+		found, err := b.findGroup(ctx, key)
+		if key == vpc {
+			id = found
+		} else if found != "" {
+			b.sundries.groups[key] = found
+		}
+		return found != "", err
+	})
+	if id != "" {
+		return id, nil
+	}
+	return "", errors.Join(cause, err)
 }
 
 // findGroup is the group of this build in a VPC, if there is one.
@@ -111,6 +139,7 @@ func (b *Build) openGroup(ctx context.Context, id string) error {
 	if port == 0 || len(b.found.sources) == 0 {
 		return nil
 	}
+	b.renewCaller(ctx)
 	rule := types.IpPermission{IpProtocol: aws.String("tcp"), FromPort: &port, ToPort: &port}
 	for _, block := range b.found.sources {
 		if p, err := netip.ParsePrefix(block); err == nil && p.Addr().Is6() {
@@ -127,6 +156,34 @@ func (b *Build) openGroup(ctx context.Context, id string) error {
 		return nil
 	}
 	return b.details(ctx, err)
+}
+
+// callerAge is for how long this computer's address is taken for what it was when the
+// build began. A cloud may be asked for a machine only after hours.
+const callerAge = 5 * time.Minute
+
+// renewCaller asks again from where this computer's requests come, if that was long
+// ago. Without an answer it counts what was known.
+func (b *Build) renewCaller(ctx context.Context) {
+	old := b.found.caller
+	if old == "" || time.Since(b.found.at) < callerAge {
+		return
+	}
+	now, err := b.caller(ctx)
+	if err != nil {
+		log.Printf("[WARN] whether this computer is still %s is not known: %v", old, err)
+		return
+	}
+	if now == old {
+		return
+	}
+	b.say("This computer's address was %s when the build began, and is %s now", old, now)
+	for n, s := range b.found.sources {
+		if s == old {
+			b.found.sources[n] = now
+		}
+	}
+	b.found.caller = now
 }
 
 // keyName is the key pair for the machine; one that has to be made is made now.
@@ -189,20 +246,50 @@ func (b *Build) RemoveSundries(ctx context.Context) error {
 func (b *Build) removeGroup(ctx context.Context, vpc, id string) error {
 	if id == "" { // it is not clear what came of the request
 		var err error
-		if id, err = b.findGroup(ctx, vpc); err != nil {
+		if id, err = b.awaitGroup(ctx, vpc, nil); err != nil {
 			return fmt.Errorf("the temporary security group %s in %s cannot be looked up: %w", b.owner.Name(owner.RoleGroup), vpc, err)
 		}
 		if id == "" {
+			b.say("The request for the temporary security group %s in %s was not confirmed, and it has not shown up", b.owner.Name(owner.RoleGroup), vpc)
 			return nil
 		}
 	}
-	used := func(err error) bool { return passing(err) || code(err, "DependencyViolation", "InvalidGroup.InUse") }
+	gone := notYet(b.sundries.since[vpc])
+	used := func(err error) bool { return gone(err) || code(err, "DependencyViolation", "InvalidGroup.InUse") }
+	said := map[string]bool{}
 	err := b.repeatIf(ctx, goneFor, "delete security group", id, used, func(ctx context.Context) error {
 		_, err := b.deleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &id})
+		if err = wrap("delete security group", id, err); code(err, "DependencyViolation", "InvalidGroup.InUse") {
+			b.endStrays(ctx, said)
+		}
 		return err
 	})
 	if err != nil && !missing(err) {
 		return fmt.Errorf("security group %s could not be deleted, please do so by hand: %w", id, err)
 	}
 	return nil
+}
+
+// endStrays asks for the end of machines of this build. By the time its security
+// group goes there is none that is known; a group that is in use is a proof that one
+// has come up of which nobody has seen anything yet.
+func (b *Build) endStrays(ctx context.Context, said map[string]bool) {
+	all, err := b.instances(ctx, b.ofBuild()...)
+	if err != nil {
+		log.Printf("[WARN] what uses the security group is not known: %v", err)
+		return
+	}
+	for _, i := range all {
+		id := aws.ToString(i.InstanceId)
+		if ended(state(i)) {
+			continue
+		}
+		if !said[id] {
+			said[id] = true
+			b.say("Terminating %s, which a launch made that was not confirmed", id)
+		}
+		if err := b.AskTermination(ctx, id); err != nil {
+			log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)
+		}
+	}
 }

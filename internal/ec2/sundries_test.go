@@ -4,10 +4,17 @@
 package ec2
 
 import (
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 )
 
@@ -58,6 +65,75 @@ func TestLostSundries(t *testing.T) {
 				t.Errorf("%s: %d of them in %q", op, n, s.Left())
 			}
 			s.tidy(t, b, machine)
+			s.nothingLeft(t)
+		})
+	}
+}
+
+// A security group that is in use when no machine is known any more is the proof of
+// one that no list has shown so far.
+func TestStrayMachine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, faults(
+			ec2sim.Fault{Kind: ec2sim.FaultCutAfterEffect, Op: "RunInstances", Times: 1},
+			ec2sim.Fault{Kind: ec2sim.FaultInvisible, Op: "RunInstances", Delay: ec2sim.Duration(3 * time.Minute)}))
+		b := s.newBuild(t, nil)
+		plan, err := b.Plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := b.owner.Token("launch")
+		if _, err := b.Launch(t.Context(), plan.Offers[0], token); !b.Lost(err) {
+			t.Fatal(err)
+		}
+		if ids, err := b.Find(t.Context(), token); err != nil || len(ids) > 0 {
+			t.Fatal(ids, err)
+		}
+		s.tidy(t, b)
+		s.nothingLeft(t)
+		checkText(t, s.text(), []string{"which a launch made that was not confirmed"}, nil)
+	})
+}
+
+// A machine that is asked for long after the plan was made lets in whom this
+// computer is by then.
+func TestCallerHasMoved(t *testing.T) {
+	const first, later = "203.0.113.7", "203.0.113.8"
+	for _, after := range []time.Duration{time.Minute, time.Hour} {
+		bubble(t, func(t *testing.T) {
+			now := first
+			s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasPrefix(checkIP, "https://"+r.Host) {
+						_, _ = io.WriteString(w, now+"\n")
+						return
+					}
+					next.ServeHTTP(w, r)
+				})
+			}})
+			b := s.newBuild(t, nil)
+			plan, err := b.Plan(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			now = later
+			time.Sleep(after)
+			id, err := b.Launch(t.Context(), plan.Offers[0], b.owner.Token("launch"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := b.describeSecurityGroups(t.Context(), &ec2.DescribeSecurityGroupsInput{Filters: []types.Filter{filter("group-name", b.owner.Name(owner.RoleGroup))}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := later + "/32"
+			if after < callerAge {
+				want = first + "/32"
+			}
+			if got := r.SecurityGroups[0].IpPermissions[0].IpRanges; len(got) != 1 || *got[0].CidrIp != want {
+				t.Errorf("after %s: %v\n%s", after, got, s.text())
+			}
+			s.tidy(t, b, id)
 			s.nothingLeft(t)
 		})
 	}

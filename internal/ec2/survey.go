@@ -34,7 +34,9 @@ type survey struct {
 	subnets   []types.Subnet
 	vpc       types.Vpc // of the user's, or the default one; zero if the subnets say
 	groups    []types.SecurityGroup
-	sources   []string
+	sources   []string // from where a temporary group lets in
+	caller    string   // this computer's address; empty if no group has to let it in
+	noCaller  error    // why it is not known
 	limits    map[Market]limit
 	storageGB int64              // in use; -1 if it is not known
 	prices    map[string]float64 // of spot machines, by type

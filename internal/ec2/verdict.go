@@ -4,8 +4,11 @@
 package ec2
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -131,6 +134,30 @@ func (b *Build) Classify(err error) cloud.Verdict {
 	if v.Outcome == capacity.Transient && b.cfg.Policy == "" && code(err, "InvalidParameterValue") {
 		v.Outcome = capacity.Rejected
 	}
+	return v
+}
+
+// vcpuLimit is how EC2 says what a quota is: "You have requested more vCPU capacity
+// than your current vCPU limit of 32 allows for ...".
+var vcpuLimit = regexp.MustCompile(`vCPU limit of ([0-9]+) allows`)
+
+// Examine implements cloud.Launcher. A quota that would do for the machine is used
+// up by what runs now, and that may end: to the search it is room that is not there
+// at the moment.
+func (b *Build) Examine(_ context.Context, o capacity.Offer, v cloud.Verdict) cloud.Verdict {
+	if v.Outcome != capacity.LimitReached || !strings.Contains(v.Reason, " VcpuLimitExceeded") && !strings.Contains(v.Reason, " MaxSpotInstanceCountExceeded") {
+		return v
+	}
+	l, known := b.found.limits[marketOf(o)]
+	if m := vcpuLimit.FindStringSubmatch(v.Reason); m != nil {
+		l.quota, _ = strconv.ParseFloat(m[1], 64)
+		known = true
+	}
+	if !known || l.quota < float64(o.OCPUs) {
+		return v
+	}
+	v.Outcome, v.AnyShape = capacity.NoCapacity, false
+	v.Reason = fmt.Sprintf("the quota of %g vCPUs is used up for the moment: %s", l.quota, v.Reason)
 	return v
 }
 

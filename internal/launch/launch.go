@@ -54,8 +54,9 @@ type Loop struct {
 	// of every offer.
 	Tried func([]capacity.Tried)
 	// Open, if set, is called with the token of a launch of which it is not clear what
-	// came of it.
-	Open func(token string)
+	// came of it, and Closed with that of one whose machine is known.
+	Open   func(token string)
+	Closed func(token string)
 }
 
 // NoMachineError says that the search ended without a machine.
@@ -168,7 +169,7 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 	for sent := 1; ; sent++ {
 		id, err := l.Cloud.Launch(g, o, token)
 		if err == nil {
-			l.Made(id)
+			l.made(id, token)
 			return id, cloud.Verdict{}, ctx.Err()
 		}
 		v := l.Cloud.Classify(err)
@@ -183,7 +184,7 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 			return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
 		}
 		if id != "" {
-			l.Made(id)
+			l.made(id, token)
 			l.Say("The launch was not confirmed (%s), but the machine is there (%s)", v.Reason, id)
 			return id, v, ctx.Err()
 		}
@@ -197,7 +198,17 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 	}
 }
 
-// find looks for the machine of a launch whose reply was lost.
+// made tells of the machine of a launch.
+func (l *Loop) made(id, token string) {
+	l.Made(id)
+	if l.Closed != nil {
+		l.Closed(token)
+	}
+}
+
+// find looks for the machine of a launch whose reply was lost. It does not wait for
+// a list that lags behind: asking again tells more, and after a cancel whoever
+// undoes the search looks on.
 func (l *Loop) find(ctx context.Context, token string) (string, error) {
 	var found string
 	looks := 0

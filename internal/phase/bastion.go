@@ -14,6 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Bastion keeps the bastion and the sessions by which a machine without a public
@@ -27,10 +28,11 @@ type Bastion struct {
 	Token func(parts ...string) string
 
 	mu       sync.Mutex
-	id       string   // the bastion to use
-	ready    bool     // it can have sessions
-	own      []string // bastions made for this build
-	open     []string // tokens of requests for bastions whose outcome is open
+	id       string    // the bastion to use
+	ready    bool      // it can have sessions
+	own      []string  // bastions made for this build
+	open     wait.Open // requests for bastions whose replies were lost, by token
+	lost     wait.Open // likewise for sessions
 	sessions []session
 	asked    int // requests for something, so far
 }
@@ -56,7 +58,7 @@ func (p *Bastion) Made() (list []string) {
 			list = append(list, "session "+s.id)
 		}
 	}
-	return list
+	return append(append(list, p.lostBastions().made()...), p.lostSessions().made()...)
 }
 
 // Run implements Phase.
@@ -81,14 +83,13 @@ func (p *Bastion) session(ctx context.Context, machine string, to cloud.Target) 
 	at := len(p.sessions) - 1
 	id, err := p.Cloud.StartSession(ctx, p.id, to, s.token)
 	if err != nil && p.Cloud.Lost(err) {
-		id, err = lookUp(ctx, p.UI, "a session", "it", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindSessions(ctx, p.id, s.token) })
+		id, err = p.lostSessions().lookUp(ctx, s.token, err, p.findSessions)
 	}
 	p.sessions[at].id = id
-	switch {
-	case err != nil && id == "" && !p.Cloud.Lost(err):
+	if id == "" && !slices.Contains(p.lost.Keys(), s.token) {
 		p.sessions = p.sessions[:at] // there is none
-		return cloud.Session{}, err
-	case err != nil:
+	}
+	if err != nil {
 		return cloud.Session{}, err
 	}
 	return p.Cloud.AwaitSession(ctx, id)
@@ -101,17 +102,13 @@ func (p *Bastion) bastion(ctx context.Context, machine string) error {
 	}
 	if p.id == "" {
 		token := p.token("bastion", machine)
-		p.open = append(p.open, token)
 		id, own, err := p.Cloud.StartBastion(ctx, machine, token)
 		if err != nil && p.Cloud.Lost(err) {
-			id, err = lookUp(ctx, p.UI, "a bastion", "it", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindBastions(ctx, token) })
+			id, err = p.lostBastions().lookUp(ctx, token, err, p.Cloud.FindBastions)
 		}
 		if own && id != "" {
 			p.own = append(p.own, id)
 			p.UI.Sayf("Bastion %s is being made", id)
-		}
-		if id != "" || err != nil && !p.Cloud.Lost(err) {
-			p.open = nil
 		}
 		if err != nil {
 			return err
@@ -145,26 +142,31 @@ func (p *Bastion) Undo(ctx context.Context, _ error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error
-	for _, s := range p.sessions {
-		ids := []string{s.id}
-		if s.id == "" {
-			var err error
-			if ids, err = p.Cloud.FindSessions(ctx, s.bastion, s.token); err != nil {
-				errs = append(errs, fmt.Errorf("a session of bastion %s was not confirmed and cannot be looked up; it ends by itself, or look for the session %s: %w", s.bastion, s.token, err))
-			}
-		}
-		for _, id := range ids {
-			if err := p.Cloud.DeleteSession(ctx, id); err != nil {
-				errs = append(errs, fmt.Errorf("session %s of bastion %s could not be deleted, it ends by itself when its time is over: %w", id, s.bastion, err))
-			}
+	end := func(s session) {
+		if err := p.Cloud.DeleteSession(ctx, s.id); err != nil {
+			errs = append(errs, fmt.Errorf("session %s of bastion %s could not be deleted, it ends by itself when its time is over: %w", s.id, s.bastion, err))
 		}
 	}
-	for _, token := range p.open {
-		ids, err := p.Cloud.FindBastions(ctx, token)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("a bastion was not confirmed and cannot be looked up; look for a bastion named %s: %w", token, err))
+	for _, s := range p.sessions {
+		if s.id != "" {
+			end(s)
 		}
+	}
+	if err := p.lostBastions().settle(ctx, func(ctx context.Context, token string) ([]string, error) {
+		ids, err := p.Cloud.FindBastions(ctx, token)
 		p.own = append(p.own, ids...)
+		return ids, err
+	}); err != nil {
+		errs = append(errs, err)
+	}
+	if err := p.lostSessions().settle(ctx, func(ctx context.Context, token string) ([]string, error) {
+		ids, err := p.findSessions(ctx, token)
+		for _, id := range ids {
+			end(session{bastion: p.of(token), id: id})
+		}
+		return ids, err
+	}); err != nil {
+		errs = append(errs, err)
 	}
 	for _, id := range p.own {
 		p.UI.Sayf("Deleting bastion %s", id)
@@ -172,6 +174,30 @@ func (p *Bastion) Undo(ctx context.Context, _ error) error {
 			errs = append(errs, fmt.Errorf("bastion %s could not be deleted, please do so by hand: %w", id, err))
 		}
 	}
-	p.sessions, p.own, p.open, p.id, p.ready = nil, nil, nil, "", false
+	p.sessions, p.own, p.id, p.ready = nil, nil, "", false
 	return errors.Join(errs...)
+}
+
+func (p *Bastion) lostBastions() lostReplies {
+	return lostReplies{UI: p.UI, Open: &p.open, what: "bastion", by: "bastion named "}
+}
+
+func (p *Bastion) lostSessions() lostReplies {
+	return lostReplies{UI: p.UI, Open: &p.lost, what: "session of a bastion", by: "session, which ends by itself, named "}
+}
+
+// findSessions finds the sessions asked for with token, in the bastion that they
+// were asked for in.
+func (p *Bastion) findSessions(ctx context.Context, token string) ([]string, error) {
+	return p.Cloud.FindSessions(ctx, p.of(token), token)
+}
+
+// of is the bastion of the session that was asked for with token.
+func (p *Bastion) of(token string) string {
+	for _, s := range p.sessions {
+		if s.token == token {
+			return s.bastion
+		}
+	}
+	return p.id
 }

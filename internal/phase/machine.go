@@ -47,8 +47,8 @@ type FindMachine struct {
 	Offer   capacity.Offer
 	Address string
 
-	made []string // every machine that exists because of us
-	open []string // tokens of launches that may have made one that nobody saw
+	made []string  // every machine that exists because of us
+	open wait.Open // launches that may have made one that nobody saw, by token
 	runs int
 }
 
@@ -95,7 +95,8 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		Made:   func(id string) { p.made = append(p.made, id) },
 		Gone:   p.gone,
 		Tried:  func(t []capacity.Tried) { tried = t },
-		Open:   func(token string) { p.open = append(p.open, token) },
+		Open:   p.open.Add,
+		Closed: p.open.Close,
 	}
 	p.ID, p.Offer, err = loop.Run(ctx)
 	if attempts(tried) > 1 || err != nil {
@@ -224,19 +225,26 @@ func (p *FindMachine) use(ctx context.Context, work func(context.Context) error)
 
 // Undo implements Phase: no machine outlives its build.
 func (p *FindMachine) Undo(ctx context.Context, _ error) error {
-	var errs []error
-	for _, token := range p.open {
+	err := p.terminate(ctx)
+	lerr := p.lost().settle(ctx, func(ctx context.Context, token string) ([]string, error) {
 		ids, err := p.Cloud.Find(ctx, token)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("a launch was not confirmed and cannot be looked up; look for an instance whose tag \"armfree\" has attempt=%s: %w", token, err))
-		}
 		for _, id := range ids {
 			if !slices.Contains(p.made, id) {
 				p.made = append(p.made, id)
 			}
 		}
-	}
-	p.open = nil
+		if len(ids) > 0 {
+			p.End(ctx) // others may have to be looked for for longer
+		}
+		return ids, err
+	})
+	return errors.Join(err, lerr, p.terminate(ctx))
+}
+
+// terminate removes the machines that are known. What could not be removed is told
+// once.
+func (p *FindMachine) terminate(ctx context.Context) error {
+	var errs []error
 	for _, id := range p.made {
 		p.UI.Sayf("Terminating %s and its disk", id)
 		if err := p.Cloud.Terminate(ctx, id); err != nil {
@@ -252,10 +260,11 @@ func (p *FindMachine) Made() (list []string) {
 	for _, id := range p.made {
 		list = append(list, "machine "+id)
 	}
-	for _, token := range p.open {
-		list = append(list, fmt.Sprintf("the machine of a launch that was not confirmed, if there is one (its tag \"armfree\" has attempt=%s),", token))
-	}
-	return list
+	return append(list, p.lost().made()...)
+}
+
+func (p *FindMachine) lost() lostReplies {
+	return lostReplies{UI: p.UI, Open: &p.open, what: "machine", by: `instance whose tag "armfree" has attempt=`}
 }
 
 // End asks for the end of what costs money, before something is undone that may
@@ -281,15 +290,12 @@ type MakeImage struct {
 	ID string
 
 	token string
+	open  wait.Open // requests for an image whose replies were lost, by token
 	runs  int
 }
 
 // errAgain is why an unfinished image goes before another one is asked for.
 var errAgain = errors.New("another image is asked for")
-
-// lookupGrace is how long an image whose reply was lost is looked for after a
-// cancel.
-const lookupGrace = 20 * time.Second
 
 // Name implements Phase.
 func (p *MakeImage) Name() string { return "make an image" }
@@ -324,7 +330,7 @@ func (p *MakeImage) Run(ctx context.Context) error {
 func (p *MakeImage) start(ctx context.Context) error {
 	id, err := p.Cloud.StartImage(ctx, p.Machine.ID, p.token)
 	if err != nil && p.Cloud.Lost(err) {
-		id, err = lookUp(ctx, p.UI, "an image", "the image", err, func(ctx context.Context) ([]string, error) { return p.Cloud.FindImages(ctx, p.token) })
+		id, err = p.lost().lookUp(ctx, p.token, err, p.Cloud.FindImages)
 	}
 	p.ID = id
 	if err != nil {
@@ -333,34 +339,22 @@ func (p *MakeImage) start(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// lookUp finds what a request made whose reply was lost. what is "an image", and
-// it how the sentence goes on about that.
-func lookUp(ctx context.Context, ui packersdk.Ui, what, it string, cause error, find func(context.Context) ([]string, error)) (string, error) {
-	g, cancel := wait.Grace(ctx, lookupGrace)
-	defer cancel()
-	ids, err := find(g)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("the reply to the request for %s was lost (%w) and %s cannot be looked up: %w", what, cause, it, err)
-	case len(ids) == 0:
-		return "", cause
-	}
-	ui.Sayf("The reply to the request for %s was lost, but %s is there", what, it)
-	return ids[0], ctx.Err()
+func (p *MakeImage) lost() lostReplies {
+	return lostReplies{UI: p.UI, Open: &p.open, what: "image", by: `image or snapshot whose tag "armfree" has attempt=`}
 }
 
 // Made implements Maker.
-func (p *MakeImage) Made() []string {
-	if p.ID == "" {
-		return nil
+func (p *MakeImage) Made() (list []string) {
+	if p.ID != "" {
+		list = append(list, "the unfinished image "+p.ID)
 	}
-	return []string{"the unfinished image " + p.ID}
+	return append(list, p.lost().made()...)
 }
 
 // Undo implements Phase: a failed build leaves no image, a half-made one is
 // never an artifact.
 func (p *MakeImage) Undo(ctx context.Context, failed error) error {
-	if failed == nil || p.ID == "" {
+	if failed == nil || p.ID == "" && len(p.open.Keys()) == 0 {
 		return nil
 	}
 	if !errors.Is(failed, errAgain) {
@@ -368,10 +362,25 @@ func (p *MakeImage) Undo(ctx context.Context, failed error) error {
 		// That may take longer than whoever cancels will wait.
 		p.Machine.End(ctx)
 	}
-	p.UI.Sayf("Deleting the unfinished image %s", p.ID)
-	if err := p.Cloud.DeleteImage(ctx, p.ID); err != nil {
-		return fmt.Errorf("image %s could not be deleted, please do so by hand: %w", p.ID, err)
+	ids := []string{p.ID}
+	lerr := p.lost().settle(ctx, func(ctx context.Context, token string) ([]string, error) {
+		found, err := p.Cloud.FindImages(ctx, token)
+		ids = append(ids, found...)
+		return found, err
+	})
+	errs := []error{lerr}
+	for _, id := range ids {
+		if id == "" {
+			continue
+		}
+		p.UI.Sayf("Deleting the unfinished image %s", id)
+		if err := p.Cloud.DeleteImage(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("image %s could not be deleted, please do so by hand: %w", id, err))
+			continue
+		}
+		if id == p.ID {
+			p.ID = ""
+		}
 	}
-	p.ID = ""
-	return nil
+	return errors.Join(errs...)
 }

@@ -29,20 +29,47 @@ type site struct {
 	made             bool  // the image is made although start is an error
 	finish, remove   error
 	onStart          func()
+	lag              time.Duration // until lists show what was made
+	born             map[string]time.Time
+	launch           error // what asking for a machine comes to; it is made all the same
+	onLaunch         func()
 }
 
 func newSite() *site {
-	return &site{machines: map[string]string{}, images: map[string]string{}}
+	return &site{machines: map[string]string{}, images: map[string]string{}, born: map[string]time.Time{}}
 }
 
 func (s *site) Launch(_ context.Context, _ capacity.Offer, token string) (string, error) {
 	id := "machine " + token
 	s.machines[id] = token
+	s.born[id] = time.Now()
+	if s.onLaunch != nil {
+		s.onLaunch()
+	}
+	if s.launch != nil {
+		return "", s.launch
+	}
 	return id, nil
 }
-func (s *site) Find(context.Context, string) ([]string, error) { return nil, nil }
-func (s *site) AwaitMachine(context.Context, string) error     { return nil }
-func (s *site) Classify(error) cloud.Verdict                   { return cloud.Verdict{} }
+
+func (s *site) Find(ctx context.Context, token string) ([]string, error) {
+	return s.seen(s.machines, token), errors.Join(s.find, ctx.Err())
+}
+
+// seen is what the lists show of what was made for token.
+func (s *site) seen(all map[string]string, token string) (ids []string) {
+	for id, t := range all {
+		if t == token && time.Since(s.born[id]) >= s.lag {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (s *site) AwaitMachine(context.Context, string) error { return nil }
+func (s *site) Classify(err error) cloud.Verdict {
+	return cloud.Verdict{Result: capacity.Result{Outcome: capacity.Transient, Reason: err.Error()}, Ambiguous: s.Lost(err)}
+}
 func (s *site) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) cloud.Verdict {
 	return v
 }
@@ -65,6 +92,7 @@ func (s *site) StartImage(_ context.Context, _, token string) (string, error) {
 	id := "image " + token
 	if s.start == nil || s.made {
 		s.images[id] = token
+		s.born[id] = time.Now()
 	}
 	if s.start != nil {
 		return "", s.start
@@ -72,13 +100,8 @@ func (s *site) StartImage(_ context.Context, _, token string) (string, error) {
 	return id, nil
 }
 
-func (s *site) FindImages(ctx context.Context, token string) (ids []string, err error) {
-	for id, t := range s.images {
-		if t == token {
-			ids = append(ids, id)
-		}
-	}
-	return ids, errors.Join(s.find, ctx.Err())
+func (s *site) FindImages(ctx context.Context, token string) ([]string, error) {
+	return s.seen(s.images, token), errors.Join(s.find, ctx.Err())
 }
 
 func (s *site) DeleteImage(ctx context.Context, id string) error {
@@ -101,7 +124,7 @@ func (s *site) build(ctx context.Context, bad error) (*MakeImage, string, error)
 	}
 	image := &MakeImage{UI: u, Cloud: s, Token: token, Machine: find}
 	last := &step{name: "last", log: new([]string), errs: []error{bad}}
-	err := (&Runner{UI: u, CleanupTimeout: time.Minute}).Run(ctx, find, image, last)
+	err := (&Runner{UI: u, CleanupTimeout: 5 * time.Minute}).Run(ctx, find, image, last)
 	return image, out.String(), err
 }
 
@@ -194,4 +217,63 @@ func TestRunAgain(t *testing.T) {
 			t.Errorf("%v; machines %v", err, s.machines)
 		}
 	})
+}
+
+// What a request made whose reply was lost is found, however late a list shows it,
+// by the build or by its undoing. What is not found is named.
+func TestLostReplies(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(s *site, cancel func())
+		says   string
+		fails  bool
+		left   bool
+	}{
+		{name: "an image, shown after 100 seconds", change: func(s *site, _ func()) { s.start, s.made, s.lag = errLost, true, 100*time.Second }, says: "The reply was lost, but the image is there"},
+		{
+			name: "an image, and a cancel", change: func(s *site, cancel func()) {
+				s.start, s.made, s.lag, s.onStart = errLost, true, 100*time.Second, cancel
+			},
+			says: "Deleting the unfinished image", fails: true,
+		},
+		{
+			name: "no image", change: func(s *site, _ func()) { s.start = errLost }, fails: true,
+			says: "should there be something all the same, it is the image or snapshot whose tag \"armfree\" has attempt=image machine launch r1 ",
+		},
+		{
+			name: "an image that is never shown, and a cancel", change: func(s *site, cancel func()) { s.start, s.made, s.lag, s.onStart = errLost, true, time.Hour, cancel },
+			says: "it is the image or snapshot whose tag \"armfree\" has attempt=image ", fails: true, left: true,
+		},
+		{
+			name: "a machine, and a cancel", change: func(s *site, cancel func()) { s.launch, s.lag, s.onLaunch = errLost, 100*time.Second, cancel },
+			says: "Terminating machine ", fails: true,
+		},
+		{
+			name: "a machine that is never shown, and a cancel", change: func(s *site, cancel func()) { s.launch, s.lag, s.onLaunch = errLost, time.Hour, cancel },
+			says: "it is the instance whose tag \"armfree\" has attempt=launch r1 ", fails: true, left: true,
+		},
+		{
+			name: "a machine that nobody may look for", change: func(s *site, cancel func()) { s.launch, s.find, s.lag, s.onLaunch = errLost, errBad, time.Hour, cancel },
+			says: "it is the instance whose tag \"armfree\" has attempt=launch r1 ", fails: true, left: true,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				s := newSite()
+				tt.change(s, cancel)
+				image, said, err := s.build(ctx, nil)
+				if err != nil {
+					said += err.Error()
+				}
+				if (err != nil) != tt.fails || !strings.Contains(said, tt.says) {
+					t.Errorf("%v\n%s", err, said)
+				}
+				if left := len(s.machines) + len(s.images); tt.fails && (left > 0) != tt.left || !tt.fails && s.images[image.ID] == "" {
+					t.Errorf("left: %v %v\n%s", s.machines, s.images, said)
+				}
+			})
+		})
+	}
 }

@@ -183,6 +183,9 @@ func TestFaultInvisible(t *testing.T) {
 	group := must[*ec2.CreateSecurityGroupOutput](t)(k.client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{
 		GroupName: aws.String("g"), Description: aws.String("d")}))
 	wantError(t, k.run(func(in *ec2.RunInstancesInput) { in.SecurityGroupIds = []string{*group.GroupId} }), 400, "InvalidGroup.NotFound", *group.GroupId)
+	// A name is taken all the same.
+	_, err := k.client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("g"), Description: aws.String("d")})
+	wantError(t, err, 400, "InvalidGroup.Duplicate", "'g' already exists")
 	eventually(t, "it is visible", func() bool { return look() == nil })
 	for _, f := range k.cloud.Faults() {
 		if want := map[string]int{"RunInstances": 1, "CreateSecurityGroup": 1}[f.Op]; f.Matched != want {
@@ -191,10 +194,10 @@ func TestFaultInvisible(t *testing.T) {
 	}
 	k.reaches(k.client, id, "running")
 	img := must[*ec2.CreateImageOutput](t)(k.client.CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: &id, Name: aws.String("img")}))
-	_, err := k.client.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*img.ImageId}})
+	_, err = k.client.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*img.ImageId}})
 	wantError(t, err, 400, "InvalidAMIID.NotFound", "The image id '["+*img.ImageId+"]' does not exist")
 	eventually(t, "the image is visible", func() bool {
-		_, err := k.client.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*img.ImageId}})
+		_, err = k.client.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*img.ImageId}})
 		return err == nil
 	})
 }

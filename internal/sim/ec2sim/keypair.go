@@ -51,7 +51,7 @@ func (c *Cloud) checkNewKey(q *call, name string, tags tagMap) error {
 	if err := c.authorize(q, []AccessResource{planned}, tagged...); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(all[*keyPair](c), func(k *keyPair) bool { return k.home == q.home() && k.name == name }) {
+	if slices.ContainsFunc(taken[*keyPair](c, q), func(k *keyPair) bool { return k.name == name }) {
 		return refuse("InvalidKeyPair.Duplicate", "The keypair '%s' already exists.", name)
 	}
 	return nil

@@ -36,7 +36,7 @@ func (c *Cloud) createLaunchTemplate(q *call, in *struct {
 		if err := c.authorize(q, []AccessResource{planned}, plannedWithTags(q, tags, "launch-template")...); err != nil {
 			return nil, err
 		}
-		for _, t := range own[*launchTemplate](c, q) {
+		for _, t := range taken[*launchTemplate](c, q) {
 			if t.name == in.Name {
 				return nil, refuse("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
 			}

@@ -86,6 +86,12 @@ func own[T resource](c *Cloud, q *call) []T {
 	return slices.DeleteFunc(all[T](c), func(r T) bool { return !r.base().seenBy(q) })
 }
 
+// taken lists the caller's resources of a type in the request's region, what is not
+// visible yet included: whether a name is free does not depend on that.
+func taken[T resource](c *Cloud, q *call) []T {
+	return slices.DeleteFunc(all[T](c), func(r T) bool { return r.base().home != q.home() })
+}
+
 func (b *resourceBase) seenBy(q *call) bool {
 	return b.home == q.home() && !time.Now().Before(b.visible)
 }

@@ -69,7 +69,7 @@ func (c *Cloud) createSecurityGroup(q *call, in *struct {
 	if err := c.authorize(q, []AccessResource{planned, existing(v)}, tagged...); err != nil {
 		return nil, err
 	}
-	for _, g := range own[*securityGroup](c, q) {
+	for _, g := range taken[*securityGroup](c, q) {
 		if g.vpc == v && g.name == in.Name {
 			return nil, refuse("InvalidGroup.Duplicate", "The security group '%s' already exists for VPC '%s'", in.Name, v.id)
 		}

@@ -49,6 +49,9 @@ type Options struct {
 	SSHPort  int
 	// AWSDelays and AdjustAWS are Delays and Adjust for Amazon's cloud.
 	AWSDelays *ec2sim.Delays
+	// AWSInside puts whoever builds into the VPCs of Amazon's cloud: machines are
+	// reached by their private addresses, and by no others.
+	AWSInside bool
 	AdjustAWS func(build *ec2sim.Account)
 	// MoreRegions are regions that the build tenancy subscribes to beside
 	// BuildRegion. Each has the base image, with an OCID of its own, and the
