@@ -118,7 +118,7 @@ func (l *Leftovers) Remove(ctx context.Context, t sweep.Thing) error {
 			return err
 		})
 	case sweep.Image:
-		return l.deregister(ctx, id)
+		return l.deregister(ctx, id, time.Time{})
 	case sweep.Snapshot:
 		return l.removeSnapshot(ctx, id)
 	}
