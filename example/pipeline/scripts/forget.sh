@@ -23,6 +23,9 @@ rm -f /etc/sudoers.d/90-cloud-init-users
 : >/etc/machine-id
 rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
 rm -f /var/lib/dhcp/*.leases
+# The key by which tailscale knows this machine: its service wrote it when it started, and writes another one.
+if systemctl -q is-active tailscaled.service; then systemctl stop tailscaled.service; fi
+rm -rf /var/lib/tailscale
 
 rm -rf /tmp/* /var/tmp/* /var/lib/fail2ban/fail2ban.sqlite3
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb
