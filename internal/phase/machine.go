@@ -319,6 +319,9 @@ func (p *MakeImage) Run(ctx context.Context) error {
 	if id != "" {
 		p.ID = id
 	}
+	if kept := (*cloud.Kept)(nil); errors.As(err, &kept) {
+		p.ID = ""
+	}
 	if err != nil {
 		return err
 	}
