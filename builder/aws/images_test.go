@@ -274,6 +274,60 @@ func TestForceDeregister(t *testing.T) {
 	}
 }
 
+// A new image that does not get the name of the one that it replaces fails the build,
+// which says what is called what; it is not lost as well.
+func TestForceDeregisterWithoutTheName(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		fault ec2sim.Fault
+		says  string
+		old   bool // is still there
+	}{
+		{
+			name:  "it cannot be registered again",
+			fault: ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "RegisterImage", Skip: 1, Status: 400, Code: "ResourceLimitExceeded", Message: "too many images"},
+			says:  ", is gone. ",
+		},
+		{name: "the older one cannot go", fault: denied("DeregisterImage"), says: "and the older one still has it. ", old: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := stage.ForTest(t, stage.Options{})
+			first, _ := built(t, s, nil, nil)
+			old := imagesOf(first)[stage.AWSRegion]
+			addFaults(t, s, tt.fault)
+			a, said, err := build(t.Context(), t, s, set{"force_deregister": true, "force_delete_snapshot": true}, nil)
+			if err == nil || a != nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), `has not got the name "built": it is called "armfree-`) || !strings.Contains(said, old) {
+				t.Fatalf("%v\n%s", err, said)
+			}
+			s.AWS.Cloud.ResetFaults()
+			images := must[*ec2.DescribeImagesOutput](t)(client(s, stage.AWSRegion).DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})).Images
+			news := 0
+			for _, i := range images {
+				switch {
+				case *i.ImageId == old:
+					if !tt.old {
+						t.Error("the old image is still there")
+					}
+				case strings.Contains(err.Error(), *i.ImageId):
+					news++
+				default:
+					t.Errorf("image %s", *i.ImageId)
+				}
+			}
+			if news != 1 {
+				t.Errorf("%d new images\n%v\n%s", news, err, said)
+			}
+			for _, l := range left(t, s) {
+				if !strings.HasPrefix(l, "image ") && !strings.HasPrefix(l, "snapshot ") {
+					t.Errorf("left behind: %s", l)
+				}
+			}
+		})
+	}
+}
+
 // A machine that got its host key through cloud-init is connected to, and runs the
 // user's own user data all the same; nothing else is connected to.
 func TestPinnedHostKey(t *testing.T) {

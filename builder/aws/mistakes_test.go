@@ -160,6 +160,8 @@ func TestMistakes(t *testing.T) {
 		{set{"metadata_options": set{"http_endpoint": "disabled", "instance_metadata_tags": "enabled"}}, "instance_metadata_tags needs http_endpoint"},
 		{set{"shutdown_behavior": "halt"}, `shutdown_behavior must be "stop" or "terminate"`},
 		{set{"shutdown_behavior": "terminate", "disable_stop_instance": true}, "disable_stop_instance waits for a machine that has stopped"},
+		{set{"spot_price": "auto", "disable_stop_instance": true}, "disable_stop_instance waits for a machine that has stopped, and a spot machine that shuts down is terminated"},
+		{set{"markets": []string{"on-demand", "spot"}, "disable_stop_instance": true}, "or ask for on-demand machines only"},
 		{set{"placement": set{"tenancy": "own"}}, "placement: tenancy must be"},
 		{set{"placement": set{"host_id": "h-0123456789abcdef0", "tenancy": "dedicated"}}, `placement: a host needs tenancy = "host"`},
 		{set{"tenancy": "host", "placement": set{"tenancy": "dedicated"}}, "tenancy is \"host\", and that of placement is \"dedicated\""},

@@ -66,7 +66,9 @@ type Image struct {
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids" required:"false"`
 	// Replace images of the account that have the name, in every region of the
 	// build. They go when the new one is finished, never before. `packer build
-	// -force` does the same. Defaults to `false`.
+	// -force` does the same. Defaults to `false`. No two images have one name, so for
+	// a moment nothing has it; if the new one cannot get it then, the build fails,
+	// says which image is called what, and the new one stays.
 	ForceDeregister bool `mapstructure:"force_deregister" required:"false"`
 	// Remove the snapshots of those images as well. Defaults to `false`.
 	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot" required:"false"`

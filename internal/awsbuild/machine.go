@@ -131,7 +131,9 @@ type Machine struct {
 	// Defaults to `24h`.
 	MachineLifetime time.Duration `mapstructure:"machine_lifetime" required:"false"`
 	// The last provisioner shuts the machine down, or begins to, so that the
-	// builder only waits for that. Defaults to `false`.
+	// builder only waits for that. Defaults to `false`. Not for spot machines: those
+	// of a one-time request cannot be stopped (that they are terminated when they
+	// shut down is unverified against the real service).
 	DisableStopInstance bool `mapstructure:"disable_stop_instance" required:"false"`
 	// Let a machine of a burstable type use more CPU credits than it has earned,
 	// which costs money. A T4g machine without it has few credits when it starts.

@@ -67,6 +67,16 @@ func (e *NoRoom) Error() string { return e.Err.Error() }
 // Unwrap returns what Error says.
 func (e *NoRoom) Unwrap() error { return e.Err }
 
+// Kept is the error of an image that is finished and stays although the build
+// fails: it did not become all that was asked for, and what it was to replace may be
+// gone.
+type Kept struct{ Err error }
+
+func (e *Kept) Error() string { return e.Err.Error() }
+
+// Unwrap returns what Error says.
+func (e *Kept) Unwrap() error { return e.Err }
+
 // Launcher is a cloud as the search for a machine sees it.
 type Launcher interface {
 	// Launch asks exactly once for a machine on offer and returns its id as
@@ -105,7 +115,8 @@ type Imager interface {
 	// (firmware, shapes it may start on), and marks it as finished. It returns
 	// the id of the finished image, which may be another than that of what was
 	// asked for: a snapshot, before it was an image. The id is also returned with
-	// an error, once it is the one to delete.
+	// an error, once it is the one to delete; with a *Kept there is nothing to
+	// delete.
 	FinishImage(ctx context.Context, image string) (id string, err error)
 	// DeleteImage removes an image. One that is gone already is no error.
 	DeleteImage(ctx context.Context, image string) error

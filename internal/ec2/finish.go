@@ -51,7 +51,7 @@ func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 	if err := each(m.places, func(p *place) error { return b.markFinished(ctx, p) }); err != nil {
 		return m.first, err
 	}
-	return b.settle(ctx, m), nil
+	return b.settle(ctx, m)
 }
 
 func orElse(a, b string) string {

@@ -112,19 +112,19 @@ func (b *Build) temporaryName() string { return b.owner.Name(owner.RoleImage) }
 func (b *Build) StartImage(ctx context.Context, machine, token string) (string, error) {
 	i, err := b.instance(ctx, machine)
 	if err != nil {
-		return "", err
+		return "", unasked{err}
 	}
 	if ended(state(i)) {
 		return "", b.lostMachine(i)
 	}
 	m := &making{token: token}
 	if m.name, err = b.firstName(ctx); err != nil {
-		return "", err
+		return "", unasked{err}
 	}
 	spot := i.InstanceLifecycle == types.InstanceLifecycleTypeSpot
 	if !spot {
 		if err := b.stop(ctx, machine); err != nil {
-			return "", err
+			return "", unasked{err}
 		}
 	}
 	var id string

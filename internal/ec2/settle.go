@@ -7,33 +7,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // settle does what is left when there are good images everywhere, and nothing may
-// take those away again: what fails now is said. It returns the id of the image in
+// take those away again: what fails now is said. An image that did not get its name
+// from those that had it is an error, and stays. It returns the id of the image in
 // the region of the machine, or of the first copy if there is none.
-func (b *Build) settle(ctx context.Context, m *making) string {
-	extra := func(p *place, what string, err error) {
-		if err != nil && ctx.Err() == nil {
-			b.say("The image %s is finished, but %s: %v", p.id, what, err)
-		}
-	}
-	_ = each(m.places, func(p *place) error {
+func (b *Build) settle(ctx context.Context, m *making) (string, error) {
+	nameless := make([]error, len(m.places))
+	_ = each(slices.Collect(seq(len(m.places))), func(n int) error {
+		p := m.places[n]
 		if len(p.old) > 0 {
-			extra(p, "an older image of the same name could not be replaced", b.replace(ctx, p))
+			nameless[n] = b.replace(ctx, p)
 		}
-		extra(p, "its protection could not be set", b.protect(ctx, p))
+		if err := b.protect(ctx, p); err != nil && ctx.Err() == nil {
+			b.say("The image %s is finished, but its protection could not be set: %v", p.id, err)
+		}
 		return nil
 	})
 	if b.cfg.Image.SkipBuildRegion || b.encryptsAnew() { // the first image was only a step on the way
 		if err := b.Client.DeleteImage(ctx, m.first); err != nil && ctx.Err() == nil {
 			b.say("The temporary image %s could not be deleted, please do so by hand: %v", m.first, err)
 		}
+	}
+	if err := errors.Join(nameless...); err != nil {
+		for _, p := range m.places {
+			b.say("Image %s in %s is finished and stays", p.id, p.client.Region)
+		}
+		return "", &cloud.Kept{Err: err}
 	}
 	done := map[string]string{}
 	b.images.mu.Lock()
@@ -45,37 +56,81 @@ func (b *Build) settle(ctx context.Context, m *making) string {
 	for _, p := range m.places {
 		b.images.done[p.id] = done
 	}
-	return m.places[0].id
+	return m.places[0].id, nil
 }
 
-// replace gives an image the name of older ones, which go. An image cannot be
-// renamed, so it is registered again with the same snapshots; it exists all the
-// while, under its temporary name.
+// replaceGrace is how long replacing may go on after a cancel: in the middle of it
+// nothing has the name.
+const replaceGrace = 2 * time.Minute
+
+// replace gives an image the name of older ones, which go first: a region has no two
+// images of one name, and an image cannot be renamed. So it is registered again with
+// the same snapshots; it exists all the while, under its temporary name. An error
+// says which image has which name then, and what is gone.
 func (b *Build) replace(ctx context.Context, p *place) error {
+	var gone []string
+	fail := func(err error) error {
+		what := "the older one still has it"
+		if len(gone) > 0 {
+			what = fmt.Sprintf("the older one, %s, is gone", strings.Join(gone, ", "))
+		}
+		return fmt.Errorf("the image %s in %s is finished, but has not got the name %q: it is called %q, and %s. Copy it under its name, or build again: %w", p.id, p.client.Region, b.cfg.Image.Name, p.name, what, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	g, cancel := wait.Grace(ctx, replaceGrace)
+	defer cancel()
+	img, err := p.client.image(g, p.id)
+	if err != nil {
+		return fail(err)
+	}
 	for _, old := range p.old {
 		b.say("Deregistering the image %s in %s, which has the same name (force_deregister)", aws.ToString(old.ImageId), p.client.Region)
-		if err := p.client.removeImage(ctx, old, b.cfg.Image.ReplaceSnapshots); err != nil {
-			return err
+		if err := p.client.deregister(g, aws.ToString(old.ImageId), time.Time{}); err != nil {
+			return fail(err)
+		}
+		gone = append(gone, aws.ToString(old.ImageId))
+	}
+	id, err := b.rename(g, p, img)
+	if err != nil {
+		return fail(err)
+	}
+	var errs []error
+	errs = append(errs, p.client.removeImage(g, types.Image{ImageId: &p.id}, false))
+	p.id, p.name = id, b.cfg.Image.Name
+	for _, old := range p.old {
+		for _, s := range snapshotsOf(old) {
+			if b.cfg.Image.ReplaceSnapshots {
+				errs = append(errs, p.client.removeSnapshot(g, s))
+			}
 		}
 	}
-	img, err := p.client.image(ctx, p.id)
-	if err != nil {
-		return err
+	if err := errors.Join(errs...); err != nil {
+		b.say("The image %s is finished, but something of what it replaces could not be removed, please do so by hand: %v", p.id, err)
 	}
-	id, err := b.again(ctx, p.client, img, b.cfg.Image.Name)
+	return nil
+}
+
+// rename registers an image again under the wanted name. That of an image that was
+// just deregistered may be free a little later only.
+func (b *Build) rename(ctx context.Context, p *place, img types.Image) (id string, err error) {
+	busy := func(err error) bool { return passing(err) || code(err, "InvalidAMIName.Duplicate") }
+	err = wait.Loop{What: "the name " + b.cfg.Image.Name + " to be free", Timeout: repeatFor, Pace: wait.Slow, Tolerate: busy}.Until(ctx, func(ctx context.Context) (bool, error) {
+		id, err = b.again(ctx, p.client, img, b.cfg.Image.Name)
+		return err == nil, err
+	})
 	if err != nil {
-		return fmt.Errorf("it keeps the name %q: %w", p.name, err)
+		return "", err
 	}
 	again, err := b.awaitImage(ctx, p.client, id)
 	if err == nil {
 		err = b.share(ctx, p.client, again)
 	}
 	if err != nil {
-		return errors.Join(err, p.client.removeImage(ctx, types.Image{ImageId: &id}, false))
+		return "", errors.Join(err, p.client.removeImage(ctx, types.Image{ImageId: &id}, false))
 	}
-	temporary := p.id
-	p.id, p.name = id, b.cfg.Image.Name
-	return p.client.removeImage(ctx, types.Image{ImageId: &temporary}, false)
+	return id, nil
 }
 
 // share lets others use an image and its snapshots, and says until when it is to be

@@ -319,6 +319,12 @@ func (p *MakeImage) Run(ctx context.Context) error {
 	if id != "" {
 		p.ID = id
 	}
+	if kept := (*cloud.Kept)(nil); errors.As(err, &kept) {
+		p.ID = ""
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), err) // a reply that was lost is not looked for any more
+	}
 	if err != nil {
 		return err
 	}

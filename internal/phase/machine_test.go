@@ -136,6 +136,7 @@ func TestMachineAndImage(t *testing.T) {
 		says    []string
 		fails   bool
 		machine bool // is left
+		keeps   bool // the image
 	}{
 		{name: "all is well", says: []string{"AD-2 was left out.", "1 availability domain in r1, as A1"}},
 		{name: "the reply is lost, the image is there", change: func(s *site) { s.start, s.made = errLost, true }, says: []string{"but the image is there"}},
@@ -143,6 +144,7 @@ func TestMachineAndImage(t *testing.T) {
 		{name: "the reply is lost and nobody can look", change: func(s *site) { s.start, s.find = errLost, errBad }, says: []string{"no reply", "cannot be looked up: it broke"}, fails: true},
 		{name: "refused", change: func(s *site) { s.start = errBad }, says: []string{"it broke"}, fails: true},
 		{name: "the image comes to nothing", change: func(s *site) { s.finish = errBad }, says: []string{"it broke", "Deleting the unfinished image"}, fails: true},
+		{name: "the image is finished, and not all that it should be", change: func(s *site) { s.finish = &cloud.Kept{Err: errBad} }, says: []string{"it broke"}, fails: true, keeps: true},
 		{name: "a later phase fails", last: errBad, says: []string{"Deleting the unfinished image", "Terminating machine"}, fails: true},
 		{name: "no address", change: func(s *site) { s.address = errBad }, says: []string{"it broke", "Terminating machine"}, fails: true},
 		{name: "it cannot be terminated", change: func(s *site) { s.remove = errBad }, says: []string{"could not be terminated, please do so by hand: it broke"}, machine: true},
@@ -168,7 +170,7 @@ func TestMachineAndImage(t *testing.T) {
 				if (len(s.machines) > 0) != tt.machine {
 					t.Errorf("machines left: %v", s.machines)
 				}
-				if tt.fails && len(s.images) > 0 || !tt.fails && (len(s.images) != 1 || s.images[image.ID] == "") {
+				if tt.fails && len(s.images) > 0 != tt.keeps || !tt.fails && (len(s.images) != 1 || s.images[image.ID] == "") {
 					t.Errorf("images %v, made %q", s.images, image.ID)
 				}
 			})
