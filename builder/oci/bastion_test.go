@@ -266,15 +266,15 @@ func TestBastionBadDays(t *testing.T) {
 			{Kind: ocisim.FaultMalformedHeader, Op: create}, {Kind: ocisim.FaultMalformedHeader, Op: session},
 			{Kind: ocisim.FaultMalformedHeader, Op: "GetSession"}, {Kind: ocisim.FaultMalformedHeader, Op: "GetBastion"},
 		}},
-		{name: "no reply is ever seen to a request for a bastion", faults: []ocisim.Fault{{Kind: ocisim.FaultStatusAfterEffect, Op: create, Status: 502}}, block: map[string]interface{}{"timeout": "1s"}, says: []string{"was lost, but it is there"}},
-		{name: "no reply is ever seen to a request for a session", faults: []ocisim.Fault{{Kind: ocisim.FaultStatusAfterEffect, Op: session, Status: 502}}, block: map[string]interface{}{"timeout": "1s"}, says: []string{"was lost, but it is there"}},
+		{name: "no reply is ever seen to a request for a bastion", faults: []ocisim.Fault{{Kind: ocisim.FaultStatusAfterEffect, Op: create, Status: 502}}, block: map[string]interface{}{"timeout": "1s"}, says: []string{"was lost, but the bastion is there"}},
+		{name: "no reply is ever seen to a request for a session", faults: []ocisim.Fault{{Kind: ocisim.FaultStatusAfterEffect, Op: session, Status: 502}}, block: map[string]interface{}{"timeout": "1s"}, says: []string{"was lost, but the session of a bastion is there"}},
 		{
 			name: "no reply is seen, and the list fails", block: map[string]interface{}{"timeout": "1s"}, fails: true,
 			faults: []ocisim.Fault{
 				{Kind: ocisim.FaultStatusAfterEffect, Op: create, Status: 502},
 				{Kind: ocisim.FaultStatus, Op: "ListBastions", Status: 404, Code: "NotAuthorizedOrNotFound", Message: "no", Skip: 1, Times: 1},
 			},
-			says: []string{"the reply to the request for a bastion was lost", "cannot be looked up"},
+			says: []string{"the reply to the request for a new bastion was lost", "cannot be looked up"},
 		},
 		{name: "throttled", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: create, Status: 429, Code: "TooManyRequests", Message: "slow down", Times: 1}, {Kind: ocisim.FaultStatus, Op: session, Status: 429, Code: "TooManyRequests", Message: "slow down", Times: 1}}},
 		{name: "a bastion that is slow to go", faults: []ocisim.Fault{{Kind: ocisim.FaultStatus, Op: "DeleteBastion", Status: 409, Code: "IncorrectState", Message: "being updated", Times: 2}, {Kind: ocisim.FaultStatus, Op: "DeleteSession", Status: 500, Code: "InternalError", Message: "no", Times: 2}}},
