@@ -203,6 +203,3 @@ func network(err error) bool {
 	}
 	return errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
-
-// Lost implements cloud.Imager.
-func (*Client) Lost(err error) bool { return lost(err) }

@@ -5,6 +5,7 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -247,7 +248,7 @@ func (b *Build) createImageOf(ctx context.Context, machine string, m *making) (i
 	early := func(err error) bool {
 		return ctx.Err() == nil && (passing(err) && !lost(err) || code(err, "IncorrectInstanceState", "IncorrectState"))
 	}
-	err = b.repeatIf(g, b.cfg.ImageTimeout, "create image of", machine, early, func(ctx context.Context) error {
+	err = b.repeatIf(g, b.cfg.ImageTimeout, opImage, machine, early, func(ctx context.Context) error {
 		r, err := b.createImage(ctx, &ec2.CreateImageInput{
 			InstanceId: &machine, Name: &m.name, Description: text(b.found.words.Description), BlockDeviceMappings: b.changes(),
 			TagSpecifications: []types.TagSpecification{b.imageTags(m.token), b.shotTags(owner.RoleVolume, m.token)},
@@ -261,6 +262,20 @@ func (b *Build) createImageOf(ctx context.Context, machine string, m *making) (i
 		return err
 	})
 	return id, b.details(ctx, err)
+}
+
+// The requests that begin an image.
+const (
+	opImage = "create image of"
+	opShot  = "create snapshot of"
+)
+
+// Lost implements cloud.Imager. Before an image is asked for, the machine is looked at
+// and stopped; when that fails, or is cut short by a cancel, there is nothing to look
+// for.
+func (b *Build) Lost(err error) bool {
+	var e *Error
+	return lost(err) && errors.As(err, &e) && (e.Op == opImage || e.Op == opShot)
 }
 
 // FindImages implements cloud.Imager.
