@@ -203,12 +203,3 @@ func network(err error) bool {
 	}
 	return errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
-
-// Lost implements cloud.Imager.
-func (*Client) Lost(err error) bool { return !errors.As(err, new(unasked)) && lost(err) }
-
-// unasked is an error of what comes before a request that makes something: whatever
-// became of it, nothing was made.
-type unasked struct{ error }
-
-func (e unasked) Unwrap() error { return e.error }

@@ -5,6 +5,7 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -112,19 +113,19 @@ func (b *Build) temporaryName() string { return b.owner.Name(owner.RoleImage) }
 func (b *Build) StartImage(ctx context.Context, machine, token string) (string, error) {
 	i, err := b.instance(ctx, machine)
 	if err != nil {
-		return "", unasked{err}
+		return "", err
 	}
 	if ended(state(i)) {
 		return "", b.lostMachine(i)
 	}
 	m := &making{token: token}
 	if m.name, err = b.firstName(ctx); err != nil {
-		return "", unasked{err}
+		return "", err
 	}
 	spot := i.InstanceLifecycle == types.InstanceLifecycleTypeSpot
 	if !spot {
 		if err := b.stop(ctx, machine); err != nil {
-			return "", unasked{err}
+			return "", err
 		}
 	}
 	var id string
@@ -247,7 +248,7 @@ func (b *Build) createImageOf(ctx context.Context, machine string, m *making) (i
 	early := func(err error) bool {
 		return ctx.Err() == nil && (passing(err) && !lost(err) || code(err, "IncorrectInstanceState", "IncorrectState"))
 	}
-	err = b.repeatIf(g, b.cfg.ImageTimeout, "create image of", machine, early, func(ctx context.Context) error {
+	err = b.repeatIf(g, b.cfg.ImageTimeout, opImage, machine, early, func(ctx context.Context) error {
 		r, err := b.createImage(ctx, &ec2.CreateImageInput{
 			InstanceId: &machine, Name: &m.name, Description: text(b.found.words.Description), BlockDeviceMappings: b.changes(),
 			TagSpecifications: []types.TagSpecification{b.imageTags(m.token), b.shotTags(owner.RoleVolume, m.token)},
@@ -261,6 +262,20 @@ func (b *Build) createImageOf(ctx context.Context, machine string, m *making) (i
 		return err
 	})
 	return id, b.details(ctx, err)
+}
+
+// The requests that begin an image.
+const (
+	opImage = "create image of"
+	opShot  = "create snapshot of"
+)
+
+// Lost implements cloud.Imager. Before an image is asked for, the machine is looked at
+// and stopped; when that fails, or is cut short by a cancel, there is nothing to look
+// for.
+func (b *Build) Lost(err error) bool {
+	var e *Error
+	return lost(err) && errors.As(err, &e) && (e.Op == opImage || e.Op == opShot)
 }
 
 // FindImages implements cloud.Imager.

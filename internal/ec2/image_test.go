@@ -299,3 +299,19 @@ func TestTerminate(t *testing.T) {
 		}
 	})
 }
+
+// A cancel before an image is asked for leaves nothing to look for.
+func TestNothingIsLostYet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, simOptions{wrap: hang("StopInstances")})
+		b := s.newBuild(t, nil)
+		machine := s.machine(t, b)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := b.StartImage(ctx, machine, b.owner.Token("image")); err == nil || !lost(err) || b.Lost(err) {
+			t.Errorf("%v", err)
+		}
+		s.tidy(t, b, machine)
+		s.nothingLeft(t)
+	})
+}

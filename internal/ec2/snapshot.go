@@ -48,7 +48,7 @@ func (b *Build) take(ctx context.Context, m *making, s *shot, role string) (stri
 	early := func(err error) bool {
 		return ctx.Err() == nil && (passing(err) && !lost(err) || code(err, "SnapshotCreationPerVolumeRateExceeded"))
 	}
-	err := b.repeatIf(g, repeatFor, "create snapshot of", s.volume, early, func(ctx context.Context) error {
+	err := b.repeatIf(g, repeatFor, opShot, s.volume, early, func(ctx context.Context) error {
 		r, err := b.createSnapshot(ctx, &ec2.CreateSnapshotInput{
 			VolumeId: &s.volume, Description: aws.String(fmt.Sprintf("%s of %s", s.device, b.cfg.Image.Name)),
 			TagSpecifications: []types.TagSpecification{b.shotTags(role, m.token)},

@@ -83,7 +83,7 @@ func TestStrayMachine(t *testing.T) {
 			t.Fatal(err)
 		}
 		token := b.owner.Token("launch")
-		if _, err := b.Launch(t.Context(), plan.Offers[0], token); !b.Lost(err) {
+		if _, err := b.Launch(t.Context(), plan.Offers[0], token); !lost(err) {
 			t.Fatal(err)
 		}
 		if ids, err := b.Find(t.Context(), token); err != nil || len(ids) > 0 {
