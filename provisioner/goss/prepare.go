@@ -71,7 +71,7 @@ func (c *Config) decode(dropIn bool, raws ...any) error {
 	c.checkSelection(&bad)
 	bad.add(c.checkVars()...)
 	switch {
-	case len(c.Tests) == 0 && c.GossFile == "" && len(c.GossFiles) == 0:
+	case !c.checks():
 		if len(c.Record) == 0 {
 			bad.addf("tests, goss_file or goss_files must be set: there is nothing to check otherwise")
 		}
