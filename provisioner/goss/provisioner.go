@@ -164,7 +164,7 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		return nil, nil, err
 	}
 	r.w = newWorkspace(r.guest, c.folders(r.machine.home))
-	r.w.keep = c.KeepRemote
+	r.w.keep, r.w.strict = c.KeepRemote, c.Strict
 	c.rights(r.w, r.machine.sudo, sudo, input)
 	switch {
 	case r.machine.sudo || r.machine.uid == "0":

@@ -174,7 +174,8 @@ chmod 0700 job.%[3]s
 printf 'armfree:code=%%s\n' "$?"
 set -- $(sha256sum <result.%[3]s)
 printf 'armfree:sum=%%s\n' "$1"
-[ -s warnings.%[3]s ] && printf 'armfree:warned=yes\n'
+set -- $(sha256sum <warnings.%[3]s)
+[ -s warnings.%[3]s ] && printf 'armfree:warned=%%s\n' "$1"
 # Short ones come back by themselves, which saves a transfer.
 if [ "$(wc -c <result.%[3]s)" -le %[5]d ]; then
 	printf 'armfree:result='
