@@ -49,7 +49,8 @@ type Run struct {
 	ExitCode int
 	// Output is the standard output of goss; nil if it could not be had.
 	Output []byte
-	// Warnings is the standard error of goss. It explains and never decides.
+	// Warnings is the standard error of goss. It explains, and decides only
+	// under Strict, which must have all of it, at goss's level WARN or below.
 	Warnings []byte
 }
 

@@ -43,6 +43,9 @@ func (in *inputs) choose(c *Config, names []string) error {
 				}
 			}
 		}
+		if len(in.gossfiles) == 0 {
+			return fmt.Errorf("goss_files: there is nothing to run beside %s, which wait names: a gossfile that is waited for is not a check by itself", in.wait)
+		}
 	case len(c.Tests) == 0:
 		in.gossfiles = names[:1]
 	case c.GossFile != "":

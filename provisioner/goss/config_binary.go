@@ -90,7 +90,8 @@ type Machine struct {
 	// default goss finds out.
 	Package string `mapstructure:"package" required:"false"`
 	// How much goss says on standard error, which is shown: `ERROR`, `WARN`,
-	// `INFO`, `DEBUG` or `TRACE`. Defaults to `WARN`.
+	// `INFO`, `DEBUG` or `TRACE`. `ERROR` is refused together with `strict`,
+	// which judges by goss's warnings. Defaults to `WARN`.
 	LogLevel string `mapstructure:"log_level" required:"false"`
 	// How many tests goss carries out at a time, at least 1. Defaults to goss's
 	// own choice, at most 50.

@@ -223,28 +223,43 @@ func FuzzQuote(f *testing.F) {
 	})
 }
 
-// Whatever a value is, the script that starts goss hands it over unchanged.
+// Whatever a value is and whatever its variable is called, the script that
+// starts goss hands it over unchanged and touches no file but its own.
 func FuzzValues(f *testing.F) {
+	dir, theirs := f.TempDir(), f.TempDir()
+	names := []string{"A", "PATH", "HOME", "armfree_dir", "armfree_name", "armfree_setsid", "armfree_pid", "armfree_code", "dir", "name", "pid", "code", "n", "want"}
 	for _, s := range []string{"", "it's", "$(id)", "`id`", "a\nb\n", `\`, "\x80", "';exit 1;'", "{{ .x }}", "\r"} {
-		f.Add(s, s)
+		f.Add(s, s, byte(0))
 	}
-	dir := f.TempDir()
+	for i := range names {
+		f.Add(theirs, "{}", byte(i))
+	}
 	show := filepath.Join(dir, "show me's")
-	if err := os.WriteFile(show, []byte("#!/bin/sh\nprintf '%s|%s|%s' \"$A\" \"$GOSS_VARS_INLINE\" \"$1\"\n"), 0o700); err != nil {
+	if err := os.WriteFile(show, []byte("#!/bin/sh\neval \"printf '%s|%s|%s' \\\"\\$$2\\\" \\\"\\$GOSS_VARS_INLINE\\\" \\\"\\$1\\\"\"\n"), 0o700); err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, env, inline string) {
+	if err := os.WriteFile(filepath.Join(theirs, "pid"), []byte("theirs"), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, env, inline string, which byte) {
 		if strings.ContainsRune(env+inline, 0) || len(env)+len(inline) > 10_000 || inline == "" {
 			return
 		}
-		p := program{dir: dir, work: dir, goss: show, inline: inline, env: map[string]string{"A": env}}
+		name := names[int(which)%len(names)]
+		p := program{dir: dir, work: dir, goss: show, inline: inline, env: map[string]string{name: env}}
 		script := filepath.Join(dir, "run.sh")
 		if err := os.WriteFile(script, []byte(p.script()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.Command("sh", "-c", "sh "+quote(script)+" "+quote(env)).Output()
+		out, err := exec.Command("sh", "-c", "sh "+quote(script)+" "+quote(env)+" "+name).Output()
 		if want := env + "|" + inline + "|" + env; err != nil || string(out) != want {
-			t.Errorf("handed over %q, want %q (%v)", out, want, err)
+			t.Errorf("%s: handed over %q, want %q (%v)", name, out, want, err)
+		}
+		if b, err := os.ReadFile(filepath.Join(theirs, "pid")); err != nil || string(b) != "theirs" {
+			t.Errorf("%s: a file of theirs was touched: %q, %v", name, b, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "pid")); err == nil {
+			t.Errorf("%s: the number of the process is left", name)
 		}
 	})
 }

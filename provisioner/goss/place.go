@@ -43,29 +43,32 @@ func (p placement) folders() []string {
 // that it stays the same file.
 func (p placement) aside(f string) string { return path.Join(p.work, f) + "." + path.Base(p.dir) }
 
-// put is the script that puts the files in place.
+// put is the script that puts the files in place. It is part of unpackScript,
+// whose function sum it uses. Each command that may fail ends it by itself:
+// left of || a shell ignores "set -e". What was to be put there is read once
+// more, since a copy that was cut short does not always report an error.
+//
+// What away has to undo is noted before it is done.
 func (p placement) put() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 (
 	umask 022
 	dir=%s
-	mkdir "$dir/put"
+	mkdir "$dir/put" || exit 1
 	folder() {
 		[ -d "$2" ] && return 0
-		: >"$dir/put/folder.$1"
-		mkdir "$2"
+		: >"$dir/put/folder.$1" && mkdir "$2" || exit 1
 	}
 	file() {
 		if [ -e "$3" ] || [ -L "$3" ]; then
-			mv -f "$3" "$4" || return 1
-			: >"$dir/put/old.$1"
+			: >"$dir/put/old.$1" && mv -f "$3" "$4" || exit 1
 		fi
-		: >"$dir/put/file.$1"
-		cp "$2" "$3" || return 1
-		[ -n "$5" ] || chmod a+rX "$3"
+		: >"$dir/put/file.$1" && cp "$2" "$3" || exit 1
+		[ -n "$5" ] || chmod a+rX "$3" || exit 1
+		want=$(sum "$2")
+		[ -n "$want" ] && [ "$(sum "$3")" = "$want" ] || exit 1
 	}
-	set -e
 `, quote(p.dir))
 	for i, d := range p.folders() {
 		fmt.Fprintf(&b, "\tfolder %d %s\n", i, quote(d))
@@ -77,7 +80,7 @@ func (p placement) put() string {
 		}
 		fmt.Fprintf(&b, "\tfile %d %s\n", i, quoteAll([]string{path.Join(p.dir, "tests", f), path.Join(p.work, f), p.aside(f), private}))
 	}
-	b.WriteString(") || printf '%s\\n' " + quote("armfree:bad=the test files could not be put into "+p.work) + "\n")
+	b.WriteString("\texit 0\n) || printf '%s\\n' " + quote("armfree:bad=the test files could not be put into "+p.work) + "\n")
 	return b.String()
 }
 

@@ -71,7 +71,7 @@ func (c *Config) decode(dropIn bool, raws ...any) error {
 	c.checkSelection(&bad)
 	bad.add(c.checkVars()...)
 	switch {
-	case len(c.Tests) == 0 && c.GossFile == "" && len(c.GossFiles) == 0:
+	case !c.checks():
 		if len(c.Record) == 0 {
 			bad.addf("tests, goss_file or goss_files must be set: there is nothing to check otherwise")
 		}
@@ -210,6 +210,9 @@ func (c *Config) checkMachine(bad *problems) {
 	}
 	bad.oneOf("package", c.Package, "apk", "deb", "dpkg", "pacman", "rpm")
 	bad.oneOf("log_level", strings.ToUpper(c.LogLevel), "ERROR", "WARN", "INFO", "DEBUG", "TRACE")
+	if c.Strict && strings.EqualFold(c.LogLevel, "ERROR") {
+		bad.addf("log_level is %q, which hides the warnings of goss that strict judges by: set it to WARN or leave it out", c.LogLevel)
+	}
 	if c.MaxConcurrent != nil && *c.MaxConcurrent < 1 {
 		bad.addf("max_concurrent is %d and must be at least 1: with less, goss runs nothing and calls it a success", *c.MaxConcurrent)
 	}

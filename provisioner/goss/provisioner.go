@@ -129,7 +129,7 @@ func (r *run) check(ctx context.Context) error {
 // gather reads what is brought along.
 func (r *run) gather() (err error) {
 	r.in = new(inputs)
-	if len(r.c.Tests) > 0 || r.c.GossFile != "" || len(r.c.GossFiles) > 0 {
+	if r.c.checks() {
 		if r.in, err = r.c.inputs(); err != nil {
 			return err
 		}
@@ -139,6 +139,17 @@ func (r *run) gather() (err error) {
 	}
 	r.vars, err = r.c.variables(r.in)
 	return err
+}
+
+// checks says whether something is to be checked. A template may only record.
+func (c *Config) checks() bool { return len(c.Tests) > 0 || c.GossFile != "" || len(c.GossFiles) > 0 }
+
+// somethingToRun is an error where a check was asked for and none would be run.
+func (r *run) somethingToRun() error {
+	if r.c.checks() && len(r.in.gossfiles) == 0 {
+		return errors.New("there is no gossfile to run, which proves nothing about the machine")
+	}
+	return nil
 }
 
 // onMachine is what is done on the machine, and what is left of it is nothing.
@@ -153,7 +164,7 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		return nil, nil, err
 	}
 	r.w = newWorkspace(r.guest, c.folders(r.machine.home))
-	r.w.keep = c.KeepRemote
+	r.w.keep, r.w.strict = c.KeepRemote, c.Strict
 	c.rights(r.w, r.machine.sudo, sudo, input)
 	switch {
 	case r.machine.sudo || r.machine.uid == "0":
@@ -178,8 +189,11 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 			return nil, nil, err
 		}
 	}
-	if len(r.in.gossfiles) == 0 {
+	if !c.checks() {
 		return nil, recorded, nil
+	}
+	if err := r.somethingToRun(); err != nil {
+		return nil, recorded, err
 	}
 	r.ui.Sayf("Checking the machine with %s (linux/%s) as %s: %s", r.used.Origin, r.machine.arch, r.user, strings.Join(r.in.gossfiles, ", "))
 	if err := r.await(ctx); err != nil {

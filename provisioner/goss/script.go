@@ -123,41 +123,46 @@ type program struct {
 // when goss ends by itself a command that ran into its time limit may still be
 // going; it is ended too. The file "stop" closes the gap in which goss runs
 // and its number is not yet known.
+//
+// The variables of the template exist only in the shell that becomes goss. All
+// that this shell still reads are its positional parameters, so that no name
+// of a variable steers it: the script around it writes and deletes as root. Its
+// own variables have a prefix, since one that the machine exports by the same
+// name would be changed for goss as well.
 func (p program) script() string {
 	var b strings.Builder
-	b.WriteString("umask 022\ndir=" + quote(p.dir) + "\ncd " + quote(p.work) + " || exit 125\n")
+	b.WriteString("umask 022\narmfree_dir=" + quote(p.dir) + "\ncd " + quote(p.work) + " || exit 125\n")
 	// goss takes every one of its flags from the environment as well.
-	b.WriteString(`
-for name in $(env | grep '^GOSS_[A-Za-z0-9_]*=' | cut -d= -f1); do
-	unset "$name"
+	fmt.Fprintf(&b, `
+for armfree_name in $(env | grep '^GOSS_[A-Za-z0-9_]*=' | cut -d= -f1); do
+	unset "$armfree_name"
 done
-`)
+[ -e "$armfree_dir/stop" ] && exit 143
+set -- %s "$@"
+armfree_setsid=$(command -v setsid) && set -- "$armfree_setsid" "$@"
+{
+`, quote(p.goss))
 	for _, name := range slices.Sorted(maps.Keys(p.env)) {
 		if !strings.HasPrefix(name, "GOSS_") {
-			fmt.Fprintf(&b, "export %s=%s\n", name, quote(p.env[name]))
+			fmt.Fprintf(&b, "\texport %s=%s\n", name, quote(p.env[name]))
 		}
 	}
 	if p.inline != "" {
-		fmt.Fprintf(&b, "export GOSS_VARS_INLINE=%s\n", quote(p.inline))
+		fmt.Fprintf(&b, "\texport GOSS_VARS_INLINE=%s\n", quote(p.inline))
 	}
-	fmt.Fprintf(&b, `
-[ -e "$dir/stop" ] && exit 143
-if command -v setsid >/dev/null 2>&1; then
-	setsid %[1]s "$@" </dev/null &
-else
-	%[1]s "$@" </dev/null &
-fi
-pid=$!
-if ! echo "$pid" >"$dir/pid" || [ -e "$dir/stop" ]; then
-	kill -s KILL -- "-$pid" || kill -s KILL "$pid"
+	b.WriteString(`	exec "$@"
+} </dev/null &
+armfree_pid=$!
+if ! echo "$armfree_pid" >"$armfree_dir/pid" || [ -e "$armfree_dir/stop" ]; then
+	kill -s KILL -- "-$armfree_pid" || kill -s KILL "$armfree_pid"
 	exit 143
 fi
-wait "$pid"
-code=$?
-rm -f "$dir/pid"
-kill -s KILL -- "-$pid" 2>/dev/null
-exit "$code"
-`, quote(p.goss))
+wait "$armfree_pid"
+armfree_code=$?
+rm -f "$armfree_dir/pid"
+kill -s KILL -- "-$armfree_pid" 2>/dev/null
+exit "$armfree_code"
+`)
 	return b.String()
 }
 
@@ -174,7 +179,8 @@ chmod 0700 job.%[3]s
 printf 'armfree:code=%%s\n' "$?"
 set -- $(sha256sum <result.%[3]s)
 printf 'armfree:sum=%%s\n' "$1"
-[ -s warnings.%[3]s ] && printf 'armfree:warned=yes\n'
+set -- $(sha256sum <warnings.%[3]s)
+[ -s warnings.%[3]s ] && printf 'armfree:warned=%%s\n' "$1"
 # Short ones come back by themselves, which saves a transfer.
 if [ "$(wc -c <result.%[3]s)" -le %[5]d ]; then
 	printf 'armfree:result='

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,7 @@ type workspace struct {
 	asRoot func(script string) string
 	input  string // for standard input of both: sudo's password
 	keep   bool
+	strict bool     // what goes to standard error decides as well
 	dir    string   // empty until it is made
 	tried  []string // every folder that may have been made
 	place  *placement
@@ -184,10 +186,16 @@ func (w *workspace) run(ctx context.Context, what, script string) (goss.Run, err
 	if run.ExitCode, err = strconv.Atoi(said.one("code")); err != nil {
 		return goss.Run{}, errors.New("the machine did not say how goss ended")
 	}
-	if said.one("warned") == "yes" {
-		// Warnings explain and never decide, so that they may get lost.
-		if run.Warnings, err = w.guest.download(ctx, w.path("warnings."+name)); err != nil && ctx.Err() != nil {
+	if sum, warned := said["warned"]; warned {
+		run.Warnings, err = w.guest.download(ctx, w.path("warnings."+name))
+		switch {
+		case err != nil && ctx.Err() != nil:
 			return goss.Run{}, err
+		case !w.strict: // they explain and do not decide, so that they may get lost
+		case err != nil:
+			return goss.Run{}, fmt.Errorf("goss ended with exit code %d but its warnings are missing, which strict needs: %w", run.ExitCode, err)
+		case !slices.Equal(sum, []string{hexSum(run.Warnings)}):
+			return goss.Run{}, fmt.Errorf("goss ended with exit code %d but its warnings did not come back whole, which strict needs", run.ExitCode)
 		}
 	}
 	whole := func(result []byte) bool { return said.one("sum") == hexSum(result) }
