@@ -95,7 +95,7 @@ func notYet(since time.Time) func(error) bool {
 	sent, early := false, lags(since)
 	return func(err error) bool {
 		sent = sent || lost(err)
-		return early(err) && !(sent && missing(err))
+		return early(err) && (!sent || !missing(err))
 	}
 }
 
