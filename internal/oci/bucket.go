@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
@@ -152,21 +153,26 @@ func (b *Bucket) Unshare(ctx context.Context, id, role string) error {
 
 // linksOf lists the pre-authenticated requests of a copy in a role, whatever their
 // expiry, which is a part of their names.
-func (b *Bucket) linksOf(ctx context.Context, id, role string) (links []objectstorage.PreauthenticatedRequestSummary, err error) {
+func (b *Bucket) linksOf(ctx context.Context, id, role string) ([]objectstorage.PreauthenticatedRequestSummary, error) {
+	all, err := b.links(ctx)
+	return slices.DeleteFunc(all, func(p objectstorage.PreauthenticatedRequestSummary) bool {
+		by, as, err := owner.ParseName(text(p.Name))
+		return err != nil || by.ID != id || as != role
+	}), err
+}
+
+// links lists all pre-authenticated requests.
+func (b *Bucket) links(ctx context.Context) (all []objectstorage.PreauthenticatedRequestSummary, err error) {
 	err = cloud.Pages(func(page *string) (*string, error) {
 		var r objectstorage.ListPreauthenticatedRequestsResponse
 		err := repeat(ctx, "list pre-authenticated requests of", b.Bucket, func(ctx context.Context) (err error) {
 			r, err = b.objects.ListPreauthenticatedRequests(shield(ctx), objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
 			return err
 		})
-		for _, p := range r.Items {
-			if by, as, err := owner.ParseName(text(p.Name)); err == nil && by.ID == id && as == role {
-				links = append(links, p)
-			}
-		}
+		all = append(all, r.Items...)
 		return r.OpcNextPage, err
 	})
-	return links, err
+	return all, err
 }
 
 // Remove implements imagecopy.Store. An upload that was broken off counts as

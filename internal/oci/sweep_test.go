@@ -85,7 +85,7 @@ func (s *sim) copied(t *testing.T, b *Bucket, by owner.Build) {
 	long := copyPrefix + "abcdefghijkl-" + by.ID + ".oci"
 	b.put(t, long, "half")
 	b.upload(t, long)
-	b.put(t, by.Name(sweep.RoleCopy), long)
+	b.put(t, by.Name(owner.RoleCopy), long)
 }
 
 func (s *sim) sweep(t *testing.T, change func(*sweep.Sweep)) sweep.Result {

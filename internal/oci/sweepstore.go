@@ -55,21 +55,14 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 		}
 	}
 	where := b.Namespace + "/" + b.Bucket
-	err = cloud.Pages(func(page *string) (*string, error) {
-		var r objectstorage.ListPreauthenticatedRequestsResponse
-		err := repeat(ctx, "list pre-authenticated requests of", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListPreauthenticatedRequests(shield(ctx), objectstorage.ListPreauthenticatedRequestsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
-			return err
-		})
-		for _, p := range r.Items {
-			t := thing(sweep.Link, p.Id, p.Name, nil, p.TimeCreated, where)
-			if t.Mark, t.Ours = nameMark(t.Name); t.Ours {
-				note(t.Mark)
-			}
-			all = append(all, t)
+	links, err := b.links(ctx)
+	for _, p := range links {
+		t := thing(sweep.Link, p.Id, p.Name, nil, p.TimeCreated, where)
+		if t.Mark, t.Ours = nameMark(t.Name); t.Ours {
+			note(t.Mark)
 		}
-		return r.OpcNextPage, err
-	})
+		all = append(all, t)
+	}
 	if err != nil {
 		return all, err
 	}
@@ -84,25 +77,18 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 	}
 	for _, o := range objects {
 		t := thing(sweep.Object, o.Name, o.Name, nil, o.TimeCreated, where)
-		if t.Mark, t.Ours = objectMark(t.Name, expires); t.Ours && t.Mark.Role == sweep.RoleCopy && !strings.HasSuffix(t.Name, ociSuffix) {
+		if t.Mark, t.Ours = objectMark(t.Name, expires); t.Ours && t.Mark.Role == owner.RoleCopy && !strings.HasSuffix(t.Name, ociSuffix) {
 			t.Kind = sweep.Note
 		}
 		t.ID = where + "/" + t.Name
 		all = append(all, t)
 	}
-	err = cloud.Pages(func(page *string) (*string, error) {
-		var r objectstorage.ListMultipartUploadsResponse
-		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
-			return err
-		})
-		for _, u := range r.Items {
-			t := thing(sweep.Upload, u.UploadId, u.Object, nil, u.TimeCreated, where)
-			t.Mark, t.Ours = objectMark(t.Name, expires)
-			all = append(all, t)
-		}
-		return r.OpcNextPage, err
-	})
+	uploads, err := b.uploads(ctx)
+	for _, u := range uploads {
+		t := thing(sweep.Upload, u.UploadId, u.Object, nil, u.TimeCreated, where)
+		t.Mark, t.Ours = objectMark(t.Name, expires)
+		all = append(all, t)
+	}
 	return all, err
 }
 
@@ -147,7 +133,7 @@ func objectMark(name string, expires map[string]time.Time) (owner.Tag, bool) {
 		return owner.Tag{}, false
 	}
 	build := rest[i+1:]
-	return owner.Tag{Build: build, Role: sweep.RoleCopy, Expires: expires[build]}, true
+	return owner.Tag{Build: build, Role: owner.RoleCopy, Expires: expires[build]}, true
 }
 
 // removeStored removes what is in a bucket.

@@ -103,20 +103,27 @@ func (u *Upload) find(ctx context.Context) (bool, error) {
 
 // uploadsOf lists the uploads of an object that are neither committed nor aborted.
 func (b *Bucket) uploadsOf(ctx context.Context, object string) (ids []string, err error) {
+	all, err := b.uploads(ctx)
+	for _, up := range all {
+		if text(up.Object) == object {
+			ids = append(ids, text(up.UploadId))
+		}
+	}
+	return ids, err
+}
+
+// uploads lists all uploads that are neither committed nor aborted.
+func (b *Bucket) uploads(ctx context.Context) (all []objectstorage.MultipartUpload, err error) {
 	err = cloud.Pages(func(page *string) (*string, error) {
 		var r objectstorage.ListMultipartUploadsResponse
 		err := repeat(ctx, "list uploads to", b.Bucket, func(ctx context.Context) (err error) {
 			r, err = b.objects.ListMultipartUploads(shield(ctx), objectstorage.ListMultipartUploadsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Page: page, RequestMetadata: once()})
 			return err
 		})
-		for _, up := range r.Items {
-			if text(up.Object) == object {
-				ids = append(ids, text(up.UploadId))
-			}
-		}
+		all = append(all, r.Items...)
 		return r.OpcNextPage, err
 	})
-	return ids, err
+	return all, err
 }
 
 func (b *Bucket) partsOf(ctx context.Context, object, upload string) (parts map[int]part, size int64, err error) {

@@ -53,7 +53,7 @@ func roles(k Kind) []string {
 	case Link:
 		return []string{owner.RoleExport, owner.RoleImport}
 	case Upload, Object, Note:
-		return []string{RoleCopy, owner.RoleImage}
+		return []string{owner.RoleCopy, owner.RoleImage}
 	case Spot:
 		return []string{owner.RoleSpot}
 	case Instance:
@@ -79,9 +79,6 @@ func roles(k Kind) []string {
 	}
 	return nil
 }
-
-// RoleCopy is that of what a copy writes into a bucket.
-const RoleCopy = "copy"
 
 // RoleNamedProfile is that in the name of a temporary role and its instance profile.
 const RoleNamedProfile = "profile"
