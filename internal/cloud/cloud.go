@@ -58,8 +58,8 @@ func (e *Outage) Unwrap() error { return e.Err }
 // there of the forms that are wanted, and nothing else is wrong. Another place may
 // do.
 type NoRoom struct {
-	Err error
-	Why []string // a sentence each
+	Err error   // for a build that has no other place
+	Why []error // the reasons by themselves
 }
 
 func (e *NoRoom) Error() string { return e.Err.Error() }

@@ -48,11 +48,7 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	var p cloud.Plan
 	if len(found.problems) == 0 {
 		if p.Offers = s.offers(&found); len(found.problems) > 0 {
-			none := &cloud.NoRoom{Err: refusal(b.detailed(ctx, found.problems))}
-			for _, err := range found.problems {
-				none.Why = append(none.Why, err.Error())
-			}
-			return cloud.Plan{}, none
+			return cloud.Plan{}, &cloud.NoRoom{Err: refusal(b.detailed(ctx, found.problems)), Why: found.problems}
 		}
 	}
 	if len(found.problems) > 0 {

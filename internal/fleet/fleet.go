@@ -65,7 +65,11 @@ func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
 		var outage *cloud.Outage
 		var none *cloud.NoRoom
 		if errors.As(err, &none) {
-			notes = append(notes, at.Region+" is left out: "+strings.Join(none.Why, "; "))
+			var why []string
+			for _, reason := range none.Why {
+				why = append(why, reason.Error())
+			}
+			notes = append(notes, at.Region+" is left out: "+strings.Join(why, "; "))
 		} else if errors.As(err, &outage) {
 			notes = append(notes, fmt.Sprintf("%s is left out, it cannot be reached: %v", at.Region, err))
 		}

@@ -74,13 +74,6 @@ func refusal(problems []error) error {
 	return fmt.Errorf("this build cannot work, and nothing was started:\n%w", errors.Join(problems...))
 }
 
-func sentences(problems []error) (list []string) {
-	for _, err := range problems {
-		list = append(list, err.Error())
-	}
-	return list
-}
-
 // survey looks at the region. An error is one that hides everything else: the
 // credentials, or ctx's.
 func (b *Build) survey(ctx context.Context) (*survey, error) {
@@ -170,7 +163,7 @@ func (s *survey) plan() (cloud.Plan, error) {
 		}
 	}
 	if len(problems) > 0 && len(s.problems) == 0 {
-		return cloud.Plan{}, &cloud.NoRoom{Err: refusal(problems), Why: sentences(problems)}
+		return cloud.Plan{}, &cloud.NoRoom{Err: refusal(problems), Why: problems}
 	}
 	if len(problems) > 0 {
 		return cloud.Plan{}, refusal(problems)
