@@ -99,12 +99,6 @@ func (a *Artifact) State(name string) interface{} {
 
 // registry is the artifact as HCP Packer keeps it: an image for each region.
 func (a *Artifact) registry() interface{} {
-	labels := map[string]string{}
-	for _, name := range GeneratedNames() {
-		if v := a.Data[name]; v != nil && fmt.Sprint(v) != "" {
-			labels[name] = fmt.Sprint(v)
-		}
-	}
 	var list []*registryimage.Image
 	for _, r := range a.regions() {
 		img, err := registryimage.FromArtifact(a,
@@ -113,7 +107,7 @@ func (a *Artifact) registry() interface{} {
 			log.Printf("[WARN] HCP Packer gets no metadata of %s: %v", a.Images[r], err)
 			continue
 		}
-		img.Labels = maps.Clone(labels)
+		img.Labels = buildcfg.Labels(a.Data, GeneratedNames())
 		list = append(list, img)
 	}
 	return list

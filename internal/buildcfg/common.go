@@ -59,3 +59,15 @@ func UseKey(p *common.PackerConfig, c *communicator.Config, prefix string, mask 
 	}
 	return writeKey(fmt.Sprintf("%s_%s.pem", prefix, p.PackerBuildName), c.SSHPrivateKey, ui)
 }
+
+// Labels are the values of build.* that an image has as labels in HCP Packer: those
+// of names that are there and not empty.
+func Labels(data map[string]interface{}, names []string) map[string]string {
+	labels := map[string]string{}
+	for _, name := range names {
+		if v := data[name]; v != nil && fmt.Sprint(v) != "" {
+			labels[name] = fmt.Sprint(v)
+		}
+	}
+	return labels
+}

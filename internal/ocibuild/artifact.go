@@ -5,7 +5,6 @@ package ocibuild
 
 import (
 	"context"
-	"fmt"
 	"log"
 	"sync/atomic"
 	"time"
@@ -81,12 +80,7 @@ func (a *Artifact) registry() interface{} {
 		log.Printf("[WARN] HCP Packer gets no metadata of %s: %v", a.Image, err)
 		return nil
 	}
-	img.Labels = map[string]string{}
-	for _, name := range GeneratedNames() {
-		if v := fmt.Sprint(a.Data[name]); v != "" && a.Data[name] != nil {
-			img.Labels[name] = v
-		}
-	}
+	img.Labels = buildcfg.Labels(a.Data, GeneratedNames())
 	return img
 }
 
