@@ -195,7 +195,6 @@ func (c *Config) prepareConnection() (list []error) {
 	if c.AWS != nil && c.Comm.SSHKeyPairName != "" {
 		// A machine on AWS is reached with the key of its pair, which is AWS's; one on
 		// OCI takes any.
-		c.Comm.SSHUsername = cmp.Or(user, c.AWS.SSHUsername, os.Getenv("AWS_SSH_USERNAME"))
 		awsbuild.FromEnvironment(&c.Comm)
 		c.Comm.SSHUsername = user
 	}

@@ -14,9 +14,9 @@ import (
 
 // Blocks takes blocks out of a template, as Packer hands it over, so that each can
 // be decoded by itself, with what Packer adds to every template. A block that is
-// not there is not in the result. JSON templates may have a block as a list of one;
-// several are an error,
-// and so is what is no block; the rest of the template is returned all the same.
+// not there is not in the result. JSON templates may have a block as a list of one.
+// Several are an error, and so is what is no block; the rest of the template is
+// returned all the same.
 func Blocks(raws []interface{}, names ...string) (rest []interface{}, blocks map[string][]interface{}, err error) {
 	found := map[string]interface{}{}
 	var packers []interface{}
