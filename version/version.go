@@ -19,3 +19,6 @@ var (
 func Plugin() *version.PluginVersion {
 	return version.NewPluginVersion(Version, VersionPrerelease, "")
 }
+
+// UserAgent is how this plugin names itself to clouds.
+func UserAgent() string { return "packer-plugin-armfree/" + Version }

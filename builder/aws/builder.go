@@ -62,12 +62,12 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	defer done()
 	client, err := ec2.SignIn(ctx, c.credentials, ec2.Options{
-		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add,
+		UserAgent: version.UserAgent(), HTTP: b.HTTP, Secret: b.Mask.Add,
 	})
 	if err != nil {
 		return nil, err
 	}
-	look := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add}
+	look := oci.Options{UserAgent: version.UserAgent(), HTTP: b.HTTP, Secret: b.Mask.Add}
 	if err := c.Checks.Look(ctx, look, ui.Sayf); err != nil {
 		return nil, err
 	}

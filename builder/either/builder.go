@@ -90,16 +90,14 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	b.Mask.Add(host.Secret())
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
 	r := &run{b: b, ui: ui, id: id, host: host, sites: map[string]site{}}
-	look := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add}
-	if err := c.Checks.Look(ctx, look, ui.Sayf); err != nil {
+	if err := c.Checks.Look(ctx, b.toOCI(), ui.Sayf); err != nil {
 		return nil, err
 	}
-	site, err := r.signIn(ctx)
-	if err != nil {
+	if err := r.signIn(ctx); err != nil {
 		return nil, err
 	}
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: site, Sundries: site, Token: id.Token, ID: id.ID, Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: r.fleet, Sundries: r.fleet, Token: id.Token, ID: id.ID, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.policy(), Hold: map[string]time.Duration{c.Prefer[1]: c.prefers}, Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout,
 		Comm: &c.Comm, Pin: r.pin, Found: r.found, More: r.generated,
 	}
@@ -110,7 +108,12 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err != nil || made.Image == "" {
 		return nil, err
 	}
-	return r.sites[made.Offer.Cloud].artifact(site, made), nil
+	return r.sites[made.Offer.Cloud].artifact(made), nil
+}
+
+// toOCI is how clients speak to OCI.
+func (b *Builder) toOCI() oci.Options {
+	return oci.Options{UserAgent: version.UserAgent(), HTTP: b.HTTP, Secret: b.Mask.Add}
 }
 
 // policy paces the search.
@@ -127,8 +130,8 @@ func (c *Config) policy() capacity.Policy {
 // site is what is different between the clouds.
 type site struct {
 	pins      bool // its machines get the host key
-	generated func(f *fleet.Fleet, m *phase.FindMachine) map[string]interface{}
-	artifact  func(f *fleet.Fleet, made *phase.Made) packersdk.Artifact
+	generated func(m *phase.FindMachine) map[string]interface{}
+	artifact  func(made *phase.Made) packersdk.Artifact
 }
 
 // run is one build.
@@ -143,7 +146,7 @@ type run struct {
 }
 
 // signIn puts the places of both clouds together, in the order of preference.
-func (r *run) signIn(ctx context.Context) (*fleet.Fleet, error) {
+func (r *run) signIn(ctx context.Context) error {
 	c := &r.b.config
 	var places []fleet.Place
 	var others []error
@@ -162,25 +165,23 @@ func (r *run) signIn(ctx context.Context) (*fleet.Fleet, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		places = append(places, more...)
 	}
 	if len(places) == 0 {
-		return nil, errors.Join(others...)
+		return errors.Join(others...)
 	}
 	for _, err := range others {
 		r.ui.Sayf("This cloud is left out, it cannot be reached: %v", err)
 	}
 	r.fleet = fleet.New(places...)
-	return r.fleet, nil
+	return nil
 }
 
 func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 	c := &r.b.config
-	who, err := oci.SignIn(ctx, o.credentials, oci.Options{
-		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: r.b.HTTP, Secret: r.b.Mask.Add,
-	})
+	who, err := oci.SignIn(ctx, o.credentials, r.b.toOCI())
 	if err != nil {
 		return nil, err
 	}
@@ -196,16 +197,16 @@ func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 	}
 	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
 	r.b.Mask.Add(base64.StdEncoding.EncodeToString(builds[0].UserData))
-	source := func(f *fleet.Fleet, region string) string { return f.In(ociBlock, region).(*oci.Build).BaseImage() }
+	source := func(region string) string { return r.fleet.In(ociBlock, region).(*oci.Build).BaseImage() }
 	r.sites[ociBlock] = site{
 		pins: keys.Host != nil,
-		generated: func(f *fleet.Fleet, m *phase.FindMachine) map[string]interface{} {
-			return ocibuild.Generated(m.ID, r.id.ID, m.Offer, source(f, m.Offer.Region))
+		generated: func(m *phase.FindMachine) map[string]interface{} {
+			return ocibuild.Generated(m.ID, r.id.ID, m.Offer, source(m.Offer.Region))
 		},
-		artifact: func(f *fleet.Fleet, made *phase.Made) packersdk.Artifact {
+		artifact: func(made *phase.Made) packersdk.Artifact {
 			return &ocibuild.Artifact{
-				Image: made.Image, Name: o.ImageName, Region: made.Offer.Region, Remove: f.DeleteImage,
-				Data: made.Data, Source: source(f, made.Offer.Region),
+				Image: made.Image, Name: o.ImageName, Region: made.Offer.Region, Remove: r.fleet.DeleteImage,
+				Data: made.Data, Source: source(made.Offer.Region),
 			}
 		},
 	}
@@ -215,7 +216,7 @@ func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 func (r *run) inAWS(ctx context.Context, a *AWS) ([]fleet.Place, error) {
 	c := &r.b.config
 	client, err := ec2.SignIn(ctx, a.credentials, ec2.Options{
-		UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: r.b.HTTP, Secret: r.b.Mask.Add,
+		UserAgent: version.UserAgent(), HTTP: r.b.HTTP, Secret: r.b.Mask.Add,
 	})
 	if err != nil {
 		return nil, err
@@ -228,14 +229,14 @@ func (r *run) inAWS(ctx context.Context, a *AWS) ([]fleet.Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := func(f *fleet.Fleet, region string) *ec2.Build { return f.In(awsBlock, region).(*ec2.Build) }
+	in := func(region string) *ec2.Build { return r.fleet.In(awsBlock, region).(*ec2.Build) }
 	r.sites[awsBlock] = site{
 		pins: keys.Host != nil,
-		generated: func(f *fleet.Fleet, m *phase.FindMachine) map[string]interface{} {
-			return awsbuild.Generated(m.ID, r.id.ID, m.Offer, in(f, m.Offer.Region).SourceImage())
+		generated: func(m *phase.FindMachine) map[string]interface{} {
+			return awsbuild.Generated(m.ID, r.id.ID, m.Offer, in(m.Offer.Region).SourceImage())
 		},
-		artifact: func(f *fleet.Fleet, made *phase.Made) packersdk.Artifact {
-			at := in(f, made.Offer.Region)
+		artifact: func(made *phase.Made) packersdk.Artifact {
+			at := in(made.Offer.Region)
 			return &awsbuild.Artifact{
 				Images: at.Images(made.Image), Name: builds[0].Image.Name, Region: made.Offer.Region, Source: at.SourceImage().ID, Data: made.Data,
 				Remove: func(ctx context.Context, region, image string) error {
@@ -267,7 +268,7 @@ func (r *run) generated(m *phase.FindMachine) map[string]interface{} {
 	for _, n := range generatedNames() {
 		data[n] = ""
 	}
-	maps.Copy(data, r.sites[m.Offer.Cloud].generated(r.fleet, m))
+	maps.Copy(data, r.sites[m.Offer.Cloud].generated(m))
 	data["Cloud"] = m.Offer.Cloud
 	return data
 }

@@ -69,7 +69,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	id := owner.NewBuild(time.Now(), c.Life(c.Comm.SSHTimeout))
-	options := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: b.HTTP, Secret: b.Mask.Add}
+	options := oci.Options{UserAgent: version.UserAgent(), HTTP: b.HTTP, Secret: b.Mask.Add}
 	who, err := oci.SignIn(ctx, c.credentials, options)
 	if err != nil {
 		return nil, err

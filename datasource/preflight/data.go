@@ -78,7 +78,7 @@ func (d *Datasource) Execute() (cty.Value, error) {
 func (d *Datasource) look(ctx context.Context) ([]string, error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: d.HTTP, Secret: d.Mask.Add}
+	o := oci.Options{UserAgent: version.UserAgent(), HTTP: d.HTTP, Secret: d.Mask.Add}
 	source := make(chan error, 1)
 	go func() {
 		var err error

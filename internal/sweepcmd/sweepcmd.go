@@ -123,7 +123,7 @@ func code(looks []look) int {
 
 // clouds signs in and lists the places.
 func (c Command) clouds(ctx context.Context, o *options) (all []sweep.Cloud, err error) {
-	agent := "packer-plugin-armfree/" + version.Version
+	agent := version.UserAgent()
 	if o.oci != nil {
 		c.Mask.Add(o.oci.Secrets()...)
 		who, err := oci.SignIn(ctx, *o.oci, oci.Options{UserAgent: agent, HTTP: c.HTTP, Secret: c.Mask.Add})

@@ -27,7 +27,7 @@ const linkMargin = 30 * time.Minute
 // plan is the copy of an image that the configuration describes.
 func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Artifact, ui packersdk.Ui) (*imagecopy.Copy, error) {
 	c := &p.config
-	o := oci.Options{UserAgent: "packer-plugin-armfree/" + version.Version, HTTP: p.HTTP, Secret: p.Mask.Add}
+	o := oci.Options{UserAgent: version.UserAgent(), HTTP: p.HTTP, Secret: p.Mask.Add}
 	from, err := oci.SignIn(ctx, c.Source.Credentials(), o)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
