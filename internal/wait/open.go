@@ -70,13 +70,17 @@ func (o *Open) Settle(ctx context.Context, find func(ctx context.Context, key st
 			if failed[key] != nil {
 				continue
 			}
+			if ctx.Err() != nil {
+				left++ // the loop says why
+				continue
+			}
 			begun := time.Now()
 			found, err := find(ctx, key)
 			switch {
 			case found:
 				o.Close(key)
 			case ctx.Err() != nil:
-				return false, nil
+				left++
 			case err != nil:
 				failed[key] = err
 			case begun.Sub(at[key]) >= Unseen:
