@@ -347,7 +347,7 @@ func TestAskAndRetryTheWay(t *testing.T) {
 // without anything being broken off. The service's sessions last half an hour at
 // least: here it says that it is four seconds.
 func TestProvisioningOutlastsSessions(t *testing.T) {
-	t.Parallel()
+	// Alone, since it counts sessions of seconds: beside other builds each step lasts longer.
 	short := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet || !strings.HasPrefix(r.URL.Path, "/20210331/sessions/") {
