@@ -187,7 +187,9 @@ func (l *list) fetch(ctx context.Context, in *ebs.ListSnapshotBlocksInput) error
 	if size <= 0 || size > 64<<40 || r.size > 0 && r.size != size {
 		return fmt.Errorf("snapshot %s is said to be of a volume of %d GiB", r.id, aws.ToInt64(out.VolumeSize))
 	}
-	r.size = size
+	if r.size == 0 { // of the first list: nobody reads it yet
+		r.size = size
+	}
 	last := int32(-1)
 	if n := len(l.entries); n > 0 {
 		last = l.entries[n-1].index

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
@@ -49,7 +48,9 @@ type relay struct {
 	source   objectInfo
 	partSize int64
 	to       *Upload
-	done     atomic.Int64 // bytes
+
+	mu       sync.Mutex // progress is told by one worker at a time
+	done     int64      // bytes
 	progress func(float64)
 }
 
@@ -193,6 +194,9 @@ func (r *relay) part(ctx context.Context, n int, buffer []byte) error {
 	if err := r.to.Part(ctx, n+1, data); err != nil {
 		return err
 	}
-	r.progress(100 * float64(r.done.Add(int64(len(data)))) / float64(r.source.size))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done += int64(len(data))
+	r.progress(100 * float64(r.done) / float64(r.source.size))
 	return nil
 }
