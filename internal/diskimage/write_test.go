@@ -59,7 +59,7 @@ func TestQEMUReadsRandomDisks(t *testing.T) {
 }
 
 func randomDisk(r *rand.Rand) testDisk {
-	d := testDisk{clusters: make([]pattern, 1+r.IntN(3000)), seed: r.Uint64(), piece: ClusterSize << r.IntN(6)}
+	d := testDisk{clusters: make([]pattern, 1+r.IntN(1200)), seed: r.Uint64(), piece: ClusterSize << r.IntN(6)}
 	d.size = int64(len(d.clusters))*ClusterSize - int64(r.IntN(2))*int64(r.IntN(ClusterSize))
 	for c := 0; c < len(d.clusters); {
 		kind := pattern(r.IntN(5))
@@ -142,7 +142,7 @@ func TestStats(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	broken := errors.New("broken")
-	d := newDisk(strings.Repeat("tn", 500), 0)
+	d := newDisk(strings.Repeat("tn", 320), 0)
 	t.Run("the source", func(t *testing.T) {
 		d := d
 		d.fail = func(p Piece) error {

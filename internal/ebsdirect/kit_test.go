@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -85,30 +86,37 @@ func (f *file) Finish(_ context.Context, front []byte) error {
 // them out, and only those are listed that were written.
 func erased() []byte { return bytes.Repeat([]byte("ERASE ME"), blockSize/8) }
 
-func newKit(t *testing.T, o kitOptions) *kit {
-	t.Helper()
-	k := &kit{account: ec2sim.NewAccount("build"), blocks: map[int32][]byte{}}
-	r := rand.New(rand.NewPCG(3, 4))
+// disk is the image of a disk and its blocks. It is made once, for hundreds of tests.
+var disk = sync.OnceValues(func() ([]byte, map[int32][]byte) {
+	blocks := map[int32][]byte{}
+	r := rand.NewChaCha8([32]byte{3, 4})
 	for n, i := range []int32{0, 1, 2, 3, 7, 40, 41, 42, 300, 301, 5000, 5001, 9000, 16382, 16383} {
 		b := make([]byte, blockSize)
 		for j := 0; j < len(b); j += 1024 {
-			b[j] = byte(r.Uint32() | 1)
+			b[j] = byte(r.Uint64() | 1)
 		}
 		if n%5 == 3 {
 			b = erased()
 		}
-		k.blocks[i] = b
+		blocks[i] = b
 	}
 	var out file
-	if _, err := diskimage.Write(t.Context(), &out, known(k.blocks), diskimage.Options{Compression: diskimage.None}); err != nil {
-		t.Fatal(err)
+	if _, err := diskimage.Write(context.Background(), &out, known(blocks), diskimage.Options{Compression: diskimage.None}); err != nil {
+		panic(err)
 	}
 	image := bytes.ReplaceAll(out.Bytes(), []byte("ERASE ME"), make([]byte, 8))
-	for i, b := range k.blocks {
+	for i, b := range blocks {
 		if bytes.HasPrefix(b, []byte("ERASE ME")) {
-			k.blocks[i] = make([]byte, blockSize)
+			blocks[i] = make([]byte, blockSize)
 		}
 	}
+	return image, blocks
+})
+
+func newKit(t *testing.T, o kitOptions) *kit {
+	t.Helper()
+	image, blocks := disk()
+	k := &kit{account: ec2sim.NewAccount("build"), blocks: blocks}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "disk.qcow2")
 	k.path = path
