@@ -10,13 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/oracle/oci-go-sdk/v65/bastion"
 	"github.com/oracle/oci-go-sdk/v65/common"
-	"github.com/oracle/oci-go-sdk/v65/core"
-	"github.com/oracle/oci-go-sdk/v65/identity"
-	"github.com/oracle/oci-go-sdk/v65/limits"
-	"github.com/oracle/oci-go-sdk/v65/objectstorage"
-	"github.com/oracle/oci-go-sdk/v65/workrequests"
 
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
@@ -30,15 +24,8 @@ type Client struct {
 	skew      *atomic.Int64 // see signed
 	told      *atomic.Bool
 
-	compute  core.ComputeClient
-	network  core.VirtualNetworkClient
-	volumes  core.BlockstorageClient
-	identity identity.IdentityClient
-	limits   limits.LimitsClient
-	objects  objectstorage.ObjectStorageClient
-	parts    objectstorage.ObjectStorageClient // of an upload, which take as long as the line needs
-	work     workrequests.WorkRequestClient
-	bastion  bastion.BastionClient
+	services
+	plain *http.Client // signs nothing, and its requests may take as long as their contexts allow
 }
 
 // Options are what tests and user agents need.
@@ -72,59 +59,37 @@ func NewClient(c Credentials, o Options) (*Client, error) {
 
 // newClient is a principal's access to one region.
 func newClient(by *Principal, region string) (*Client, error) {
-	o, p := by.options, unsigned{region}
-	cl := &Client{Region: region, Tenancy: by.Tenancy, principal: by, skew: new(atomic.Int64), told: new(atomic.Bool)}
+	cl := &Client{Region: region, Tenancy: by.Tenancy, principal: by, skew: new(atomic.Int64), told: new(atomic.Bool), plain: &http.Client{}}
 	var err error
-	if cl.compute, err = core.NewComputeClientWithConfigurationProvider(p); err != nil {
+	if cl.services, err = newServices(unsigned{region}, cl.prepare); err != nil {
 		return nil, err
-	}
-	if cl.network, err = core.NewVirtualNetworkClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	if cl.volumes, err = core.NewBlockstorageClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	if cl.identity, err = identity.NewIdentityClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	if cl.limits, err = limits.NewLimitsClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	if cl.objects, err = objectstorage.NewObjectStorageClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	if cl.parts, err = objectstorage.NewObjectStorageClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	if cl.work, err = workrequests.NewWorkRequestClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	if cl.bastion, err = bastion.NewBastionClientWithConfigurationProvider(p); err != nil {
-		return nil, err
-	}
-	for _, b := range []*common.BaseClient{
-		&cl.compute.BaseClient, &cl.network.BaseClient, &cl.volumes.BaseClient, &cl.identity.BaseClient,
-		&cl.limits.BaseClient, &cl.objects.BaseClient, &cl.parts.BaseClient, &cl.work.BaseClient, &cl.bastion.BaseClient,
-	} {
-		none := common.NoRetryPolicy()
-		b.Configuration.RetryPolicy = &none
-		b.Configuration.CircuitBreaker = nil
-		if o.UserAgent != "" {
-			b.UserAgent += " " + o.UserAgent
-		}
-		if o.HTTP != nil {
-			b.HTTPClient = o.HTTP
-		}
-		var limit time.Duration
-		if h, ok := b.HTTPClient.(*http.Client); ok {
-			if b == &cl.parts.BaseClient && o.HTTP == nil {
-				h.Timeout = 0 // each part has its limit, partLimit
-			}
-			limit = h.Timeout
-		}
-		b.HTTPClient = signed{by: by, next: tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}, skew: cl.skew, told: cl.told}
 	}
 	return cl, nil
+}
+
+// prepare sets a client of the SDK up: what signs its requests, and that it makes each of
+// them once. parts says that it is the one for the parts of an upload.
+func (c *Client) prepare(b *common.BaseClient, parts bool) {
+	none, o := common.NoRetryPolicy(), c.principal.options
+	b.Configuration.RetryPolicy = &none
+	b.Configuration.CircuitBreaker = nil
+	if o.UserAgent != "" {
+		b.UserAgent += " " + o.UserAgent
+	}
+	if o.HTTP != nil {
+		b.HTTPClient = o.HTTP
+	}
+	var limit time.Duration
+	if h, ok := b.HTTPClient.(*http.Client); ok {
+		if parts {
+			if o.HTTP == nil {
+				h.Timeout = 0 // each part has its limit, partLimit
+			}
+			c.plain = h
+		}
+		limit = h.Timeout
+	}
+	b.HTTPClient = signed{by: c.principal, next: tolerant{next: b.HTTPClient, again: newLenient(o.HTTP, limit)}, skew: c.skew, told: c.told}
 }
 
 // now is the time by the service's clock; zero as long as no reply has told it.

@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -70,7 +71,13 @@ func TestMalformedHeaderOnAnyNetwork(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := buildOver(clientOver(t, tt.http), nil)
 			if tt.host != "" {
-				b.compute.Host = tt.host
+				compute, err := core.NewComputeClientWithConfigurationProvider(unsigned{simRegion})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.prepare(&compute.BaseClient, false)
+				compute.Host = tt.host
+				b.compute.GetInstance = compute.GetInstance
 			}
 			i, err := b.instance(contextFor(t, 20*time.Second), "i-1")
 			if err != nil || text(i.Id) != "i-1" || i.LifecycleState != "RUNNING" {

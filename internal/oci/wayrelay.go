@@ -66,7 +66,7 @@ func (w *RelayWay) Bring(ctx context.Context, _ string, from cloud.Link, as stri
 }
 
 func (w *RelayWay) bring(ctx context.Context, from cloud.Link, as string, progress func(float64)) error {
-	r := &relay{plain: w.plain(), from: from, progress: progress}
+	r := &relay{plain: w.plain, from: from, progress: progress}
 	var err error
 	if r.source, err = r.probe(ctx); err != nil {
 		return err
@@ -88,19 +88,6 @@ func (w *RelayWay) bring(ctx context.Context, from cloud.Link, as string, progre
 		return err
 	}
 	return r.to.Commit(ctx)
-}
-
-// plain is a client that signs nothing, and whose requests may take as long as
-// their contexts allow.
-func (c *Client) plain() *http.Client {
-	if s, ok := c.parts.HTTPClient.(signed); ok {
-		if t, ok := s.next.(tolerant); ok {
-			if h, ok := t.next.(*http.Client); ok {
-				return h
-			}
-		}
-	}
-	return &http.Client{}
 }
 
 // get asks for a range of the object behind the link.
