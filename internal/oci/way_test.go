@@ -140,10 +140,9 @@ func TestRelay(t *testing.T) {
 // spoil changes a byte of the second part, once, on its way to Object Storage.
 func spoil() func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		done := false
+		var done atomic.Bool
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodPut && r.URL.Query().Get("uploadPartNum") == "2" && !done {
-				done = true
+			if r.Method == http.MethodPut && r.URL.Query().Get("uploadPartNum") == "2" && done.CompareAndSwap(false, true) {
 				b, _ := io.ReadAll(r.Body)
 				b[1000] ^= 1
 				r.Body = io.NopCloser(bytes.NewReader(b))
@@ -156,10 +155,9 @@ func spoil() func(http.Handler) http.Handler {
 // breakOff cuts the first answer with a part of the object in the middle.
 func breakOff() func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		done := false
+		var done atomic.Bool
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/p/") && r.Header.Get("Range") != "bytes=0-0" && !done {
-				done = true
+			if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/p/") && r.Header.Get("Range") != "bytes=0-0" && done.CompareAndSwap(false, true) {
 				w.Header().Set("Content-Range", "bytes 0-1/2")
 				w.Header().Set("Content-Length", "16777216")
 				w.WriteHeader(http.StatusPartialContent)
