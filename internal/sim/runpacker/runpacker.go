@@ -28,23 +28,39 @@ type Packer struct {
 	home   string
 }
 
+// Bare makes dir (which must exist) the home of a Packer that has no plugin.
+func Bare(binary, dir string) (*Packer, error) {
+	p := &Packer{home: dir}
+	var err error
+	if p.binary, err = there(binary); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// there is the absolute path of a program that was built before.
+func there(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("there is no %s: run \"make packer build\" first: %w", filepath.Base(path), err)
+	}
+	return path, nil
+}
+
 // Install makes dir (which must exist) the home of a Packer and installs the
 // plugin in it under the address source.
 func Install(ctx context.Context, binary, plugin, source, dir string) (*Packer, error) {
-	p := &Packer{home: dir}
-	var err error
-	if p.binary, err = filepath.Abs(binary); err != nil {
+	p, err := Bare(binary, dir)
+	if err != nil {
 		return nil, err
 	}
-	if plugin, err = filepath.Abs(plugin); err != nil {
-		return nil, err
-	}
-	for _, f := range []string{p.binary, plugin} {
-		if _, err := os.Stat(f); err != nil {
-			return nil, fmt.Errorf("there is no %s: run \"make packer build\" first: %w", filepath.Base(f), err)
-		}
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
+	if plugin, err = there(plugin); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer

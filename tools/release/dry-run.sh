@@ -1,0 +1,80 @@
+#!/bin/sh
+# Copyright (c) The packer-plugin-armfree Authors
+# SPDX-License-Identifier: MPL-2.0
+#
+# dry-run.sh GORELEASER OUT [all] makes the artifacts of a release of the commit that is checked out, as a tag on it
+# would, publishes nothing, verifies them and leaves them in OUT: for this machine's platform, or for all of them.
+# The key that signs is thrown away; without gpg nothing is signed, and that is said.
+set -eu
+goreleaser=$1 out=$2 which=${3:-host}
+root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+tmp=$(mktemp -d)
+GNUPGHOME=$tmp/gnupg
+export GNUPGHOME
+tidy() {
+	command -v gpgconf >/dev/null && gpgconf --kill all 2>/dev/null || true
+	rm -rf "$tmp"
+}
+trap tidy EXIT
+trap 'exit 130' INT TERM HUP
+
+[ -z "$(git -C "$root" status --porcelain)" ] || echo "release: note: what is not committed is not in it"
+git clone -q "$root" "$tmp/clone"
+cd "$tmp/clone"
+git remote set-url origin https://github.com/armfree/packer-plugin-armfree.git
+version=$(sed -n 's/^\tVersion  *= "\(.*\)"$/\1/p' version/version.go)
+git -c user.name=release -c user.email=release@localhost tag -f -a -m dry-run "v$version" >/dev/null
+os=$(go env GOOS) arch=$(go env GOARCH)
+API_VERSION=$(go run . describe | sed 's/.*"api_version":"\([^"]*\)".*/\1/')
+export API_VERSION
+
+config=$tmp/goreleaser.yml
+if [ "$which" = all ]; then
+	cp .goreleaser.yml "$config"
+else
+	# Only the line of this platform stays in the list of targets.
+	awk -v want="^      - ${os}_${arch}(_v1)?\$" '
+		/^    targets:/ { list = 1; print; next }
+		list && /^      - / { if ($0 ~ want) { print; found = 1 }; next }
+		{ list = 0; print }
+		END { exit !found }' .goreleaser.yml >"$config" || {
+		echo "release: $os/$arch is not among the targets of .goreleaser.yml" >&2
+		exit 1
+	}
+fi
+skip=publish,announce
+if command -v gpg >/dev/null; then
+	mkdir -m 700 "$GNUPGHOME"
+	gpg -q --batch --passphrase '' --quick-gen-key "release dry run" ed25519 sign 1d
+	GPG_FINGERPRINT=$(gpg --batch --with-colons --list-keys | sed -n 's/^fpr:*\([0-9A-F]*\):$/\1/p' | head -n 1)
+	export GPG_FINGERPRINT
+else
+	echo "release: note: there is no gpg here, so nothing is signed"
+	skip=$skip,sign
+fi
+"$goreleaser" release --clean --skip="$skip" --config "$config"
+
+# What Packer will do with them, before it does.
+cd dist
+name=packer-plugin-armfree_v$version
+sha256sum -c "${name}_SHA256SUMS"
+[ "$skip" != publish,announce ] || gpg -q --verify "${name}_SHA256SUMS.sig" "${name}_SHA256SUMS"
+for zip in *.zip; do
+	file=${zip%.zip}
+	case $file in *_windows_*) file=$file.exe ;; esac
+	want=$(printf 'LICENSE\n%s' "$file")
+	[ "$(unzip -Z1 "$zip" | LC_ALL=C sort)" = "$want" ] || { echo "release: $zip holds: $(unzip -Z1 "$zip")" >&2; exit 1; }
+	grep -q " $zip\$" "${name}_SHA256SUMS" || { echo "release: $zip has no digest" >&2; exit 1; }
+	[ "$file" != "${name}_${API_VERSION}_${os}_${arch}" ] || {
+		unzip -q "$zip" "$file" -d "$tmp"
+		said=$("$tmp/$file" describe)
+		case $said in
+		*"\"version\":\"$version\""*) ;;
+		*) echo "release: $zip says of itself: $said" >&2; exit 1 ;;
+		esac
+	}
+done
+rm -rf "$out"
+mkdir -p "$out"
+cp ./*.zip "${name}_SHA256SUMS"* "$out/"
+ls -l "$out"
