@@ -34,7 +34,7 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{dir: os.Getenv("ACC_RELEASE")}
 	if h.dir == "" {
-		t.Skip(`there are no artifacts of a release: "make release-dry-run" makes them, "make testacc" hands them over`)
+		t.Skip(`there are no artifacts of a release: "make release-dry-run" makes them for "make testacc"`)
 	}
 	files, err := os.ReadDir(h.dir)
 	if err != nil {
