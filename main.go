@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Packer-plugin-armfree builds ARM64 images on free cloud capacity. This file
-// registers its components, hands over the command sweep, and does nothing else;
+// registers its components, hands over the commands capacity and sweep, and does nothing else;
 // Packer names each
 // "<local name>-<component>", so with armfree as the local name they are armfree,
 // armfree-oci, armfree-goss and armfree-oci-cross-tenancy-copy.
@@ -20,6 +20,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/builder/either"
 	"github.com/armfree/packer-plugin-armfree/builder/oci"
 	"github.com/armfree/packer-plugin-armfree/datasource/preflight"
+	"github.com/armfree/packer-plugin-armfree/internal/capacitycmd"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sweepcmd"
 	ocicrosstenancycopy "github.com/armfree/packer-plugin-armfree/post-processor/oci-cross-tenancy-copy"
@@ -30,8 +31,13 @@ import (
 func main() {
 	secrets := new(mask.Masker)
 	log.SetOutput(secrets.Writer(os.Stderr))
-	if len(os.Args) > 1 && os.Args[1] == "sweep" {
-		os.Exit(sweepcmd.Main(context.Background(), secrets, os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "capacity":
+			os.Exit(capacitycmd.Main(context.Background(), secrets, os.Args[2:]))
+		case "sweep":
+			os.Exit(sweepcmd.Main(context.Background(), secrets, os.Args[2:]))
+		}
 	}
 
 	set := plugin.NewSet()

@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "internal/sweepcmd", "version",
+			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/mask", "internal/sweepcmd", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -78,10 +78,13 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/pathing",
 			"golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/net/proxy",
 		},
-		"internal/diskimage":          {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
-		"internal/ebsdirect":          {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
-		"internal/imagestream":        {"internal/diskimage", "internal/wait"},
-		"internal/imagefile":          {"internal/diskimage", "internal/wait"},
+		"internal/diskimage":   {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
+		"internal/ebsdirect":   {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
+		"internal/imagestream": {"internal/diskimage", "internal/wait"},
+		"internal/imagefile":   {"internal/diskimage", "internal/wait"},
+		"internal/capacitycmd": {
+			"internal/capacity", "internal/mask", "internal/oci", "internal/ocicfg", "internal/wait", "version",
+		},
 		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},

@@ -1,0 +1,123 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package capacitycmd is the command "capacity": what is free for Ampere machines on OCI
+// right now, where, and what a build would try first. It starts nothing and needs no
+// template.
+package capacitycmd
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
+	"github.com/armfree/packer-plugin-armfree/version"
+)
+
+// The exit codes.
+const (
+	Free   = 0 // something that is allowed is free
+	Failed = 1 // the command could not be carried out
+	Full   = 2 // nothing is
+)
+
+// Command is one run of the command.
+type Command struct {
+	Out, Err io.Writer
+	Mask     *mask.Masker
+	// HTTP replaces the client that the environment describes; tests set it.
+	HTTP *http.Client
+}
+
+// Main is the command as the plugin has it. Ctrl-C ends it at once.
+func Main(ctx context.Context, secrets *mask.Masker, args []string) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if os.Getenv("PACKER_LOG") == "" {
+		log.SetOutput(io.Discard)
+	}
+	return Command{Out: os.Stdout, Err: os.Stderr, Mask: secrets}.Run(ctx, args)
+}
+
+// Run carries the command out and returns its exit code.
+func (c Command) Run(ctx context.Context, args []string) int {
+	out, errs := c.Mask.Writer(c.Out), c.Mask.Writer(c.Err)
+	o, err := parse(args, out)
+	if errors.Is(err, flag.ErrHelp) {
+		return Free
+	}
+	var clients []*oci.Client
+	if err == nil {
+		clients, err = c.regions(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(errs, "capacity:", err)
+		return Failed
+	}
+	for {
+		code := o.print(out, look(ctx, clients, o.sizes))
+		if o.watch == 0 || code == Free && o.untilFree {
+			return code
+		}
+		if err := wait.Sleep(ctx, o.watch); err != nil {
+			return code
+		}
+	}
+}
+
+// regions signs in and lists where to look.
+func (c Command) regions(ctx context.Context, o *options) (all []*oci.Client, err error) {
+	c.Mask.Add(o.oci.Secrets()...)
+	who, err := oci.SignIn(ctx, o.oci, oci.Options{UserAgent: version.UserAgent(), HTTP: c.HTTP, Secret: c.Mask.Add})
+	if err != nil {
+		return nil, err
+	}
+	regions := []string(o.regions)
+	if len(regions) == 0 {
+		regions = []string{who.Region}
+	}
+	if o.allRegions {
+		home, err := who.Client(oci.FullRegion(who.Region))
+		if err != nil {
+			return nil, err
+		}
+		if regions, err = home.Subscribed(ctx); err != nil {
+			return nil, fmt.Errorf("--all-regions: the regions of the tenancy are not known: %w", err)
+		}
+	}
+	for _, r := range regions {
+		client, err := who.Client(oci.FullRegion(r))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, client)
+	}
+	return all, nil
+}
+
+// found is what a region has, or why that is not known.
+type found struct {
+	oci.Outlook
+	err error
+}
+
+func look(ctx context.Context, clients []*oci.Client, sizes []oci.Size) []found {
+	all := make([]found, len(clients))
+	var wg sync.WaitGroup
+	for i, c := range clients {
+		wg.Go(func() { all[i].Outlook, all[i].err = c.Outlook(ctx, sizes) })
+	}
+	wg.Wait()
+	return all
+}
