@@ -41,6 +41,12 @@ variable "assign_public_ip" {
   default     = true
 }
 
+variable "capacity_timeout" {
+  type        = string
+  description = "How long a machine is looked for. Keep the time limit of a CI job above it."
+  default     = "6h"
+}
+
 variable "capacity_interval" {
   type        = string
   description = "The least time between two requests while a machine is looked for."
@@ -76,7 +82,7 @@ source "armfree-oci" "debian" {
   ssh_timeout       = "15m"
   assign_public_ip  = var.assign_public_ip
   use_private_ip    = !var.assign_public_ip
-  capacity_timeout  = "6h"
+  capacity_timeout  = var.capacity_timeout
   capacity_interval = var.capacity_interval
   tags = {
     pipeline = "armfree"

@@ -123,7 +123,7 @@ func TestAccCopyOnly(t *testing.T) {
 	acceptance(t)
 	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
 	s := stage.ForTest(t, stage.Options{})
-	text, err := os.ReadFile(filepath.Join(root, "example/copy-only/copy-image.yml"))
+	text, err := os.ReadFile(filepath.Join(root, "example/github-actions/.github/workflows/oci-image-copy.yml"))
 	if err != nil {
 		t.Fatal(err)
 	}
