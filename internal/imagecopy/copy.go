@@ -90,8 +90,8 @@ type Result struct {
 	Verified *cloud.Verified
 	// Unverified is an image that stays although it did not pass.
 	Unverified string
-	Took        time.Duration
-	Err         error
+	Took       time.Duration
+	Err        error
 }
 
 // Run copies the image. The results have the order of Targets; the error

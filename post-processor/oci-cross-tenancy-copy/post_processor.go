@@ -40,8 +40,13 @@ type PostProcessor struct {
 	Mask *mask.Masker
 	// HTTP replaces the client that the environment describes (proxy,
 	// certificates); tests set it.
-	HTTP   *http.Client
-	config Config
+	HTTP *http.Client
+	// Goss makes what runs gossfiles on a machine: the provisioner armfree-goss.
+	// Without it there is none.
+	Goss func() packersdk.Provisioner
+
+	config   Config
+	checkers []packersdk.Provisioner // by destination; nil where nothing is checked
 }
 
 // ConfigSpec implements packersdk.PostProcessor.
@@ -54,6 +59,9 @@ func (p *PostProcessor) Configure(raws ...interface{}) error {
 	p.Mask.Add(p.config.Source.Credentials().Secrets()...)
 	for _, d := range p.config.Destinations {
 		p.Mask.Add(d.Credentials().Secrets()...)
+	}
+	if bad := p.prepareCheckers(); len(bad) > 0 {
+		err = packersdk.MultiErrorAppend(err, bad...)
 	}
 	return err
 }

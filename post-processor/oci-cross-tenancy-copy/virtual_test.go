@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -223,10 +224,19 @@ func rehearse(t *testing.T, route string) (ops []string) {
 	return ops
 }
 
-// TestMain keeps the log of thousands of copies out of the output.
+// TestMain keeps the log of thousands of copies out of the output. The run has an id,
+// as Packer gives one, and a folder of its own for what goss says of it.
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
-	m.Run()
+	dir, err := os.MkdirTemp("", "copies-*")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("TMPDIR", dir)
+	os.Setenv("PACKER_RUN_UUID", "run-1")
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // compute calls the cloud as the owner of a tenancy would.
