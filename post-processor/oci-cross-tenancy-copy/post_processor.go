@@ -47,6 +47,9 @@ type PostProcessor struct {
 
 	config   Config
 	checkers []packersdk.Provisioner // by destination; nil where nothing is checked
+	// unreachable is for tests in virtual time, in which no network leads to a
+	// machine: nobody signs in to it.
+	unreachable bool
 }
 
 // ConfigSpec implements packersdk.PostProcessor.
@@ -85,7 +88,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	for _, r := range results {
 		switch {
 		case r.Err == nil && r.Image != "" && r.Route != "":
-			ui.Sayf("%s: %s, imported in %s", r.Destination, r.Image, r.Took.Round(time.Second))
+			ui.Sayf("%s: %s, imported%s in %s", r.Destination, r.Image, map[bool]string{true: " and verified"}[r.Verified != nil], r.Took.Round(time.Second))
 		case r.Err != nil && len(results) > 1: // a single failure is the error of the whole, which Packer prints
 			ui.Errorf("%v", r.Err)
 		}

@@ -132,6 +132,10 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 		return cloud.Verified{}, err
 	}
 	defer done()
+	comm.SSHTemporaryKeyPairName = "" // the key goes with the machine
+	if p.p.unreachable {
+		comm.Type = "none"
+	}
 	cfg, err := p.build(image, string(comm.SSHPublicKey))
 	if err != nil {
 		return cloud.Verified{}, err
@@ -146,7 +150,7 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 		More: func(m *phase.FindMachine) map[string]interface{} {
 			return ocibuild.Generated(m.ID, p.owner.ID, m.Offer, image)
 		},
-		NoImage: "the machine was only there to verify " + image,
+		NoImage: "the machine was there to verify one",
 	}
 	if b := p.v.Bastion; b != nil {
 		build.Tunnel = &phase.Tunnel{
