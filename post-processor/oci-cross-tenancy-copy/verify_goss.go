@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -60,30 +59,23 @@ type Gossfiles struct {
 // some says whether there is anything for goss to do.
 func (g *Gossfiles) some() bool { return len(g.Tests)+len(g.GossFiles) > 0 || g.GossFile != "" }
 
-// options are those of the provisioner.
+// options are those of the provisioner. What was a template in them has been filled
+// in.
 func (g *Gossfiles) options() map[string]interface{} {
 	all := map[string]interface{}{}
 	text := func(name, value string) {
 		if value != "" {
-			all[name] = literal(value)
+			all[name] = value
 		}
 	}
 	list := func(name string, values []string) {
-		var out []string
-		for _, v := range values {
-			out = append(out, literal(v))
-		}
-		if len(out) > 0 {
-			all[name] = out
+		if len(values) > 0 {
+			all[name] = values
 		}
 	}
 	object := func(name string, values map[string]string) {
-		out := map[string]string{}
-		for k, v := range values {
-			out[k] = literal(v)
-		}
-		if len(out) > 0 {
-			all[name] = out
+		if len(values) > 0 {
+			all[name] = values
 		}
 	}
 	list("tests", g.Tests)
@@ -106,10 +98,6 @@ func (g *Gossfiles) options() map[string]interface{} {
 	}
 	return all
 }
-
-// literal is a text that a template engine gives back as it is: ours has filled it
-// in already.
-func literal(s string) string { return strings.ReplaceAll(s, "{{", "{{`{{`}}") }
 
 // by names what an image is verified by: where the files or the variables are others,
 // it is another name.

@@ -26,10 +26,10 @@ import (
 // prover starts machines from the copies in one destination; it implements
 // imagecopy.Verifier.
 type prover struct {
-	p      *PostProcessor
-	v      *Verify
-	goss   packersdk.Provisioner // may be nil
-	client *oci.Client
+	p           *PostProcessor
+	v           *Verify
+	goss        packersdk.Provisioner // may be nil
+	client      *oci.Client
 	compartment string // of the machine and the image
 	// key tells destinations apart. owner is whose the machine is: the same in each
 	// run of the same copy, so that the next run finds what a killed one left. It is

@@ -6,6 +6,7 @@ package ocicrosstenancycopy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 	"github.com/armfree/packer-plugin-armfree/provisioner/goss"
 )
 
@@ -232,4 +234,120 @@ func reported(t *testing.T, path string) reportDestination {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	return r.Destinations[0]
+}
+
+// A copy that an earlier run finished is verified when the template says so, and so
+// is one whose verification was cut short; tags that people gave it meanwhile stay.
+func TestVerifyLater(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	image, said, err := verified(t.Context(), t, s, settings(s))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if production(s)[0].FreeformTags["armfree-verified"] != "" {
+		t.Error("it says that it was verified")
+	}
+	for range 2 {
+		again, said, err := verified(t.Context(), t, s, verifying(s, nil))
+		if err != nil || again != image {
+			t.Fatalf("%s after %s, %v\n%s", again, image, err, said)
+		}
+		if tags := production(s)[0].FreeformTags; tags["team"] != "infra" || !strings.Contains(tags["armfree"], "verified=") || !strings.Contains(tags["armfree"], "source="+s.BaseImage) || tags["armfree-verified"] == "" {
+			t.Errorf("%q", tags)
+		}
+	}
+	if n, m := s.Cloud.CountRequests("LaunchInstance"), s.Cloud.CountRequests("ExportImage"); n != 1 || m != 1 {
+		t.Errorf("%d machines, %d exports", n, m)
+	}
+	if left := s.Left(image); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// One that was kept although it did not pass is verified again, and is not imported
+// again.
+func TestVerifyAgain(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	in := verifying(s, map[string]interface{}{"on_failure": "keep", "ssh_port": 1, "ssh_timeout": "1s"})
+	if _, said, err := verified(t.Context(), t, s, in); err == nil {
+		t.Fatal(said)
+	}
+	kept := production(s)[0].ID
+	image, said, err := verified(t.Context(), t, s, verifying(s, nil))
+	if err != nil || image != kept || production(s)[0].Name != "copied" {
+		t.Fatalf("%s after %s, %v\n%s", image, kept, err, said)
+	}
+	if n, m := s.Cloud.CountRequests("CreateImage"), s.Cloud.CountRequests("ExportImage"); n != 1 || m != 1 {
+		t.Errorf("%d imports, %d exports", n, m)
+	}
+	if left := s.Left(image); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, said)
+	}
+}
+
+// Two copies in the same place are verified at the same time, and neither removes the
+// other's machine.
+func TestVerifyTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true), Adjust: func(_, p *ocisim.Tenancy) { p.Limits["standard-a1-core-count"] = 8 }})
+	in := verifying(s, nil)
+	second := maps.Clone(dest(in))
+	second["image_name"] = "second"
+	in["destination"] = []interface{}{dest(in), second}
+	images, said, err := verified(t.Context(), t, s, in)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if n := s.Cloud.CountRequests("LaunchInstance"); n != 2 {
+		t.Errorf("%d launches", n)
+	}
+	if left := s.Left(strings.Split(images, ",")...); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, said)
+	}
+}
+
+// Cancelled at any request of the verification, the copy ends soon and leaves
+// nothing.
+func TestCancelVerify(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	if _, said, err := verified(t.Context(), t, s, settings(s)); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	seen := map[string]bool{}
+	for _, r := range s.Cloud.Requests() {
+		seen[r.Op] = true
+	}
+	s = stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	if _, said, err := verified(t.Context(), t, s, verifying(s, nil)); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for _, m := range tripwire.Moments(s.Cloud.Requests(), func(r ocisim.Request) string { return r.Op }) {
+		if seen[m.Op] {
+			continue // TestCancelAnywhere has it
+		}
+		t.Run(fmt.Sprintf("%s-%d", m.Op, m.Nth), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w := &tripwire.Wire{Op: m.Op, Nth: m.Nth, Pull: cancel}
+			s := stage.ForTest(t, stage.Options{Driver: gossSays(true), Wrap: w.Wrap})
+			w.Watch(s.Cloud)
+			image, said, err := verified(ctx, t, s, verifying(s, map[string]interface{}{"on_failure": "delete"}))
+			if err == nil {
+				t.Error("it went on")
+			}
+			if left := s.Left(image); len(left) > 0 {
+				t.Errorf("left behind: %q\n%s", left, said)
+			}
+			at, ok := w.Pulled()
+			if !ok {
+				t.Fatal("the copy did not come so far")
+			}
+			if d := time.Since(at); d > 30*time.Second {
+				t.Errorf("went on for %s", d)
+			}
+		})
+	}
 }
