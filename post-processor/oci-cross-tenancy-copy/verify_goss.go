@@ -114,7 +114,7 @@ func (g *Gossfiles) by() string {
 			if err != nil || d.IsDir() {
 				return nil //nolint:nilerr // what is not a file is one of goss's names for it
 			}
-			text, err := os.ReadFile(path) // #nosec G304 -- the user's own
+			text, err := os.ReadFile(path) //nolint:gosec // the user's own
 			fmt.Fprintf(h, "%d:%s%v%d:", len(path), path, err != nil, len(text))
 			h.Write(text)
 			return nil
@@ -140,8 +140,14 @@ func (g *Gossfiles) checker(block string, make func() packersdk.Provisioner, pac
 		"packer_build_name": packer.PackerBuildName, "packer_builder_type": packer.PackerBuilderType,
 		"packer_user_variables": packer.PackerUserVars, "packer_sensitive_variables": packer.PackerSensitiveVars,
 	}); err != nil {
-		for _, e := range buildcfg.Each(err) {
-			list = append(list, fmt.Errorf("%s%w", block, e))
+		all := []error{err}
+		if many := (*packersdk.MultiError)(nil); errors.As(err, &many) {
+			all = many.Errors
+		}
+		for _, e := range all {
+			for _, e := range buildcfg.Each(e) {
+				list = append(list, fmt.Errorf("%s%w", block, e))
+			}
 		}
 	}
 	return p, list

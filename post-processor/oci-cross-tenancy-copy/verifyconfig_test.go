@@ -58,7 +58,7 @@ func TestMistakesOfVerify(t *testing.T) {
 		{name: "two ways", set: map[string]interface{}{"oci_bastion": map[string]interface{}{}, "ssh_bastion_host": "b", "ssh_bastion_username": "me", "ssh_bastion_private_key_file": file}, says: []string{"oci_bastion and ssh_bastion_host exclude each other"}},
 		{name: "a bastion and a public address", set: map[string]interface{}{"oci_bastion": map[string]interface{}{}, "assign_public_ip": true}, says: []string{"destination.verify.oci_bastion: assign_public_ip must be false"}},
 		{name: "a key that is not there", set: map[string]interface{}{"ssh_private_key_file": "/no/such/key"}, says: []string{"destination.verify.ssh_private_key_file"}},
-		{name: "no such gossfile", set: map[string]interface{}{"tests": []string{"/no/such/file.yaml"}}, says: []string{"destination.verify.", "/no/such/file.yaml"}},
+		{name: "no such gossfiles", set: map[string]interface{}{"tests": []string{"/no/such/file.yaml", "/no/other.yaml"}}, says: []string{"* destination.verify.tests: stat /no/such/file.yaml", "* destination.verify.tests: stat /no/other.yaml"}},
 		{name: "a gossfile that is none", set: map[string]interface{}{"goss_file": bad}, says: []string{"destination.verify.", "bad.goss.yaml"}},
 		{name: "variables for nothing", set: map[string]interface{}{"vars": "{}"}, says: []string{"destination.verify.tests, goss_file or goss_files must be set"}},
 		{name: "with mistakes elsewhere", set: map[string]interface{}{"on_failure": "x", "tests": []string{"/no/such"}}, says: []string{"on_failure", "/no/such"}},
