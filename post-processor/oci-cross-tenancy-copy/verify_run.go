@@ -127,7 +127,7 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 	if len(errs) > 0 {
 		return cloud.Verified{}, errors.Join(errs...)
 	}
-	done, err := buildcfg.UseKey(&c.PackerConfig, &comm, "verify_"+p.client.Region, p.p.Mask.Add, p.ui)
+	done, err := buildcfg.UseKey(&c.PackerConfig, &comm, "verify_"+p.owner.ID, p.p.Mask.Add, p.ui)
 	if err != nil {
 		return cloud.Verified{}, err
 	}
