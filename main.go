@@ -14,6 +14,7 @@ import (
 	"log"
 	"os"
 
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
 	"github.com/armfree/packer-plugin-armfree/builder/aws"
@@ -48,7 +49,9 @@ func main() {
 	set.RegisterProvisioner("goss", new(goss.Provisioner))
 	// With goss as the local name the default one is the provisioner "goss".
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, &goss.Provisioner{DropIn: true})
-	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{Mask: secrets})
+	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{
+		Mask: secrets, Goss: func() packersdk.Provisioner { return new(goss.Provisioner) },
+	})
 	set.RegisterDatasource("preflight", &preflight.Datasource{Mask: secrets})
 	set.SetVersion(version.Plugin())
 	if err := set.Run(); err != nil {

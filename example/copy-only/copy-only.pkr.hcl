@@ -7,6 +7,10 @@
 #
 #   packer build -var source_image_ocid=ocid1.image... .
 #
+# With a subnet of the destination's, in PROD_OCI_SUBNET_OCID, the copy is started
+# there and must boot, let in the user of the image, and pass the gossfiles of
+# verify_tests, if there are any.
+#
 # A run that was killed is taken up by the next one with the same variables.
 
 packer {
@@ -43,6 +47,29 @@ variable "expires_in_hours" {
   default     = 24
 }
 
+variable "verify_subnet_ocid" {
+  type        = string
+  description = "The subnet in which the copy is started; empty does not start it."
+  default     = env("PROD_OCI_SUBNET_OCID")
+}
+
+variable "verify_tests" {
+  type        = list(string)
+  description = "Gossfiles that the copy must pass, each by itself."
+  default     = []
+}
+
+variable "ssh_username" {
+  type        = string
+  description = "The user that the image lets in."
+  default     = env("OCI_SSH_USERNAME")
+}
+
+variable "ssh_port" {
+  type    = number
+  default = 22
+}
+
 source "null" "image" {
   communicator = "none"
 }
@@ -59,6 +86,16 @@ build {
 
     destination {
       tags = { copied_by = "packer" }
+
+      dynamic "verify" {
+        for_each = var.verify_subnet_ocid == "" ? [] : [var.verify_subnet_ocid]
+        content {
+          subnet_ocid  = verify.value
+          ssh_username = coalesce(var.ssh_username, "debian")
+          ssh_port     = var.ssh_port
+          goss_files   = var.verify_tests
+        }
+      }
     }
   }
 }

@@ -71,6 +71,12 @@ variable "tailscale_source" {
   default     = ""
 }
 
+variable "verify_subnet_ocid" {
+  type        = string
+  description = "A subnet of the production tenancy in which the copy is started, to see that it boots and passes; empty does not start it."
+  default     = env("PROD_OCI_SUBNET_OCID")
+}
+
 locals {
   name = "${var.image_prefix}-${formatdate("YYYYMMDDhhmmss", timestamp())}"
 }
@@ -125,6 +131,21 @@ build {
         tags = {
           pipeline = "armfree"
           base     = "debian-12"
+        }
+        dynamic "verify" {
+          for_each = var.verify_subnet_ocid == "" ? [] : [var.verify_subnet_ocid]
+          content {
+            subnet_ocid   = verify.value
+            ssh_username  = coalesce(var.ssh_username, "debian")
+            ssh_port      = var.ssh_port
+            tests         = ["${path.root}/goss/base.goss.yaml", "${path.root}/goss/first-boot.goss.yaml"]
+            goss_files    = ["base.goss.yaml", "first-boot.goss.yaml"]
+            min_tests     = 20
+            retry_timeout = "2m"
+            vars_inline = {
+              tailscale = var.install_tailscale
+            }
+          }
         }
       }
     }

@@ -41,7 +41,7 @@ func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
 			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/mask", "internal/sweepcmd", "version",
-			"github.com/hashicorp/packer-plugin-sdk/plugin",
+			"github.com/hashicorp/packer-plugin-sdk/packer", "github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
 		"builder/oci": append([]string{
@@ -61,9 +61,9 @@ func arrows() map[string][]string {
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
-			"internal/buildcfg", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
-			"internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
-			"github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
+			"internal/buildcfg", "internal/cloud", "internal/fleet", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner",
+			"internal/phase", "internal/preflight", "internal/proof", "internal/sweep", "internal/tmpl", "internal/wait", "version",
+			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 		"datasource/preflight": append([]string{
 			"internal/buildcfg", "internal/mask", "internal/oci", "internal/preflight", "internal/tmpl", "version",

@@ -3,6 +3,8 @@
 
 package cloud
 
+import "time"
+
 // Image is what is known of an image before it is copied.
 type Image struct {
 	ID   string
@@ -27,6 +29,18 @@ type Found struct {
 	Unfinished bool
 	// Source is the id of the image that it is a copy of, if it was one of ours.
 	Source string
+	// Verified is how a finished copy was verified by starting it; nil if it was
+	// not.
+	Verified *Verified
+	Tags     map[string]string // of one of ours
+}
+
+// Verified says that an image was started and found good.
+type Verified struct {
+	By     string // what it was verified by: the same for the same checks
+	Time   time.Time
+	Tests  int    // that passed; 0 where there were none
+	Digest string // SHA-256 of what goss found; empty where there were no tests
 }
 
 // Import is what an import makes.
@@ -37,6 +51,11 @@ type Import struct {
 	// is made. Token is the retry token of this one attempt.
 	Mark, Token string
 	Source      Image
+	// Verified is how the image was verified by starting it, if it was.
+	Verified *Verified
+	// Has are the tags of an image that was finished before and keeps them; nil for
+	// one that is made now.
+	Has map[string]string
 }
 
 // Note says which object belongs to a copy, for whoever comes after it.

@@ -118,7 +118,7 @@ type step struct {
 var expression = regexp.MustCompile(`^\$\{\{ (inputs|secrets)\.(\w+) \}\}$`)
 
 // The workflow of example/copy-only: its inputs reach the copy, and what it runs
-// does what it should. Run twice, nothing is copied again.
+// does what it should. Run twice, nothing is copied again, and nothing started again.
 func TestAccCopyOnly(t *testing.T) {
 	acceptance(t)
 	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
@@ -147,6 +147,7 @@ func TestAccCopyOnly(t *testing.T) {
 		name, value, _ := strings.Cut(e, "=")
 		secrets[name] = value
 	}
+	secrets["PROD_OCI_SUBNET_OCID"] = s.Production.SubnetID(stage.ProductionRegion)
 	var copying step
 	for _, st := range w.Jobs["copy"].Steps {
 		if st.Name == "Copy" {
@@ -165,6 +166,7 @@ func TestAccCopyOnly(t *testing.T) {
 		}
 		env = append(env, name+"="+value)
 	}
+	env = append(env, fmt.Sprintf("PKR_VAR_ssh_port=%d", s.Cloud.SSHPort()))
 	args := strings.Fields(copying.Run)
 	if len(args) < 2 || args[0] != "packer" {
 		t.Fatalf("the step runs %q", copying.Run)
@@ -186,6 +188,9 @@ func TestAccCopyOnly(t *testing.T) {
 		}
 		if left := s.Left(o.Destinations[0].Image); len(left) > 0 {
 			t.Errorf("left behind: %q", left)
+		}
+		if n := s.Cloud.CountRequests("LaunchInstance"); n != 1 {
+			t.Errorf("the copy was started %d times", n)
 		}
 	}
 	objects := map[string]bool{}

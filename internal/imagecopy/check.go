@@ -28,6 +28,7 @@ func ours(object string) bool { return strings.HasPrefix(object, objectPrefix) }
 // standing is what a destination has already.
 type standing struct {
 	done  string        // a finished image that is the result
+	has   cloud.Found   // that image
 	begun []cloud.Found // what an earlier run began
 	older []cloud.Found // others of the same name
 }
@@ -56,6 +57,11 @@ func (c *Copy) check(ctx context.Context) ([]standing, error) {
 					if werr := w.Check(ctx); werr != nil {
 						err = fmt.Errorf("route %s: %w", w.Route(), werr)
 					}
+				}
+			}
+			if err == nil && t.Verify != nil && !proven(t, have[i]) {
+				if verr := t.Verify.Check(ctx); verr != nil {
+					err = fmt.Errorf("verify: %w", verr)
 				}
 			}
 			if err != nil {
@@ -124,7 +130,7 @@ func (c *Copy) look(ctx context.Context, t Target, img cloud.Image) (s standing,
 			s.begun = append(s.begun, f)
 		case f.Mark == mark && c.again && finished, c.Conflict == Skip && finished && f.Name == name && f.Source == img.ID && img.ID != "":
 			if s.done == "" {
-				s.done = f.ID
+				s.done, s.has = f.ID, f
 			}
 		case f.Name == name && name != "":
 			s.older = append(s.older, f)

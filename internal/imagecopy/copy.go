@@ -57,6 +57,7 @@ type Copy struct {
 	again bool // an earlier run was broken off
 	read  lazy // the link to the object, which is made when it is first needed
 	board board
+	found ledger
 }
 
 // lazy is a link that is made when somebody first asks for it. Who asks meanwhile
@@ -85,8 +86,12 @@ type Result struct {
 	Image       string // set only if the image is finished
 	Name        string // of the image
 	Route       string // how it came: "direct", "copy-object", "relay"; empty if it was there
-	Took        time.Duration
-	Err         error
+	// Verified is how the image was verified by starting it, if it was.
+	Verified *cloud.Verified
+	// Unverified is an image that stays although it did not pass.
+	Unverified string
+	Took       time.Duration
+	Err        error
 }
 
 // Run copies the image. The results have the order of Targets; the error
@@ -99,11 +104,15 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 	}
 	c.read.done = make(chan struct{})
 	results = make([]Result, len(c.Targets))
-	todo := 0
+	todo, unproven := 0, 0
 	for i, h := range have {
-		results[i] = Result{Destination: c.Targets[i].Name(), Name: c.nameIn(c.Targets[i]), Image: h.done}
+		results[i] = Result{Destination: c.Targets[i].Name(), Name: c.nameIn(c.Targets[i]), Image: h.done, Verified: h.has.Verified}
 		if h.done == "" {
 			todo++
+			continue
+		}
+		if !proven(c.Targets[i], h) {
+			unproven++
 			continue
 		}
 		c.Say("%s: image %s is a finished copy of %s already", c.Targets[i].Name(), h.done, c.image.ID)
@@ -121,6 +130,8 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 		if err := c.Store.Note(ctx, cloud.Note{Name: c.Owner.Name(owner.RoleCopy), Object: c.Object}); err != nil {
 			return nil, fmt.Errorf("the bucket cannot be written to, and nothing was started: %w", err)
 		}
+	}
+	if todo+unproven > 0 {
 		stop := c.board.show(ctx, c.Say)
 		c.each(ctx, have, results)
 		stop()

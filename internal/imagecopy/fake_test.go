@@ -262,7 +262,10 @@ func (d destination) AwaitImport(ctx context.Context, id, _ string, progress fun
 func (d destination) Seal(ctx context.Context, id string, i cloud.Import) error {
 	return d.step(ctx, "seal "+d.name, func() {
 		f := d.images[id]
-		f.Unfinished, f.Source = false, i.Source.ID
+		f.Unfinished, f.Source, f.Verified = false, i.Source.ID, i.Verified
+		if i.Has == nil {
+			f.Name = i.Name
+		}
 		d.images[id] = f
 	})
 }

@@ -22,13 +22,14 @@ const direct = "direct"
 func (c *Copy) each(ctx context.Context, have []standing, results []Result) {
 	var wg sync.WaitGroup
 	for i, h := range have {
-		if h.done != "" {
+		if proven(c.Targets[i], h) {
 			continue
 		}
 		wg.Go(func() {
 			start, r := time.Now(), &results[i]
 			r.Image, r.Route, r.Err = c.one(ctx, i, h)
 			r.Took = time.Since(start)
+			r.Verified, r.Unverified = c.found.of(c.Targets[i])
 			if r.Err != nil {
 				r.Err = fmt.Errorf("destination %s: %w", r.Destination, r.Err)
 			}
@@ -41,6 +42,9 @@ func (c *Copy) each(ctx context.Context, have []standing, results []Result) {
 func (c *Copy) one(ctx context.Context, i int, h standing) (id, route string, err error) {
 	t := c.Targets[i]
 	defer c.board.drop(t.Name())
+	if h.done != "" {
+		return h.done, "", c.proveLater(ctx, t, h)
+	}
 	if id, err = c.adopt(ctx, t, h.begun); err != nil {
 		return "", "", err
 	}
@@ -72,8 +76,9 @@ func (c *Copy) replace(ctx context.Context, t Target, h standing) {
 // completed is no error: there will be another.
 func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string, error) {
 	done := ""
+	var failed error
 	for _, f := range begun {
-		if done != "" {
+		if done != "" || failed != nil {
 			if err := c.discard(ctx, t, f.ID); err != nil {
 				c.Warn("%s: %v", t.Name(), err)
 			}
@@ -85,15 +90,16 @@ func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string
 			done = f.ID
 			continue
 		}
-		if ctx.Err() != nil {
-			return "", errors.Join(err, c.discard(ctx, t, f.ID))
+		if ctx.Err() != nil || isUnproven(err) {
+			failed = c.fail(ctx, t, f.ID, err)
+			continue
 		}
 		c.Say("%s: %s is of no use, it is imported again: %v", t.Name(), f.ID, err)
 		if err := c.discard(ctx, t, f.ID); err != nil {
 			return "", err
 		}
 	}
-	return done, nil
+	return done, failed
 }
 
 // fresh imports by the first route that is not refused.
@@ -108,7 +114,7 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 		if id, err = c.importFrom(ctx, t, from, direct); err == nil {
 			return id, direct, nil
 		}
-		if len(t.Ways) == 0 || ctx.Err() != nil || !t.Refused(err) {
+		if len(t.Ways) == 0 || ctx.Err() != nil || isUnproven(err) || !t.Refused(err) {
 			return "", direct, err
 		}
 		c.Say("%s: the import straight from the source's bucket was refused: %v", t.Name(), err)
@@ -119,7 +125,7 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 			return id, w.Route(), nil
 		}
 		errs = append(errs, fmt.Errorf("by the route %s: %w", w.Route(), err))
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || isUnproven(err) {
 			break
 		}
 		c.Say("%s: the route %s does not work: %v", t.Name(), w.Route(), err)
@@ -177,7 +183,11 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 	spec.From, spec.Token = from, c.ThisRun.Token("import", t.Key, route)
 	c.Say("Importing into %s", t.Name())
 	c.board.set(t.Name(), "waiting")
-	id, job, err := t.Import(ctx, spec)
+	first := spec
+	if t.Verify != nil {
+		first.Name = provisional(spec.Name)
+	}
+	id, job, err := t.Import(ctx, first)
 	if err != nil && t.Lost(err) {
 		g, cancel := wait.Grace(ctx, lookupGrace)
 		defer cancel()
@@ -200,7 +210,7 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 			return id, nil
 		}
 	}
-	return "", errors.Join(err, c.discard(ctx, t, id))
+	return "", c.fail(ctx, t, id, err)
 }
 
 // finish makes an image that is being imported one that counts.
@@ -209,11 +219,8 @@ func (c *Copy) finish(ctx context.Context, t Target, id, job string, spec cloud.
 	if err != nil {
 		return err
 	}
-	if t.Verify != nil {
-		c.board.set(t.Name(), "verifying")
-		if err := t.Verify(ctx, id); err != nil {
-			return fmt.Errorf("image %s was not verified: %w", id, err)
-		}
+	if err := c.prove(ctx, t, id, &spec); err != nil {
+		return err
 	}
 	return t.Seal(ctx, id, spec)
 }

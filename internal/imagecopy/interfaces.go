@@ -97,8 +97,16 @@ type Way interface {
 	Bring(ctx context.Context, object string, from cloud.Link, as string, progress func(percent float64)) error
 }
 
-// Verifier proves that an image in a destination is what it should be.
-type Verifier func(ctx context.Context, image string) error
+// Verifier proves by starting it that an image in a destination is what it should
+// be.
+type Verifier interface {
+	// By names what images are verified by: the same for the same checks.
+	By() string
+	// Check says, before anything is exported, why it could not be done.
+	Check(ctx context.Context) error
+	// Verify proves it. Nothing that it made is left when it returns.
+	Verify(ctx context.Context, image string) (cloud.Verified, error)
+}
 
 // Target is a destination and the routes that may lead to it.
 type Target struct {
@@ -112,6 +120,10 @@ type Target struct {
 	Direct bool
 	Ways   []Way
 	Verify Verifier // may be nil
+	// KeepUnverified leaves an image where it is that did not pass its
+	// verification, unfinished and under a name that says so; the next run of the
+	// copy verifies it again. Else it is deleted.
+	KeepUnverified bool
 }
 
 // Conflict is what to do about an image of the same name in a destination.

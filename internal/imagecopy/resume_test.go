@@ -4,7 +4,6 @@
 package imagecopy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -275,24 +274,6 @@ func TestRoutes(t *testing.T) {
 			mustLeave(t, w, "image debian@a")
 		})
 	}
-}
-
-// An image that does not pass its verification is none.
-func TestVerify(t *testing.T) {
-	w := newWorld()
-	no := errors.New("it does not boot")
-	_, _, err := runWith(t.Context(), w, func(c *Copy) {
-		c.Targets[0].Verify = func(_ context.Context, image string) error {
-			if image != "debian@a" || w.index("await a") < 0 || w.index("seal a") >= 0 {
-				t.Errorf("%s after %q", image, w.steps)
-			}
-			return no
-		}
-	}, "a", "b")
-	if !errors.Is(err, no) {
-		t.Errorf("%v", err)
-	}
-	mustLeave(t, w, "image debian@b")
 }
 
 // How far everything is, is on one line.

@@ -163,16 +163,11 @@ func (m *Importer) Import(ctx context.Context, i cloud.Import) (string, string, 
 // tags are the user's, and what the source image says of itself, as far as OCI's
 // limit allows.
 func (m *Importer) tags(i cloud.Import) map[string]string {
-	all := map[string]string{}
-	for k, v := range m.Tags {
-		all[k] = v
-	}
+	all := withVerified(m.Tags, i.Verified)
 	for _, key := range m.Carry {
 		v, has := i.Source.Tags[key]
 		if _, taken := all[key]; has && !taken {
-			if all[key] = v; owner.CheckTags("", all) != nil {
-				delete(all, key)
-			}
+			addTag(all, key, v)
 		}
 	}
 	return all
@@ -198,6 +193,7 @@ func (m *Importer) Images(ctx context.Context) ([]cloud.Found, error) {
 			f := cloud.Found{ID: *i.Id, Name: text(i.DisplayName), Ready: i.LifecycleState == core.ImageLifecycleStateAvailable || i.LifecycleState == core.ImageLifecycleStateExporting}
 			if t, err := owner.ParseTag(i.FreeformTags[owner.Key]); err == nil && t.Role == owner.RoleImport {
 				f.Mark, f.Unfinished, f.Source = t.Attempt, t.Unfinished, t.Source
+				f.Verified, f.Tags = verifiedOf(t, i.FreeformTags), i.FreeformTags
 			}
 			found = append(found, f)
 		}
@@ -229,7 +225,14 @@ func (m *Importer) Seal(ctx context.Context, id string, i cloud.Import) error {
 	if made, err := owner.ParseTag(i.Source.Tags[owner.Key]); err == nil {
 		t.Origin = made.Build
 	}
-	w.tags = t.With(m.tags(i))
+	if v := i.Verified; v != nil {
+		t.Verified = v.By
+	}
+	if i.Has != nil {
+		w.tags = t.With(withVerified(i.Has, i.Verified))
+		return m.seal(ctx, id, w)
+	}
+	w.name, w.tags = i.Name, t.With(m.tags(i))
 	w.os, w.osVersion = orElse(m.OS, i.Source.OS), orElse(m.OSVersion, i.Source.OSVersion)
 	return m.seal(ctx, id, w)
 }

@@ -20,6 +20,8 @@ import (
 type completion struct {
 	shapes []string          // it must be allowed on each of these
 	tags   map[string]string // those of a finished image
+	// name, if set, is the image's, where it may have had another until now.
+	name string
 	// os and osVersion, if set, are what the image is to say that it holds.
 	os, osVersion string
 	// ran are shapes of which one has run the disk that the image was made of: an
@@ -62,7 +64,7 @@ func (c *Client) seal(ctx context.Context, id string, w completion) error {
 	err := w.repeat(ctx, "update image", id, passing, func(ctx context.Context) error {
 		_, err := c.compute.UpdateImage(shield(ctx), core.UpdateImageRequest{
 			ImageId: &id, RequestMetadata: once(),
-			UpdateImageDetails: core.UpdateImageDetails{FreeformTags: w.tags, OperatingSystem: optional(w.os), OperatingSystemVersion: optional(w.osVersion)},
+			UpdateImageDetails: core.UpdateImageDetails{DisplayName: optional(w.name), FreeformTags: w.tags, OperatingSystem: optional(w.os), OperatingSystemVersion: optional(w.osVersion)},
 		})
 		return err
 	})

@@ -50,7 +50,7 @@ type BuildConfig struct {
 
 // MachineConfig describes the machine, wherever it is found.
 type MachineConfig struct {
-	BaseImage   string       // OCID; empty if it is to be found
+	BaseImage   string       // OCID; empty if it is to be found, or only to be made; see Check
 	ImageFilter *ImageFilter // finds it
 	DiskGB      int64        // 0 keeps the image's size
 	DiskVPUs    int64        // per GB; 0 leaves it to OCI

@@ -66,12 +66,31 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	return plan, err
 }
 
-// refusal is the one error of a build that cannot work.
+// refused is the one error of a build that cannot work.
+type refused struct{ why error }
+
+func (e *refused) Error() string {
+	return "this build cannot work, and nothing was started:\n" + e.why.Error()
+}
+
+// Unwrap returns the reasons.
+func (e *refused) Unwrap() error { return e.why }
+
+// Reasons are why Plan found that a build cannot work, for whoever launches a
+// machine for something else. Other errors are returned as they are.
+func Reasons(err error) error {
+	var e *refused
+	if errors.As(err, &e) {
+		return e.why
+	}
+	return err
+}
+
 func refusal(problems []error) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return fmt.Errorf("this build cannot work, and nothing was started:\n%w", errors.Join(problems...))
+	return &refused{errors.Join(problems...)}
 }
 
 // survey looks at the region. An error is one that hides everything else: the
@@ -87,7 +106,9 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	case err != nil:
 		return nil, err
 	}
-	s.checkImage(ctx)
+	if !b.imageToCome() {
+		s.checkImage(ctx)
+	}
 	s.checkSubnet(ctx)
 	s.checkGroups(ctx)
 	s.checkTags(ctx)
@@ -104,7 +125,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if len(domains) > 0 && s.image.state != "" {
+	if len(domains) > 0 && (s.image.state != "" || b.imageToCome()) {
 		s.use = b.use(ctx, b.cfg.Compartment)
 		b.has = b.readLimits(ctx, b.shapes())
 		if b.roomy = nil; !s.use.whole {

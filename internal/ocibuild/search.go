@@ -121,6 +121,14 @@ func (s *Search) defaults() {
 	}
 }
 
+// Check fills in what is left out and lists what is wrong, for whoever launches a
+// machine for something else than a build.
+func (s *Search) Check() []error {
+	s.defaults()
+	_, errs := s.problems("", true)
+	return errs
+}
+
 // problems lists what is wrong, in the words of the template. main is the
 // region of the template's own options; filtered means that there is a filter
 // for base images.

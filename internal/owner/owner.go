@@ -34,6 +34,8 @@ type Tag struct {
 	// Unfinished means that not everything about it has been verified yet. A
 	// finished image is never a leftover.
 	Unfinished bool
+	// Verified names what an image was verified by when it was started, if it was.
+	Verified string
 	// Source is the id of the image that this one is a copy of, and Origin the
 	// build that made that one, if they are known.
 	Source, Origin string
@@ -54,6 +56,9 @@ func (t Tag) String() string {
 	}
 	if t.Unfinished {
 		s += " state=unfinished"
+	}
+	if t.Verified != "" {
+		s += " verified=" + t.Verified
 	}
 	for _, more := range []struct{ key, value string }{{"source", t.Source}, {"origin", t.Origin}} {
 		// What is only good to know gives way to what things are found by.
@@ -78,6 +83,8 @@ func ParseTag(value string) (t Tag, err error) {
 			t.Attempt = v
 		case "state":
 			t.Unfinished = v == "unfinished"
+		case "verified":
+			t.Verified = v
 		case "source":
 			t.Source = v
 		case "origin":

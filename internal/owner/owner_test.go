@@ -107,7 +107,7 @@ func TestDerive(t *testing.T) {
 func TestProvenance(t *testing.T) {
 	b := NewBuild(time.Now(), time.Hour)
 	source := "ocid1.image.oc1.ap-chuncheon-1." + strings.Repeat("a", 60)
-	done := Tag{Build: b.ID, Role: RoleImport, Attempt: b.Token("x"), Source: source, Origin: "abcdefghijklmnop"}
+	done := Tag{Build: b.ID, Role: RoleImport, Attempt: b.Token("x"), Verified: "0123456789ab", Source: source, Origin: "abcdefghijklmnop"}
 	if got, err := ParseTag(done.String()); err != nil || got != done {
 		t.Errorf("%q gives %+v, %v", done.String(), got, err)
 	}

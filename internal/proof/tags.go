@@ -45,6 +45,14 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 	return all, errors.Join(errs...)
 }
 
+// ParseValue undoes Value.
+func ParseValue(value string) (p goss.Proof, err error) {
+	if _, err = fmt.Sscanf(value, "%s tests=%d sha256=%s", &p.State, &p.Tests, &p.Digest); err != nil {
+		return goss.Proof{}, fmt.Errorf("%q does not say what goss found: %w", value, err)
+	}
+	return p, nil
+}
+
 // Value is what the tag says: "true tests=42 sha256=...". The digest is that of
 // the receipt, or, of several, that of their digests, one a line.
 func Value(p goss.Proof) string {

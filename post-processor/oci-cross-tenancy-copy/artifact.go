@@ -5,7 +5,9 @@ package ocicrosstenancycopy
 
 import (
 	"log"
+	"strconv"
 	"strings"
+	"time"
 
 	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
@@ -73,6 +75,9 @@ func (a *Artifact) State(name string) interface{} {
 			continue
 		}
 		img.Labels = map[string]string{"tenancy_ocid": a.places[i].tenancy, "compartment_ocid": a.places[i].compartment, "image_name": r.Name}
+		if v := r.Verified; v != nil {
+			img.Labels["verified_at"], img.Labels["verified_tests"], img.Labels["verified_sha256"] = v.Time.UTC().Format(time.RFC3339), strconv.Itoa(v.Tests), v.Digest
+		}
 		images = append(images, img)
 	}
 	return images

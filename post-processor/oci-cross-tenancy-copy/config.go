@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Destination
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Destination,Verify
 
 package ocicrosstenancycopy
 
@@ -62,6 +62,9 @@ type Destination struct {
 	RelayBucket string `mapstructure:"relay_bucket" required:"false"`
 	// The Object Storage namespace of `relay_bucket`. Defaults to the tenancy's own.
 	RelayNamespace string `mapstructure:"relay_namespace" required:"false"`
+	// Starts the copy to prove that it boots, and runs gossfiles on it. See
+	// [`destination.verify`](#destinationverify).
+	Verify *Verify `mapstructure:"verify" required:"false"`
 }
 
 // Config is the configuration of the post-processor.
@@ -184,6 +187,9 @@ func (d *Destination) prepare(block string, note func(...error)) {
 	note(owner.CheckTags(block+"tags", d.Tags))
 	if len(d.ImageName) > maxName {
 		note(fmt.Errorf("%simage_name must not be longer than %d characters", block, maxName))
+	}
+	if d.Verify != nil {
+		d.Verify.prepare(block+"verify.", d.ImageShapes, note)
 	}
 	switch d.Route {
 	case "", "direct", copyObject:

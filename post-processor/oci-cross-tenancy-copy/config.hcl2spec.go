@@ -3,6 +3,7 @@
 package ocicrosstenancycopy
 
 import (
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/hashicorp/hcl/v2/hcldec"
@@ -103,6 +104,7 @@ type FlatDestination struct {
 	CopyBucket             *string           `mapstructure:"copy_bucket" required:"false" cty:"copy_bucket" hcl:"copy_bucket"`
 	RelayBucket            *string           `mapstructure:"relay_bucket" required:"false" cty:"relay_bucket" hcl:"relay_bucket"`
 	RelayNamespace         *string           `mapstructure:"relay_namespace" required:"false" cty:"relay_namespace" hcl:"relay_namespace"`
+	Verify                 *FlatVerify       `mapstructure:"verify" required:"false" cty:"verify" hcl:"verify"`
 }
 
 // FlatMapstructure returns a new FlatDestination.
@@ -141,6 +143,102 @@ func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 		"copy_bucket":               &hcldec.AttrSpec{Name: "copy_bucket", Type: cty.String, Required: false},
 		"relay_bucket":              &hcldec.AttrSpec{Name: "relay_bucket", Type: cty.String, Required: false},
 		"relay_namespace":           &hcldec.AttrSpec{Name: "relay_namespace", Type: cty.String, Required: false},
+		"verify":                    &hcldec.BlockSpec{TypeName: "verify", Nested: hcldec.ObjectSpec((*FlatVerify)(nil).HCL2Spec())},
+	}
+	return s
+}
+
+// FlatVerify is an auto-generated flat version of Verify.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatVerify struct {
+	SubnetOCID               *string                     `mapstructure:"subnet_ocid" required:"false" cty:"subnet_ocid" hcl:"subnet_ocid"`
+	AvailabilityDomain       *string                     `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
+	Shape                    *string                     `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
+	ShapeConfig              []ocibuild.FlatShapeConfig  `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
+	FreeTier                 *string                     `mapstructure:"free_tier" required:"false" cty:"free_tier" hcl:"free_tier"`
+	FreeAllowance            *ocibuild.FlatFreeAllowance `mapstructure:"free_allowance" required:"false" cty:"free_allowance" hcl:"free_allowance"`
+	AssignPublicIP           *bool                       `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
+	UsePrivateIP             *bool                       `mapstructure:"use_private_ip" required:"false" cty:"use_private_ip" hcl:"use_private_ip"`
+	NsgIDs                   []string                    `mapstructure:"nsg_ids" required:"false" cty:"nsg_ids" hcl:"nsg_ids"`
+	Metadata                 map[string]string           `mapstructure:"metadata" required:"false" cty:"metadata" hcl:"metadata"`
+	Bastion                  *ocibuild.FlatBastion       `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
+	SSHUsername              *string                     `mapstructure:"ssh_username" required:"false" cty:"ssh_username" hcl:"ssh_username"`
+	SSHPort                  *int                        `mapstructure:"ssh_port" required:"false" cty:"ssh_port" hcl:"ssh_port"`
+	SSHTimeout               *string                     `mapstructure:"ssh_timeout" required:"false" cty:"ssh_timeout" hcl:"ssh_timeout"`
+	SSHPrivateKeyFile        *string                     `mapstructure:"ssh_private_key_file" required:"false" cty:"ssh_private_key_file" hcl:"ssh_private_key_file"`
+	SSHBastionHost           *string                     `mapstructure:"ssh_bastion_host" required:"false" cty:"ssh_bastion_host" hcl:"ssh_bastion_host"`
+	SSHBastionPort           *int                        `mapstructure:"ssh_bastion_port" required:"false" cty:"ssh_bastion_port" hcl:"ssh_bastion_port"`
+	SSHBastionUsername       *string                     `mapstructure:"ssh_bastion_username" required:"false" cty:"ssh_bastion_username" hcl:"ssh_bastion_username"`
+	SSHBastionPrivateKeyFile *string                     `mapstructure:"ssh_bastion_private_key_file" required:"false" cty:"ssh_bastion_private_key_file" hcl:"ssh_bastion_private_key_file"`
+	CapacityTimeout          *string                     `mapstructure:"capacity_timeout" required:"false" cty:"capacity_timeout" hcl:"capacity_timeout"`
+	CapacityInterval         *string                     `mapstructure:"capacity_interval" required:"false" cty:"capacity_interval" hcl:"capacity_interval"`
+	InstanceTimeout          *string                     `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
+	TestTimeout              *string                     `mapstructure:"test_timeout" required:"false" cty:"test_timeout" hcl:"test_timeout"`
+	OnFailure                *string                     `mapstructure:"on_failure" required:"false" cty:"on_failure" hcl:"on_failure"`
+	Tests                    []string                    `mapstructure:"tests" required:"false" cty:"tests" hcl:"tests"`
+	GossFile                 *string                     `mapstructure:"goss_file" required:"false" cty:"goss_file" hcl:"goss_file"`
+	GossFiles                []string                    `mapstructure:"goss_files" required:"false" cty:"goss_files" hcl:"goss_files"`
+	VarsFiles                []string                    `mapstructure:"vars_files" required:"false" cty:"vars_files" hcl:"vars_files"`
+	Vars                     *string                     `mapstructure:"vars" required:"false" cty:"vars" hcl:"vars"`
+	VarsInline               map[string]string           `mapstructure:"vars_inline" required:"false" cty:"vars_inline" hcl:"vars_inline"`
+	VarsEnv                  map[string]string           `mapstructure:"vars_env" required:"false" cty:"vars_env" hcl:"vars_env"`
+	Wait                     *string                     `mapstructure:"wait" required:"false" cty:"wait" hcl:"wait"`
+	WaitTimeout              *string                     `mapstructure:"wait_timeout" required:"false" cty:"wait_timeout" hcl:"wait_timeout"`
+	RetryTimeout             *string                     `mapstructure:"retry_timeout" required:"false" cty:"retry_timeout" hcl:"retry_timeout"`
+	MinTests                 *int                        `mapstructure:"min_tests" required:"false" cty:"min_tests" hcl:"min_tests"`
+	Strict                   *bool                       `mapstructure:"strict" required:"false" cty:"strict" hcl:"strict"`
+	GossBinary               *string                     `mapstructure:"goss_binary" required:"false" cty:"goss_binary" hcl:"goss_binary"`
+}
+
+// FlatMapstructure returns a new FlatVerify.
+// FlatVerify is an auto-generated flat version of Verify.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Verify) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatVerify)
+}
+
+// HCL2Spec returns the hcl spec of a Verify.
+// This spec is used by HCL to read the fields of Verify.
+// The decoded values from this spec will then be applied to a FlatVerify.
+func (*FlatVerify) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"subnet_ocid":                  &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
+		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
+		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
+		"shape_config":                 &hcldec.BlockListSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*ocibuild.FlatShapeConfig)(nil).HCL2Spec())},
+		"free_tier":                    &hcldec.AttrSpec{Name: "free_tier", Type: cty.String, Required: false},
+		"free_allowance":               &hcldec.BlockSpec{TypeName: "free_allowance", Nested: hcldec.ObjectSpec((*ocibuild.FlatFreeAllowance)(nil).HCL2Spec())},
+		"assign_public_ip":             &hcldec.AttrSpec{Name: "assign_public_ip", Type: cty.Bool, Required: false},
+		"use_private_ip":               &hcldec.AttrSpec{Name: "use_private_ip", Type: cty.Bool, Required: false},
+		"nsg_ids":                      &hcldec.AttrSpec{Name: "nsg_ids", Type: cty.List(cty.String), Required: false},
+		"metadata":                     &hcldec.AttrSpec{Name: "metadata", Type: cty.Map(cty.String), Required: false},
+		"oci_bastion":                  &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*ocibuild.FlatBastion)(nil).HCL2Spec())},
+		"ssh_username":                 &hcldec.AttrSpec{Name: "ssh_username", Type: cty.String, Required: false},
+		"ssh_port":                     &hcldec.AttrSpec{Name: "ssh_port", Type: cty.Number, Required: false},
+		"ssh_timeout":                  &hcldec.AttrSpec{Name: "ssh_timeout", Type: cty.String, Required: false},
+		"ssh_private_key_file":         &hcldec.AttrSpec{Name: "ssh_private_key_file", Type: cty.String, Required: false},
+		"ssh_bastion_host":             &hcldec.AttrSpec{Name: "ssh_bastion_host", Type: cty.String, Required: false},
+		"ssh_bastion_port":             &hcldec.AttrSpec{Name: "ssh_bastion_port", Type: cty.Number, Required: false},
+		"ssh_bastion_username":         &hcldec.AttrSpec{Name: "ssh_bastion_username", Type: cty.String, Required: false},
+		"ssh_bastion_private_key_file": &hcldec.AttrSpec{Name: "ssh_bastion_private_key_file", Type: cty.String, Required: false},
+		"capacity_timeout":             &hcldec.AttrSpec{Name: "capacity_timeout", Type: cty.String, Required: false},
+		"capacity_interval":            &hcldec.AttrSpec{Name: "capacity_interval", Type: cty.String, Required: false},
+		"instance_timeout":             &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
+		"test_timeout":                 &hcldec.AttrSpec{Name: "test_timeout", Type: cty.String, Required: false},
+		"on_failure":                   &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
+		"tests":                        &hcldec.AttrSpec{Name: "tests", Type: cty.List(cty.String), Required: false},
+		"goss_file":                    &hcldec.AttrSpec{Name: "goss_file", Type: cty.String, Required: false},
+		"goss_files":                   &hcldec.AttrSpec{Name: "goss_files", Type: cty.List(cty.String), Required: false},
+		"vars_files":                   &hcldec.AttrSpec{Name: "vars_files", Type: cty.List(cty.String), Required: false},
+		"vars":                         &hcldec.AttrSpec{Name: "vars", Type: cty.String, Required: false},
+		"vars_inline":                  &hcldec.AttrSpec{Name: "vars_inline", Type: cty.Map(cty.String), Required: false},
+		"vars_env":                     &hcldec.AttrSpec{Name: "vars_env", Type: cty.Map(cty.String), Required: false},
+		"wait":                         &hcldec.AttrSpec{Name: "wait", Type: cty.String, Required: false},
+		"wait_timeout":                 &hcldec.AttrSpec{Name: "wait_timeout", Type: cty.String, Required: false},
+		"retry_timeout":                &hcldec.AttrSpec{Name: "retry_timeout", Type: cty.String, Required: false},
+		"min_tests":                    &hcldec.AttrSpec{Name: "min_tests", Type: cty.Number, Required: false},
+		"strict":                       &hcldec.AttrSpec{Name: "strict", Type: cty.Bool, Required: false},
+		"goss_binary":                  &hcldec.AttrSpec{Name: "goss_binary", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -23,13 +23,13 @@ type moment struct {
 	op string
 }
 
-// moments are all requests of a direct copy, and of the other routes those that
-// the direct one does not make.
+// moments are all requests of a direct copy, and of the other routes, and of one that
+// is verified, those that the direct one does not make.
 func moments(t *testing.T) map[string][]moment {
 	t.Helper()
 	kind := func(op string) string { return ids.ReplaceAllString(op, "") }
 	all, known := map[string][]moment{}, map[string]bool{}
-	for _, route := range []string{"direct", "copy-object", "relay"} {
+	for _, route := range []string{"direct", "copy-object", "relay", "verify"} {
 		seen := map[string]bool{}
 		for n, op := range rehearse(t, route) {
 			if route == "direct" || !known[kind(op)] {

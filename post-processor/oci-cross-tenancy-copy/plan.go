@@ -38,7 +38,7 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 		return nil, err
 	}
 	bucket := &oci.Bucket{Client: src, Namespace: c.Source.Namespace, Bucket: c.Source.Bucket}
-	targets, importers, err := p.targets(ctx, o, from, bucket, ui)
+	targets, importers, provers, err := p.targets(ctx, o, from, bucket, ui)
 	if err != nil {
 		return nil, err
 	}
@@ -51,10 +51,13 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 	slices.Sort(keys)
 	now := time.Now()
 	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
-	whole := c.ExportTimeout + read + c.CleanupTimeout + linkMargin
+	whole := c.ExportTimeout + read + longest(provers) + c.CleanupTimeout + linkMargin
 	id := owner.Derive(now, whole, append([]string{image, region, c.Source.Bucket, c.ObjectName}, keys...)...)
 	for _, m := range importers {
 		m.Owner = id
+	}
+	for _, v := range provers {
+		v.identify(id, now)
 	}
 	object := c.ObjectName
 	if object == "" {
@@ -74,9 +77,10 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 }
 
 // targets signs in to every destination.
-func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Principal, bucket *oci.Bucket, ui packersdk.Ui) ([]imagecopy.Target, []*oci.Importer, error) {
+func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Principal, bucket *oci.Bucket, ui packersdk.Ui) ([]imagecopy.Target, []*oci.Importer, []*prover, error) {
 	c := &p.config
 	var targets []imagecopy.Target
+	var provers []*prover
 	var importers []*oci.Importer
 	var errs []error
 	seen := map[string]string{}
@@ -106,11 +110,17 @@ func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Pr
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", block, err))
 		}
-		targets = append(targets, imagecopy.Target{
+		target := imagecopy.Target{
 			Destination: m, Key: key, ImageName: name, Direct: d.Route == "" || d.Route == "direct", Ways: ways,
-		})
+		}
+		if d.Verify != nil {
+			v := p.prover(i, m, key, ui)
+			provers = append(provers, v)
+			target.Verify, target.KeepUnverified = v, d.Verify.OnFailure == keepFailed
+		}
+		targets = append(targets, target)
 	}
-	return targets, importers, errors.Join(errs...)
+	return targets, importers, provers, errors.Join(errs...)
 }
 
 // ways are the routes to a destination that are not direct. from is who has the

@@ -40,8 +40,16 @@ type PostProcessor struct {
 	Mask *mask.Masker
 	// HTTP replaces the client that the environment describes (proxy,
 	// certificates); tests set it.
-	HTTP   *http.Client
-	config Config
+	HTTP *http.Client
+	// Goss makes what runs gossfiles on a machine: the provisioner armfree-goss.
+	// Without it there is none.
+	Goss func() packersdk.Provisioner
+
+	config   Config
+	checkers []packersdk.Provisioner // by destination; nil where nothing is checked
+	// unreachable is for tests in virtual time, in which no network leads to a
+	// machine: nobody signs in to it.
+	unreachable bool
 }
 
 // ConfigSpec implements packersdk.PostProcessor.
@@ -54,6 +62,9 @@ func (p *PostProcessor) Configure(raws ...interface{}) error {
 	p.Mask.Add(p.config.Source.Credentials().Secrets()...)
 	for _, d := range p.config.Destinations {
 		p.Mask.Add(d.Credentials().Secrets()...)
+	}
+	if bad := p.prepareCheckers(); len(bad) > 0 {
+		err = packersdk.MultiErrorAppend(err, bad...)
 	}
 	return err
 }
@@ -77,7 +88,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	for _, r := range results {
 		switch {
 		case r.Err == nil && r.Image != "" && r.Route != "":
-			ui.Sayf("%s: %s, imported in %s", r.Destination, r.Image, r.Took.Round(time.Second))
+			ui.Sayf("%s: %s, imported%s in %s", r.Destination, r.Image, map[bool]string{true: " and verified"}[r.Verified != nil], r.Took.Round(time.Second))
 		case r.Err != nil && len(results) > 1: // a single failure is the error of the whole, which Packer prints
 			ui.Errorf("%v", r.Err)
 		}

@@ -35,6 +35,16 @@ type reportDestination struct {
 	Route       string  `json:"route,omitempty"`
 	Seconds     float64 `json:"seconds"`
 	Error       string  `json:"error,omitempty"`
+	// Verified is there if the copy was started and found good.
+	Verified *reportVerified `json:"verified,omitempty"`
+	// Unverified is an image that stays although it did not pass.
+	Unverified string `json:"unverified_image_ocid,omitempty"`
+}
+
+type reportVerified struct {
+	Time   time.Time `json:"time"`
+	Tests  int       `json:"tests"`
+	SHA256 string    `json:"sha256,omitempty"` // of goss's receipt
 }
 
 // report writes the outcome to the file that the template names.
@@ -51,6 +61,10 @@ func (p *PostProcessor) report(c *imagecopy.Copy, results []imagecopy.Result, st
 		if i < len(results) {
 			r := results[i]
 			d.Image, d.Name, d.Route, d.Seconds = r.Image, r.Name, r.Route, seconds(r.Took)
+			if v := r.Verified; v != nil && r.Err == nil {
+				d.Verified = &reportVerified{v.Time.UTC().Truncate(time.Second), v.Tests, v.Digest}
+			}
+			d.Unverified = r.Unverified
 			switch {
 			case r.Err != nil:
 				d.Status, d.Error = "failed", p.Mask.Text(r.Err.Error())

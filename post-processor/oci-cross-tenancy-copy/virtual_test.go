@@ -8,13 +8,16 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -152,8 +155,12 @@ func (v *virtual) settings(route string) map[string]interface{} {
 	source, dest := access(v.build), access(v.production)
 	source["bucket"] = "images"
 	dest["compartment_ocid"] = v.production.CompartmentID
-	if dest["route"] = route; route == "relay" {
+	switch dest["route"] = route; route {
+	case "relay":
 		dest["relay_bucket"] = "images"
+	case "verify":
+		dest["route"] = "direct"
+		dest["verify"] = map[string]interface{}{"subnet_ocid": v.production.SubnetID(farRegion), "ssh_username": "debian", "goss_file": "goss.yaml"}
 	}
 	return map[string]interface{}{"source_image_ocid": v.image, "dest_image_name": "copied", "source": source, "destination": []interface{}{dest}}
 }
@@ -161,7 +168,7 @@ func (v *virtual) settings(route string) map[string]interface{} {
 // copy runs the template as Packer would.
 func (v *virtual) copy(ctx context.Context, t *testing.T, in map[string]interface{}) (string, string, error) {
 	t.Helper()
-	p := &PostProcessor{Mask: new(mask.Masker), HTTP: v.http}
+	p := &PostProcessor{Mask: new(mask.Masker), HTTP: v.http, Goss: func() packersdk.Provisioner { return content{} }, unreachable: true}
 	if err := p.Configure(in); err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +178,15 @@ func (v *virtual) copy(ctx context.Context, t *testing.T, in map[string]interfac
 		return "", out.String() + err.Error(), err
 	}
 	return a.Id(), out.String(), nil
+}
+
+// content is a provisioner that is content with every machine.
+type content struct{}
+
+func (content) ConfigSpec() hcldec.ObjectSpec { return nil }
+func (content) Prepare(...interface{}) error  { return nil }
+func (content) Provision(ctx context.Context, _ packersdk.Ui, _ packersdk.Communicator, _ map[string]interface{}) error {
+	return ctx.Err()
 }
 
 // left is everything that there is beside the source image.
@@ -184,6 +200,9 @@ func (v *virtual) left() (all []string) {
 				if strings.Contains(i.FreeformTags["armfree"], "state=") {
 					all = append(all, "unfinished "+i.ID)
 				}
+			}
+			for _, i := range slices.Concat(r.Instances, r.BootVolumes) {
+				all = append(all, "machine "+i.ID+" "+i.State)
 			}
 			for _, b := range r.Buckets {
 				for _, o := range b.Objects {
@@ -223,10 +242,19 @@ func rehearse(t *testing.T, route string) (ops []string) {
 	return ops
 }
 
-// TestMain keeps the log of thousands of copies out of the output.
+// TestMain keeps the log of thousands of copies out of the output. The run has an id,
+// as Packer gives one, and a folder of its own for what goss says of it.
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
-	m.Run()
+	dir, err := os.MkdirTemp("", "copies-*")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("TMPDIR", dir)
+	os.Setenv("PACKER_RUN_UUID", "run-1")
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // compute calls the cloud as the owner of a tenancy would.

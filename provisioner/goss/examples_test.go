@@ -21,6 +21,7 @@ func TestExamplesAreGossfiles(t *testing.T) {
 		{"base.goss.yaml", ""}, {"base.goss.yaml", `{"tailscale": true}`},
 		{"oci-bootable.goss.yaml", ""}, {"oci-bootable.goss.yaml", `{"root": "/mnt/x/"}`},
 		{"finished.goss.yaml", `{"root": "/mnt"}`},
+		{"first-boot.goss.yaml", ""}, {"first-boot.goss.yaml", `{"tailscale": true, "keys": 2}`},
 	} {
 		var p Provisioner
 		if err := p.Prepare(map[string]any{"goss_file": example("goss", tt.file), "vars": tt.vars, "strict": true}); err != nil {

@@ -1,0 +1,131 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package imagecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+)
+
+// provisionalSuffix ends the name of an image that has yet to pass.
+const provisionalSuffix = "-unverified"
+
+// maxName is how many characters a name may have.
+const maxName = 255
+
+// provisional is the name of an image until it has passed. Verifying may take long,
+// and whoever looks an image up by its name must not get one that does not boot.
+func provisional(name string) string {
+	if most := maxName - len(provisionalSuffix); len(name) > most {
+		name = strings.ToValidUTF8(name[:most], "")
+	}
+	return name + provisionalSuffix
+}
+
+// unproven is the error of an image that did not pass, or could not be looked at.
+type unproven struct{ err error }
+
+func (e *unproven) Error() string { return e.err.Error() }
+func (e *unproven) Unwrap() error { return e.err }
+
+// isUnproven says whether an error is about the verification: another import would
+// bring the same image.
+func isUnproven(err error) bool {
+	var u *unproven
+	return errors.As(err, &u)
+}
+
+// proven says whether a destination has a finished image that has passed what it is
+// to pass.
+func proven(t Target, h standing) bool {
+	return h.done != "" && (t.Verify == nil || h.has.Verified != nil && h.has.Verified.By == t.Verify.By())
+}
+
+// ledger is what became of the images that were verified, by the target's key.
+type ledger struct {
+	mu    sync.Mutex
+	good  map[string]*cloud.Verified
+	stays map[string]string
+}
+
+func (l *ledger) of(t Target) (*cloud.Verified, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.good[t.Key], l.stays[t.Key]
+}
+
+func (l *ledger) passed(t Target, v cloud.Verified) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.good == nil {
+		l.good = map[string]*cloud.Verified{}
+	}
+	l.good[t.Key] = &v
+}
+
+func (l *ledger) stay(t Target, image string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stays == nil {
+		l.stays = map[string]string{}
+	}
+	l.stays[t.Key] = image
+}
+
+// prove verifies an image, if that is wanted, and notes in spec that it passed.
+func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Import) error {
+	if t.Verify == nil {
+		return nil
+	}
+	c.board.set(t.Name(), "verifying")
+	v, err := t.Verify.Verify(ctx, id)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return &unproven{err}
+	}
+	v.By = t.Verify.By()
+	spec.Verified = &v
+	c.found.passed(t, v)
+	return nil
+}
+
+// proveLater verifies a copy that an earlier run finished without that. It stays,
+// whatever comes of it: it may be in use.
+func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
+	c.Say("%s: image %s is a finished copy of %s, and has not been verified in this way yet", t.Name(), h.done, c.image.ID)
+	spec := c.spec(t)
+	spec.Mark, spec.Has = h.has.Mark, h.has.Tags
+	if err := c.prove(ctx, t, h.done, &spec); err != nil {
+		return fmt.Errorf("image %s, which was copied before, was not verified, and stays: %w", h.done, err)
+	}
+	if err := t.Seal(ctx, h.done, spec); err != nil {
+		return fmt.Errorf("image %s was verified, but it cannot be tagged with that: %w", h.done, err)
+	}
+	c.Say("Image %s in %s is verified", h.done, t.Name())
+	c.replace(ctx, t, h)
+	return nil
+}
+
+// fail is the error of an image that came to nothing, which goes, unless it is to
+// stay for people to look at.
+func (c *Copy) fail(ctx context.Context, t Target, id string, err error) error {
+	if !isUnproven(err) {
+		return errors.Join(err, c.discard(ctx, t, id))
+	}
+	if t.KeepUnverified {
+		c.found.stay(t, id)
+		return fmt.Errorf("image %s was not verified. It stays, under the name %q and tagged as unfinished; the next run of this copy verifies it again: %w", id, provisional(c.nameIn(t)), err)
+	}
+	if derr := c.discard(ctx, t, id); derr != nil {
+		return errors.Join(fmt.Errorf("image %s was not verified: %w", id, err), derr)
+	}
+	return fmt.Errorf("image %s was not verified, and was deleted: %w", id, err)
+}

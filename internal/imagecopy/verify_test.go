@@ -1,0 +1,192 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package imagecopy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+)
+
+// inspector is a verifier that says what it is told to.
+type inspector struct {
+	by     string
+	check  error
+	verify func(ctx context.Context, image string) error
+	seen   []string
+}
+
+func (i *inspector) By() string                  { return i.by }
+func (i *inspector) Check(context.Context) error { return i.check }
+func (i *inspector) Verify(ctx context.Context, image string) (cloud.Verified, error) {
+	i.seen = append(i.seen, image)
+	if i.verify == nil {
+		return cloud.Verified{Tests: 7}, nil
+	}
+	return cloud.Verified{Tests: 7}, i.verify(ctx, image)
+}
+
+var errNoBoot = errors.New("it does not boot")
+
+// count is how often a step was taken.
+func (w *world) count(step string) (n int) {
+	for _, s := range w.steps {
+		if s == step {
+			n++
+		}
+	}
+	return n
+}
+
+func noBoot(context.Context, string) error { return errNoBoot }
+
+// with gives the first destination a verifier.
+func with(i *inspector) func(*Copy) { return func(c *Copy) { c.Targets[0].Verify = i } }
+
+// An image has its name and counts as finished once it has passed.
+func TestVerify(t *testing.T) {
+	w := newWorld()
+	i := &inspector{by: "x", verify: func(_ context.Context, image string) error {
+		if f := w.images[image]; f.Name != "debian-unverified" || !f.Unfinished || w.index("await a") < 0 || w.index("seal a") >= 0 {
+			t.Errorf("%+v after %q", f, w.steps)
+		}
+		return nil
+	}}
+	results, _, err := runWith(t.Context(), w, with(i), "a", "b")
+	if err != nil || len(i.seen) != 1 {
+		t.Fatalf("%v, %q", err, i.seen)
+	}
+	if f := w.images[results[0].Image]; f.Name != "debian" || f.Unfinished || f.Verified == nil || f.Verified.By != "x" {
+		t.Errorf("%+v", f)
+	}
+	if v := results[0].Verified; v == nil || v.Tests != 7 || results[1].Verified != nil {
+		t.Errorf("%+v", results)
+	}
+}
+
+// An image that does not pass is none, and no other way would bring a better one.
+func TestVerifyFails(t *testing.T) {
+	for name, err := range map[string]error{"boot": errNoBoot, "an error that an import may have": errRefused} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			i := &inspector{verify: func(context.Context, string) error { return err }}
+			results, _, got := runWith(t.Context(), w, func(c *Copy) {
+				c.Targets[0].Verify, c.Targets[0].Ways = i, []Way{way{store{w, "copy-object"}}}
+			}, "a", "b")
+			if !errors.Is(got, err) || !strings.Contains(got.Error(), "was not verified, and was deleted") || len(i.seen) != 1 || results[0].Image != "" {
+				t.Errorf("%v, %q, %+v", got, i.seen, results)
+			}
+			mustLeave(t, w, "image debian@b")
+		})
+	}
+}
+
+// One that is to stay is verified again by the next run, and not imported again.
+func TestVerifyKeeps(t *testing.T) {
+	w := newWorld()
+	i := &inspector{by: "x", verify: noBoot}
+	keep := func(c *Copy) { c.Targets[0].Verify, c.Targets[0].KeepUnverified = i, true }
+	results, _, err := runWith(t.Context(), w, keep, "a")
+	if !errors.Is(err, errNoBoot) || results[0].Unverified != "debian-unverified@a" || !strings.Contains(err.Error(), `under the name "debian-unverified"`) {
+		t.Errorf("%v, %+v", err, results)
+	}
+	mustLeave(t, w, "image debian-unverified@a (unfinished)")
+	i.verify = nil
+	results, said, err := runWith(t.Context(), w, keep, "a")
+	if err != nil || results[0].Image != "debian-unverified@a" || results[0].Verified == nil || w.count("import a") != 1 || w.count("export") != 1 {
+		t.Errorf("%v, %+v, %q\n%s", err, results, w.steps, said)
+	}
+	if f := w.images["debian-unverified@a"]; f.Name != "debian" || f.Unfinished {
+		t.Errorf("%+v", f)
+	}
+}
+
+// What an earlier run began, and what fails now, is not imported a second time.
+func TestVerifyOfAnAdoptedImageFails(t *testing.T) {
+	w := newWorld()
+	i := &inspector{by: "x", verify: noBoot}
+	if _, _, err := runWith(t.Context(), w, func(c *Copy) { c.Targets[0].Verify, c.Targets[0].KeepUnverified = i, true }, "a"); err == nil {
+		t.Fatal("no error")
+	}
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); !errors.Is(err, errNoBoot) || w.count("import a") != 1 || len(i.seen) != 2 {
+		t.Errorf("%v, %q", err, w.steps)
+	}
+	mustLeave(t, w)
+}
+
+// A finished copy is verified if it has not been by the same, and stays either way.
+func TestVerifyWhatIsThere(t *testing.T) {
+	w := newWorld()
+	if _, _, err := run(t.Context(), w, "a"); err != nil {
+		t.Fatal(err)
+	}
+	exports := w.count("export")
+	for n, tt := range []struct {
+		by    string
+		fails bool
+		seen  int
+	}{{"x", true, 1}, {"x", false, 1}, {"x", false, 0}, {"y", false, 1}, {"y", true, 0}} {
+		i := &inspector{by: tt.by}
+		if tt.fails {
+			i.verify = noBoot
+		}
+		results, said, err := runWith(t.Context(), w, with(i), "a")
+		if fails := tt.fails && tt.seen > 0; fails != (err != nil) || len(i.seen) != tt.seen || results[0].Image != "debian@a" {
+			t.Errorf("%d: %v, %q, %+v\n%s", n, err, i.seen, results, said)
+		}
+		mustLeave(t, w, "image debian@a")
+	}
+	if n := w.count("export"); n != exports {
+		t.Errorf("%d exports", n)
+	}
+}
+
+// The source goes only after every destination has been verified.
+func TestSourceStaysUntilVerified(t *testing.T) {
+	w := newWorld()
+	i := &inspector{by: "x", verify: noBoot}
+	remove := func(c *Copy) { c.Targets[0].Verify, c.RemoveSource = i, true }
+	if _, _, err := runWith(t.Context(), w, remove, "a"); err == nil || w.index("remove source") >= 0 {
+		t.Errorf("%v, %q", err, w.steps)
+	}
+	i.verify = nil
+	if _, _, err := runWith(t.Context(), w, remove, "a"); err != nil || w.index("remove source") < w.index("seal a") {
+		t.Errorf("%v, %q", err, w.steps)
+	}
+}
+
+// A verification that cannot take place is known before anything is exported.
+func TestVerifyIsChecked(t *testing.T) {
+	w := newWorld()
+	no := errors.New("there is no subnet")
+	_, _, err := runWith(t.Context(), w, with(&inspector{check: no}), "a", "b")
+	if !errors.Is(err, no) || !strings.Contains(err.Error(), "destination a: verify: there is no subnet") || w.count("export") != 0 {
+		t.Errorf("%v, %q", err, w.steps)
+	}
+	mustLeave(t, w)
+}
+
+// A cancel while an image is verified leaves nothing.
+func TestVerifyIsCancelled(t *testing.T) {
+	w := newWorld()
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err := runWith(ctx, w, with(&inspector{verify: func(context.Context, string) error { cancel(); return nil }}), "a")
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	mustLeave(t, w)
+}
+
+func TestProvisionalNames(t *testing.T) {
+	for _, name := range []string{"debian", "", strings.Repeat("x", 255), strings.Repeat("ä", 127)} {
+		got := provisional(name)
+		if len(got) > 255 || !utf8.ValidString(got) || !strings.HasSuffix(got, "-unverified") || got == name {
+			t.Errorf("%q is %q", name, got)
+		}
+	}
+}
