@@ -61,8 +61,8 @@ func arrows() map[string][]string {
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
-			"internal/buildcfg", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
-			"internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
+			"internal/awscfg", "internal/buildcfg", "internal/cloud", "internal/diskimage", "internal/ebsdirect", "internal/ec2", "internal/imagecopy", "internal/imagefile",
+			"internal/imagestream", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 		"datasource/preflight": append([]string{
@@ -85,7 +85,7 @@ func arrows() map[string][]string {
 		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
-		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
+		"internal/imagecopy":          {"internal/cloud", "internal/diskimage", "internal/imagestream", "internal/owner", "internal/wait"},
 		"internal/goss":               {"go.yaml.in/yaml/v3"},
 		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},

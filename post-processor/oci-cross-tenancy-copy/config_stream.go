@@ -1,0 +1,81 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate go tool packer-sdc struct-markdown
+
+package ocicrosstenancycopy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
+	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
+)
+
+// Elsewhere says which image to copy if it is not on OCI. It is read, packed and
+// uploaded by this computer, into the bucket of the block `source`.
+type Elsewhere struct {
+	// The AMI to copy, `ami-...`, in the region of the block `aws`. Defaults to the
+	// artifact of the build, if that is one of AWS.
+	SourceAMI string `mapstructure:"source_ami" required:"false"`
+	// Who signs in to AWS to read the AMI. What is left out comes from the environment
+	// and AWS's files, as for `armfree-aws`. The region defaults to that of the
+	// artifact.
+	AWS awscfg.Access `mapstructure:"aws" required:"false"`
+}
+
+// amiID is what the id of an AMI looks like.
+var amiID = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
+
+// elsewhere says that the image is not on OCI, as far as that is known before the
+// build.
+func (c *Config) elsewhere() bool { return c.SourceAMI != "" || c.SourceImageOCID == "" && c.afterAWS() }
+
+// afterAWS says that the artifact is going to be an AMI. The builder `armfree` may make
+// one or not.
+func (c *Config) afterAWS() bool {
+	return strings.HasSuffix(c.PackerBuilderType, "-aws") || strings.HasSuffix(c.PackerBuilderType, "-ebs")
+}
+
+// prepareSource checks which image is copied, and through which bucket it travels.
+// Destinations are prepared before it.
+func (c *Config) prepareSource(note func(...error)) {
+	var named []string
+	for _, o := range []struct{ name, value string }{{"source_image_ocid", c.SourceImageOCID}, {"source_ami", c.SourceAMI}} {
+		if o.value != "" {
+			named = append(named, o.name)
+		}
+	}
+	if len(named) > 1 {
+		note(fmt.Errorf("%s exclude each other: a copy has one source", strings.Join(named, " and ")))
+	}
+	if c.SourceAMI != "" && !tmpl.Unknown(c.SourceAMI) && !amiID.MatchString(c.SourceAMI) {
+		note(fmt.Errorf("source_ami must be the id of an AMI such as ami-0123456789abcdef0, it is %q", c.SourceAMI))
+	}
+	if c.elsewhere() && !c.Source.Named() {
+		note(c.Source.PrepareAs("source.", c.Destinations[0].Credentials())...)
+	} else {
+		note(c.Source.Prepare("source.")...)
+	}
+	if c.SourceAMI != "" {
+		_, err := c.signIn("")
+		note(err)
+	} else if c.elsewhere() {
+		// The artifact will say in which region it is.
+		_, err := c.signIn(cmp.Or(c.AWS.Region, "us-east-1"))
+		note(err)
+	}
+}
+
+// signIn is who signs in to AWS, in a region if one is given.
+func (c *Config) signIn(region string) (ec2.Credentials, error) {
+	a := c.AWS
+	a.Region = cmp.Or(region, a.Region)
+	creds, _, errs := a.Prepare("aws.")
+	return creds, errors.Join(errs...)
+}
