@@ -83,7 +83,7 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	meta := s.Metadata
 	meta.OperatingSystem = cmp.Or(meta.OperatingSystem, s.image.OS)
 	meta.OperatingSystemVersion = cmp.Or(meta.OperatingSystemVersion, s.image.OSVersion)
-	d.Say("Reading %.1f GB of %s into the object %s", float64(full)/1e9, s.image.ID, d.Object)
+	d.Say("Reading %.1f MB of %s into the object %s", float64(full)/1e6, s.image.ID, d.Object)
 	r, err := imagestream.Run(ctx, imagestream.Job{
 		Source: src, FullSize: full, Archive: &meta, Keep: true, ProgressEvery: time.Second,
 		Begin:    func(ctx context.Context) (imagestream.Object, error) { return s.Begin(ctx, d.Object) },

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -54,6 +55,7 @@ type virtual struct {
 	image             string
 	http              *http.Client
 	wire              *wire
+	dir, base         string // of the cloud's files, and of the base image's disk
 }
 
 // wire stands between the plugin and the cloud. The cloud's own requests do not
@@ -103,6 +105,7 @@ func newVirtual(t *testing.T) *virtual {
 		t.Fatal(err)
 	}
 	own := simnet.Pipe(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { v.Cloud.ServeHTTP(w, r) }))
+	v.dir, v.base = dir, disk
 	var err error
 	v.Cloud, err = ocisim.New(ocisim.Config{
 		Tenancies: []*ocisim.Tenancy{v.build, v.production}, Driver: machine.Idle{}, WorkDir: dir, Fetch: own,
@@ -224,8 +227,18 @@ func rehearse(t *testing.T, route string) (ops []string) {
 }
 
 // TestMain keeps the log of thousands of copies out of the output.
+//
+// What is on this computer must not decide about tests.
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
+	for _, e := range os.Environ() {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for _, name := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		_ = os.Setenv(name, os.DevNull)
+	}
 	m.Run()
 }
 

@@ -1,0 +1,58 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oracle/oci-go-sdk/v65/core"
+)
+
+// An AMI arrives in two places byte by byte, as an image that boots by UEFI on A1.
+func TestStreamAMI(t *testing.T) {
+	inFlight(t, blocks(30), func(t *testing.T, f *flying) {
+		f.tag(t, map[string]string{"armfree": "build=b1 role=image", "armfree-validated": "true tests=9 sha256=x oci-bootable=true"})
+		in := f.settings()
+		other := maps.Clone(dest(in))
+		other["image_name"], other["compartment_ocid"] = "second", f.production.ChildCompartmentID
+		in["destination"] = append(in["destination"].([]interface{}), other)
+		ids, said, err := f.copy(t.Context(), t, in)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		for _, want := range []string{"of " + f.ami + " into the object armfree-copy-", "at ", " MB/s", "Copied " + f.ami + " to 2 destinations"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q is not said:\n%s", want, said)
+			}
+		}
+		for i, id := range strings.Split(ids, ",") {
+			img := f.get(t, id)
+			if img.LaunchOptions.Firmware != core.LaunchOptionsFirmwareUefi64 || *img.OperatingSystem != "Debian" || *img.OperatingSystemVersion != "12" || *img.DisplayName != []string{"copied", "second"}[i] {
+				t.Errorf("%+v", img)
+			}
+			for key, want := range map[string]string{"armfree-validated": "true tests=9", "armfree": "source=" + f.ami + " origin=b1"} {
+				if got := img.FreeformTags[key]; !strings.Contains(got, want) || strings.Contains(got, "state=") {
+					t.Errorf("the tag %s is %q", key, got)
+				}
+			}
+			shapes, err := f.compute(t, f.production).ListImageShapeCompatibilityEntries(t.Context(), core.ListImageShapeCompatibilityEntriesRequest{ImageId: &id})
+			if err != nil || !slices.ContainsFunc(shapes.Items, func(e core.ImageShapeCompatibilitySummary) bool { return *e.Shape == defaultShape }) {
+				t.Errorf("shapes %+v, %v", shapes.Items, err)
+			}
+		}
+		files := f.imported(t)
+		if len(files) != 2 {
+			t.Fatalf("files %q", files)
+		}
+		for _, file := range files {
+			sameDisk(t, f.disk, file)
+		}
+		if left := f.left(); len(left) != 2 {
+			t.Errorf("left: %q", left)
+		}
+	})
+}
