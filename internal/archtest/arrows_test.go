@@ -61,7 +61,7 @@ func arrows() map[string][]string {
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
-			"internal/awscfg", "internal/buildcfg", "internal/cloud", "internal/diskimage", "internal/ebsdirect", "internal/ec2", "internal/imagecopy", "internal/imagefile",
+			"internal/awscfg", "internal/buildcfg", "internal/cloud", "internal/diskimage", "internal/ebsdirect", "internal/ec2", "internal/goss", "internal/imagecopy", "internal/imagefile",
 			"internal/imagestream", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner", "internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),

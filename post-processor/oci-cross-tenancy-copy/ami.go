@@ -16,6 +16,8 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/ebsdirect"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/goss"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
 	"github.com/armfree/packer-plugin-armfree/version"
 )
 
@@ -26,6 +28,8 @@ const blockConnections = 64
 type ami struct {
 	ec2.AMI
 	copies []*ec2.AMI // of the image, in other regions
+	// unproven lets an image pass that has no proof that it boots on OCI.
+	unproven bool
 }
 
 // ami signs in to AWS for an image, which is in one or more regions: that where it was
@@ -47,7 +51,7 @@ func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made 
 	if err != nil {
 		return subject{}, fmt.Errorf("aws: %w", err)
 	}
-	d := &ami{AMI: ec2.AMI{Client: client, ID: images[region], Warn: ui.Errorf}}
+	d := &ami{AMI: ec2.AMI{Client: client, ID: images[region], Warn: ui.Errorf}, unproven: c.AllowUnprovenImage}
 	for r, id := range images {
 		if r != region {
 			d.copies = append(d.copies, &ec2.AMI{Client: client.In(r), ID: id})
@@ -60,7 +64,35 @@ func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made 
 func (d *ami) Describe(ctx context.Context) (cloud.Image, error) {
 	img, err := d.AMI.Describe(ctx)
 	img.OS, img.OSVersion = systemOf(img.Name)
+	if img.ID != "" {
+		err = errors.Join(err, d.proven(img))
+	}
 	return img, err
+}
+
+// proven says what is missing of the proof that the image boots on OCI. A machine that
+// does not is found out only once it was paid for, without a word on any console.
+func (d *ami) proven(img cloud.Image) error {
+	c := proof.Read(img.Tags[proof.Tag])
+	why := ""
+	switch {
+	case !c.Passed && img.Tags[proof.Tag] == "":
+		why = fmt.Sprintf("it has no tag %q", proof.Tag)
+	case !c.Passed:
+		why = fmt.Sprintf("its tag %q says that its machine did not pass: %q", proof.Tag, img.Tags[proof.Tag])
+	case !c.Bootable:
+		why = fmt.Sprintf("its tag %q does not speak of a gossfile %q", proof.Tag, goss.BootableGossfile)
+	case c.Stale:
+		d.Warn("Something ran on the machine of image %s after it had been checked: that the image boots on OCI was true before that", img.ID)
+	}
+	switch {
+	case why == "":
+		return nil
+	case d.unproven:
+		d.Warn("Nothing proves that image %s boots on OCI (%s), and allow_unproven_image lets it pass", img.ID, why)
+		return nil
+	}
+	return fmt.Errorf("nothing proves that image %s boots on OCI: %s. Let the build run the provisioner armfree-goss with the gossfile %s.goss.yaml of example/pipeline, or set allow_unproven_image = true if you know that it does (virtio drivers in its initramfs, file systems named by UUID, a loader at EFI/BOOT/BOOTAA64.EFI)", img.ID, why, goss.BootableGossfile)
 }
 
 // Open implements imagecopy.Disk.

@@ -23,6 +23,7 @@ type FlatConfig struct {
 	PackerSensitiveVars    []string              `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
 	SourceAMI              *string               `mapstructure:"source_ami" required:"false" cty:"source_ami" hcl:"source_ami"`
 	AWS                    *awscfg.FlatAccess    `mapstructure:"aws" required:"false" cty:"aws" hcl:"aws"`
+	AllowUnprovenImage     *bool                 `mapstructure:"allow_unproven_image" required:"false" cty:"allow_unproven_image" hcl:"allow_unproven_image"`
 	SourceImageOCID        *string               `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
 	DestImageName          *string               `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
 	ObjectName             *string               `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
@@ -62,6 +63,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
 		"source_ami":                 &hcldec.AttrSpec{Name: "source_ami", Type: cty.String, Required: false},
 		"aws":                        &hcldec.BlockSpec{TypeName: "aws", Nested: hcldec.ObjectSpec((*awscfg.FlatAccess)(nil).HCL2Spec())},
+		"allow_unproven_image":       &hcldec.AttrSpec{Name: "allow_unproven_image", Type: cty.Bool, Required: false},
 		"source_image_ocid":          &hcldec.AttrSpec{Name: "source_image_ocid", Type: cty.String, Required: false},
 		"dest_image_name":            &hcldec.AttrSpec{Name: "dest_image_name", Type: cty.String, Required: false},
 		"object_name":                &hcldec.AttrSpec{Name: "object_name", Type: cty.String, Required: false},

@@ -27,6 +27,11 @@ type Elsewhere struct {
 	// and AWS's files, as for `armfree-aws`. The region defaults to that of the
 	// artifact.
 	AWS awscfg.Access `mapstructure:"aws" required:"false"`
+	// Copy an AMI that has no proof that it boots on OCI. Without this an AMI must say by
+	// its tag `armfree-validated` that its machine passed a gossfile named
+	// `oci-bootable`, as the builders of this plugin write it: no AMI of another builder
+	// does. Defaults to `false`.
+	AllowUnprovenImage bool `mapstructure:"allow_unproven_image" required:"false"`
 }
 
 // amiID is what the id of an AMI looks like.
@@ -34,7 +39,9 @@ var amiID = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
 
 // elsewhere says that the image is not on OCI, as far as that is known before the
 // build.
-func (c *Config) elsewhere() bool { return c.SourceAMI != "" || c.SourceImageOCID == "" && c.afterAWS() }
+func (c *Config) elsewhere() bool {
+	return c.SourceAMI != "" || c.SourceImageOCID == "" && c.afterAWS()
+}
 
 // afterAWS says that the artifact is going to be an AMI. The builder `armfree` may make
 // one or not.

@@ -15,7 +15,7 @@ import (
 // An AMI arrives in two places byte by byte, as an image that boots by UEFI on A1.
 func TestStreamAMI(t *testing.T) {
 	inFlight(t, blocks(30), func(t *testing.T, f *flying) {
-		f.tag(t, map[string]string{"armfree": "build=b1 role=image", "armfree-validated": "true tests=9 sha256=x oci-bootable=true"})
+		f.tag(t, proven())
 		in := f.settings()
 		other := maps.Clone(dest(in))
 		other["image_name"], other["compartment_ocid"] = "second", f.production.ChildCompartmentID
@@ -55,4 +55,53 @@ func TestStreamAMI(t *testing.T) {
 			t.Errorf("left: %q", left)
 		}
 	})
+}
+
+// proven are the tags of an AMI that may be copied.
+func proven() map[string]string {
+	return map[string]string{"armfree": "build=b1 role=image", "armfree-validated": "true tests=9 sha256=x oci-bootable=true"}
+}
+
+// An AMI that has no proof that it boots on OCI is refused before anything of it is
+// read, unless the template says otherwise.
+func TestProof(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tag   string
+		allow bool
+		fails bool
+		says  string
+	}{
+		"proven":              {tag: "true tests=9 sha256=x oci-bootable=true"},
+		"stale":               {tag: "stale tests=9 sha256=x oci-bootable=true", says: "Something ran on the machine"},
+		"no tag":              {fails: true, says: "it has no tag \"armfree-validated\""},
+		"not about booting":   {tag: "true tests=9 sha256=x", fails: true, says: "does not speak of a gossfile \"oci-bootable\""},
+		"failed":              {tag: "false tests=9 sha256=x oci-bootable=true", fails: true, says: "did not pass"},
+		"reported":            {tag: "reported tests=9 sha256=x", fails: true, says: "did not pass"},
+		"no tag, but allowed": {allow: true, says: "allow_unproven_image lets it pass"},
+		"failed, but allowed": {tag: "false tests=9 sha256=x", allow: true, says: "did not pass"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				if tt.tag != "" {
+					f.tag(t, map[string]string{"armfree-validated": tt.tag})
+				}
+				in := f.settings()
+				in["allow_unproven_image"] = tt.allow
+				image, said, err := f.copy(t.Context(), t, in)
+				if (err != nil) != tt.fails || !strings.Contains(said, tt.says) {
+					t.Fatalf("%v, want %q\n%s", err, tt.says, said)
+				}
+				if !tt.fails {
+					f.mustLeave(t, image, said)
+					return
+				}
+				if !strings.Contains(said, "nothing was started") || !strings.Contains(said, "allow_unproven_image = true") {
+					t.Error(said)
+				}
+				if n := f.aws.CountRequests("ListSnapshotBlocks"); n != 0 || len(f.left()) > 0 || f.CountRequests("PutObject") > 0 {
+					t.Errorf("%d reads, left %q", n, f.left())
+				}
+			})
+		})
+	}
 }

@@ -83,6 +83,8 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 	return &imagecopy.Streamed{
 		Disk: s.disk, Timeout: c.ExportTimeout,
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
-		Begin:    func(ctx context.Context, object string) (imagestream.Object, error) { return bucket.Upload(ctx, object) },
+		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
+			return bucket.Upload(ctx, object)
+		},
 	}
 }

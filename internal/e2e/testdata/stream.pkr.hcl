@@ -64,7 +64,8 @@ build {
   }
 
   post-processor "armfree-oci-cross-tenancy-copy" {
-    report = var.report
+    report               = var.report
+    allow_unproven_image = var.allow_unproven_image
     dynamic "destination" {
       for_each = var.places
       content {
