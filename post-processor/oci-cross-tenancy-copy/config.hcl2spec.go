@@ -24,6 +24,9 @@ type FlatConfig struct {
 	SourceAMI              *string               `mapstructure:"source_ami" required:"false" cty:"source_ami" hcl:"source_ami"`
 	AWS                    *awscfg.FlatAccess    `mapstructure:"aws" required:"false" cty:"aws" hcl:"aws"`
 	AllowUnprovenImage     *bool                 `mapstructure:"allow_unproven_image" required:"false" cty:"allow_unproven_image" hcl:"allow_unproven_image"`
+	SourceFile             *string               `mapstructure:"source_file" required:"false" cty:"source_file" hcl:"source_file"`
+	SourceURL              *string               `mapstructure:"source_url" required:"false" cty:"source_url" hcl:"source_url"`
+	SourceChecksum         *string               `mapstructure:"source_checksum" required:"false" cty:"source_checksum" hcl:"source_checksum"`
 	SourceImageOCID        *string               `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
 	DestImageName          *string               `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
 	ObjectName             *string               `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
@@ -64,6 +67,9 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"source_ami":                 &hcldec.AttrSpec{Name: "source_ami", Type: cty.String, Required: false},
 		"aws":                        &hcldec.BlockSpec{TypeName: "aws", Nested: hcldec.ObjectSpec((*awscfg.FlatAccess)(nil).HCL2Spec())},
 		"allow_unproven_image":       &hcldec.AttrSpec{Name: "allow_unproven_image", Type: cty.Bool, Required: false},
+		"source_file":                &hcldec.AttrSpec{Name: "source_file", Type: cty.String, Required: false},
+		"source_url":                 &hcldec.AttrSpec{Name: "source_url", Type: cty.String, Required: false},
+		"source_checksum":            &hcldec.AttrSpec{Name: "source_checksum", Type: cty.String, Required: false},
 		"source_image_ocid":          &hcldec.AttrSpec{Name: "source_image_ocid", Type: cty.String, Required: false},
 		"dest_image_name":            &hcldec.AttrSpec{Name: "dest_image_name", Type: cty.String, Required: false},
 		"object_name":                &hcldec.AttrSpec{Name: "object_name", Type: cty.String, Required: false},

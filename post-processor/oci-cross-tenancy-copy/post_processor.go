@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
@@ -44,6 +45,9 @@ func (p *PostProcessor) Configure(raws ...interface{}) error {
 	p.Mask.AddVariables(p.config.PackerSensitiveVars, p.config.PackerUserVars)
 	p.Mask.Add(p.config.Source.Credentials().Secrets()...)
 	p.Mask.Add(p.config.AWS.Secrets()...)
+	if u := p.config.SourceURL; strings.ContainsAny(u, "?@") {
+		p.Mask.Add(u)
+	}
 	for _, d := range p.config.Destinations {
 		p.Mask.Add(d.Credentials().Secrets()...)
 	}
@@ -78,7 +82,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 		err = errors.Join(err, rerr)
 	}
 	if err != nil {
-		return nil, true, true, fmt.Errorf("%w\nThe source image %s is kept: the copy can be run again with %s", err, what.id, what.option)
+		return nil, true, true, errors.Join(err, errors.New(what.kept))
 	}
 	ui.Sayf("Copied %s to %s in %s", what.id, count(len(results), "destination"), time.Since(start).Round(time.Second))
 	return &Artifact{source: what.id, places: p.places(c), results: results}, !c.RemoveSource, true, nil

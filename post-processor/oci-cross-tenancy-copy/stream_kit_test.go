@@ -126,11 +126,14 @@ func newFlying(t *testing.T, d noise) *flying {
 	})
 	oracle := f.wire.next
 	f.wire.next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if amazon(r) {
+		switch {
+		case amazon(r):
 			f.aws.ServeHTTP(w, r)
-			return
+		case r.Host == "images.example":
+			http.ServeFile(w, r, f.disk)
+		default:
+			oracle.ServeHTTP(w, r)
 		}
-		oracle.ServeHTTP(w, r)
 	})
 	f.ami = f.aws.ImageID(awsRegion, "debian-12-arm64-mine")
 	f.wire.reset(nil)

@@ -105,3 +105,41 @@ func TestProof(t *testing.T) {
 		})
 	}
 }
+
+// Where nobody is named for the bucket, it is one of the first destination's.
+func TestBucketOfTheDestination(t *testing.T) {
+	inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+		f.tag(t, proven())
+		in := f.settings()
+		in["source"] = map[string]interface{}{"bucket": "images"}
+		image, said, err := f.copy(t.Context(), t, in)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		f.mustLeave(t, image, said)
+		puts := 0
+		for _, r := range f.Requests() {
+			if r.Op == "UploadPart" {
+				puts++
+				if !strings.Contains(r.Path, "/n/"+f.production.Namespace+"/") {
+					t.Errorf("a part went to %s", r.Path)
+				}
+			}
+		}
+		if puts == 0 {
+			t.Error("nothing was uploaded")
+		}
+	})
+	_, in := template(t)
+	for _, set := range []map[string]interface{}{
+		{"source": nil}, {"source_image_ocid": nil, "source_ami": "ami-0123456789abcdef0"},
+	} {
+		bad := with(in, set)
+		bad["source"] = map[string]interface{}{"region": "eu-frankfurt-1"}
+		var c Config
+		err := c.Prepare(bad)
+		if err == nil || !strings.Contains(err.Error(), "source.bucket must be set") || strings.Contains(err.Error(), "source.tenancy_ocid") != (set["source_ami"] == nil) {
+			t.Errorf("%v: %v", set, err)
+		}
+	}
+}

@@ -28,8 +28,8 @@ const (
 // subject is the image that is copied.
 type subject struct {
 	id     string
+	kept   string // what is said of it if the copy fails
 	region string // that has it
-	option string // by which a copy that failed can be made again
 	// disk is what the image is read from here. Without one OCI exports it.
 	disk imagecopy.Disk
 }
@@ -42,6 +42,8 @@ func (p *PostProcessor) find(ctx context.Context, a packersdk.Artifact, ui packe
 		return p.image(c.SourceImageOCID, "", ui), nil
 	case c.SourceAMI != "":
 		return p.ami(ctx, map[string]string{"": c.SourceAMI}, "", ui)
+	case c.aFile():
+		return p.file(ctx)
 	}
 	switch a.BuilderId() {
 	case armfreeOCI:
@@ -61,7 +63,7 @@ func (p *PostProcessor) find(ctx context.Context, a packersdk.Artifact, ui packe
 		}
 		return p.ami(ctx, images, made, ui)
 	}
-	return subject{}, fmt.Errorf("the artifact of the builder %q is no image; set source_image_ocid or source_ami, or put this post-processor behind armfree-oci, armfree-aws, oracle-oci or amazon-ebs", a.BuilderId())
+	return subject{}, fmt.Errorf("the artifact of the builder %q is no image; set source_image_ocid, source_ami, source_file or source_url, or put this post-processor behind armfree-oci, armfree-aws, oracle-oci or amazon-ebs", a.BuilderId())
 }
 
 // image is one on OCI. It is in the source's own region, unless the build says that it
@@ -71,7 +73,7 @@ func (p *PostProcessor) image(id, region string, ui packersdk.Ui) subject {
 	if region != "" && region != own && own != "" {
 		ui.Sayf("The image is in %s, so it travels through the bucket %q there", region, p.config.Source.Bucket)
 	}
-	return subject{id: id, region: region, option: "source_image_ocid"}
+	return subject{id: id, region: region, kept: fmt.Sprintf("The source image %s is kept: the copy can be run again with source_image_ocid", id)}
 }
 
 // source is the image as the copy sees it.

@@ -232,7 +232,7 @@ func rehearse(t *testing.T, route string) (ops []string) {
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	for _, e := range os.Environ() {
-		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") || strings.Contains(name, "OCI_") {
 			_ = os.Unsetenv(name)
 		}
 	}
