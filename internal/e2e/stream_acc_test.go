@@ -4,13 +4,18 @@
 package e2e
 
 import (
+	"crypto/sha512"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
@@ -115,5 +120,56 @@ func TestAccStreamUnproven(t *testing.T) {
 		if kept != 1 {
 			t.Errorf("%d AMIs are kept\n%s", kept, said)
 		}
+	}
+}
+
+// The example for Debian's image, with a small image in Debian's place on a server of
+// our own: it is imported, and not a second time.
+func TestAccDebianBaseImage(t *testing.T) {
+	acceptance(t)
+	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
+	s := stage.ForTest(t, stage.Options{})
+	const name = "debian-12-genericcloud-arm64.qcow2"
+	files := t.TempDir()
+	if err := machine.FastDisk(filepath.Join(files, name), nil); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(files, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := fmt.Sprintf("%0128x  debian-12-generic-arm64.qcow2\n%x  %s\n", 1, sha512.Sum512(data), name)
+	if err := os.WriteFile(filepath.Join(files, "SHA512SUMS"), []byte(sums), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(http.FileServer(http.Dir(files)))
+	defer web.Close()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, "example/debian-base-image"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"copied", "existing"} {
+		var out inpacker.Output
+		err := p.Run(t.Context(), dir, s.Env(), &out, "build", "-color=false", "-var", "folder="+web.URL, ".")
+		t.Log(out.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := readReport(t, filepath.Join(dir, "debian-report.json"))
+		if len(o.Destinations) != 1 || o.Destinations[0].Status != want || o.Destinations[0].Name != "debian-12-arm64" {
+			t.Fatalf("%+v, want it %s", o, want)
+		}
+		if left := s.Left(o.Destinations[0].Image); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+	}
+	// Somebody else's file under the same name.
+	if err := os.WriteFile(filepath.Join(files, name), append(data, 0), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out inpacker.Output
+	err = p.Run(t.Context(), dir, s.Env(), &out, "build", "-color=false", "-var", "folder="+web.URL, "-var", "image_name=other", ".")
+	if said := out.String(); err == nil || !strings.Contains(said, "is not the image that source_checksum is of") {
+		t.Errorf("%v\n%s", err, said)
 	}
 }

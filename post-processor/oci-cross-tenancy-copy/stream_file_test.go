@@ -36,13 +36,13 @@ func TestStreamFile(t *testing.T) {
 		fails    bool
 		says     string
 	}{
-		"file":                           {},
-		"file with its digest":           {sum: "sha512"},
-		"raw file":                       {raw: true},
-		"another file":                   {sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
-		"URL":                            {url: true, sum: "sha256", says: "Downloading https://images.example/debian-12-genericcloud-arm64.qcow2\n"},
-		"URL of another file":            {url: true, sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
-		"within the limit":               {sum: "sha256", limit: 1},
+		"file":                 {},
+		"file with its digest": {sum: "sha512"},
+		"raw file":             {raw: true},
+		"another file":         {sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
+		"URL":                  {url: true, sum: "sha256", says: "Downloading https://images.example/debian-12-genericcloud-arm64.qcow2\n"},
+		"URL of another file":  {url: true, sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
+		"within the limit":     {sum: "sha256", limit: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inFlight(t, blocks(3), func(t *testing.T, f *flying) {
