@@ -37,6 +37,8 @@ type Streamed struct {
 	// Metadata is what the archive says of the image. What it leaves out is as Describe
 	// found it.
 	Metadata diskimage.Metadata
+	// Label is what people call it: an id, or the name of a file.
+	Label string
 	// Timeout limits reading and uploading.
 	Timeout time.Duration
 
@@ -79,11 +81,14 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	if err != nil {
 		return err
 	}
-	full = cmp.Or(full, src.Size())
+	if full > 0 {
+		d.Say("Reading %.1f MB of %s into the object %s", float64(full)/1e6, s.Label, d.Object)
+	} else {
+		d.Say("Reading %s into the object %s", s.Label, d.Object)
+	}
 	meta := s.Metadata
 	meta.OperatingSystem = cmp.Or(meta.OperatingSystem, s.image.OS)
 	meta.OperatingSystemVersion = cmp.Or(meta.OperatingSystemVersion, s.image.OSVersion)
-	d.Say("Reading %.1f MB of %s into the object %s", float64(full)/1e6, s.image.ID, d.Object)
 	r, err := imagestream.Run(ctx, imagestream.Job{
 		Source: src, FullSize: full, Archive: &meta, Keep: true, ProgressEvery: time.Second,
 		Begin:    func(ctx context.Context) (imagestream.Object, error) { return s.Begin(ctx, d.Object) },

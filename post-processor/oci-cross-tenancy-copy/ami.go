@@ -57,7 +57,7 @@ func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made 
 			d.copies = append(d.copies, &ec2.AMI{Client: client.In(r), ID: id})
 		}
 	}
-	return subject{id: d.ID, disk: d, kept: fmt.Sprintf("The AMI %s in %s is kept: the copy can be run again with source_ami", d.ID, client.Region)}, nil
+	return subject{id: d.ID, label: d.ID, disk: d, kept: fmt.Sprintf("The AMI %s in %s is kept: the copy can be run again with source_ami", d.ID, client.Region)}, nil
 }
 
 // Describe implements imagecopy.Disk.

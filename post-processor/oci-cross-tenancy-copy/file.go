@@ -35,7 +35,7 @@ func (p *PostProcessor) file(ctx context.Context) (subject, error) {
 	if f.id, err = f.ID(); err != nil {
 		return subject{}, err
 	}
-	return subject{id: f.id, disk: f, kept: "The copy can be run again"}, nil
+	return subject{id: f.id, label: f.Place(), disk: f, kept: "The copy can be run again"}, nil
 }
 
 // Describe implements imagecopy.Disk. What is at a URL is looked at once it is there.

@@ -84,7 +84,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	if err != nil {
 		return nil, true, true, errors.Join(err, errors.New(what.kept))
 	}
-	ui.Sayf("Copied %s to %s in %s", what.id, count(len(results), "destination"), time.Since(start).Round(time.Second))
+	ui.Sayf("Copied %s to %s in %s", what.label, count(len(results), "destination"), time.Since(start).Round(time.Second))
 	return &Artifact{source: what.id, places: p.places(c), results: results}, !c.RemoveSource, true, nil
 }
 

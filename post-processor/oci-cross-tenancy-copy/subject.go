@@ -28,6 +28,7 @@ const (
 // subject is the image that is copied.
 type subject struct {
 	id     string
+	label  string // what people call it
 	kept   string // what is said of it if the copy fails
 	region string // that has it
 	// disk is what the image is read from here. Without one OCI exports it.
@@ -73,7 +74,7 @@ func (p *PostProcessor) image(id, region string, ui packersdk.Ui) subject {
 	if region != "" && region != own && own != "" {
 		ui.Sayf("The image is in %s, so it travels through the bucket %q there", region, p.config.Source.Bucket)
 	}
-	return subject{id: id, region: region, kept: fmt.Sprintf("The source image %s is kept: the copy can be run again with source_image_ocid", id)}
+	return subject{id: id, label: id, region: region, kept: fmt.Sprintf("The source image %s is kept: the copy can be run again with source_image_ocid", id)}
 }
 
 // source is the image as the copy sees it.
@@ -83,7 +84,7 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 		return imagecopy.Exported{Exporter: &oci.Exporter{Client: bucket.Client, Image: s.id, Timeout: c.ExportTimeout, Say: ui.Sayf}}
 	}
 	return &imagecopy.Streamed{
-		Disk: s.disk, Timeout: c.ExportTimeout,
+		Disk: s.disk, Label: s.label, Timeout: c.ExportTimeout,
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
 		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
 			return bucket.Upload(ctx, object)
