@@ -108,13 +108,18 @@ func qcow2(t *testing.T, d diskimage.Source) string {
 	return path
 }
 
-func newFlying(t *testing.T, d noise) *flying {
+func newFlying(t *testing.T, d noise) *flying { t.Helper(); return newFlyingWith(t, d, nil) }
+
+func newFlyingWith(t *testing.T, d noise, change func(*ec2sim.BaseImage)) *flying {
 	t.Helper()
 	f := &flying{virtual: newVirtual(t), account: ec2sim.NewAccount("build"), disk: qcow2(t, d)}
+	image := ec2sim.BaseImage{Name: "debian-12-arm64-mine", Path: f.disk, Owner: f.account, Regions: []string{awsRegion}}
+	if change != nil {
+		change(&image)
+	}
 	var err error
 	f.aws, err = ec2sim.New(ec2sim.Config{
-		Accounts: []*ec2sim.Account{f.account}, Driver: machine.Idle{}, WorkDir: t.TempDir(), Offline: true,
-		Images: []ec2sim.BaseImage{{Name: "debian-12-arm64-mine", Path: f.disk, Owner: f.account, Regions: []string{awsRegion}}},
+		Accounts: []*ec2sim.Account{f.account}, Driver: machine.Idle{}, WorkDir: t.TempDir(), Offline: true, Images: []ec2sim.BaseImage{image},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -165,14 +170,19 @@ func (f *flying) client() *ec2.Client {
 	})
 }
 
-// tag gives the AMI tags as a build would.
+// tag gives the AMI and its snapshot tags as a build would.
 func (f *flying) tag(t *testing.T, tags map[string]string) {
 	t.Helper()
 	var list []ec2types.Tag
 	for k, v := range tags {
 		list = append(list, ec2types.Tag{Key: &k, Value: &v})
 	}
-	if _, err := f.client().CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{f.ami}, Tags: list}); err != nil {
+	images, err := f.client().DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{f.ami}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shot := *images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId
+	if _, err := f.client().CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{f.ami, shot}, Tags: list}); err != nil {
 		t.Fatal(err)
 	}
 	f.wire.reset(nil)
