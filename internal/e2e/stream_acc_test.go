@@ -173,3 +173,36 @@ func TestAccDebianBaseImage(t *testing.T) {
 		t.Errorf("%v\n%s", err, said)
 	}
 }
+
+// The unmodified packer-plugin-amazon makes the AMI, and our post-processor takes it to
+// OCI. PEER_AMAZON_PLUGIN is the path of its binary.
+func TestAccStreamPeerAmazon(t *testing.T) {
+	acceptance(t)
+	plugin := os.Getenv("PEER_AMAZON_PLUGIN")
+	if plugin == "" {
+		t.Skip("PEER_AMAZON_PLUGIN does not name a binary of packer-plugin-amazon")
+	}
+	home := t.TempDir()
+	if _, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), plugin, "github.com/hashicorp/amazon", home); err != nil {
+		t.Fatal(err)
+	}
+	p, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), os.Getenv("ACC_PLUGIN"), runpacker.Source, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := stage.ForTest(t, stage.Options{})
+	report := filepath.Join(t.TempDir(), "report.json")
+	env := append(s.Env(), "AWS_POLL_DELAY_SECONDS=1", "AWS_MAX_ATTEMPTS=600")
+	said, err := packerBuild(t.Context(), p, env, "stream-amazon-ebs.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort()),
+		"-var", "report="+report, "-var", "source_ami="+s.AWS.BaseImage)
+	t.Log(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := readReport(t, report); !o.OK || len(o.Destinations) != 1 || o.Destinations[0].Status != "copied" || o.Destinations[0].Name != "debian-12-by-amazon-ebs" {
+		t.Errorf("%+v", o)
+	}
+	if n := len(inProduction(s)); n != 1 {
+		t.Errorf("%d images in production", n)
+	}
+}

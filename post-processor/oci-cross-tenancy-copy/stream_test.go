@@ -285,3 +285,39 @@ func TestStreamEncrypted(t *testing.T) {
 		sameDisk(t, f.disk, f.imported(t)[0])
 	})
 }
+
+// Reading an AMI needs four permissions and no more; what is missing is named.
+func TestStreamPermissions(t *testing.T) {
+	needed := []string{"ec2:DescribeImages", "ec2:DescribeSnapshots", "ebs:ListSnapshotBlocks", "ebs:GetSnapshotBlock"}
+	for _, missing := range append([]string{""}, needed...) {
+		t.Run("without "+missing, func(t *testing.T) {
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				f.tag(t, proven())
+				granted := slices.DeleteFunc(slices.Clone(needed), func(a string) bool { return a == missing })
+				_, keys, err := f.aws.AddUserWithPolicy(f.account, "copier", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["`+strings.Join(granted, `","`)+`"],"Resource":"*"}]}`)
+				if err != nil {
+					t.Fatal(err)
+				}
+				in := f.settings()
+				in["aws"] = map[string]interface{}{"region": awsRegion, "access_key": keys.AccessKeyID, "secret_key": keys.SecretAccessKey}
+				image, said, err := f.copy(t.Context(), t, in)
+				if missing == "" {
+					if err != nil {
+						t.Fatalf("%v\n%s", err, said)
+					}
+					f.mustLeave(t, image, said)
+					if unused := f.aws.UnusedGrants(f.account, "copier"); len(unused) > 0 {
+						t.Errorf("nothing needed %v", unused)
+					}
+					return
+				}
+				if err == nil || !strings.Contains(said, missing) {
+					t.Errorf("%v\n%s", err, said)
+				}
+				if left := f.left(); len(left) > 0 {
+					t.Errorf("left %q", left)
+				}
+			})
+		})
+	}
+}
