@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha512"
 	"encoding/json"
 	"fmt"
@@ -13,12 +14,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
 
 // place is a destination as templates in testdata take it.
@@ -204,5 +207,46 @@ func TestAccStreamPeerAmazon(t *testing.T) {
 	}
 	if n := len(inProduction(s)); n != 1 {
 		t.Errorf("%d images in production", n)
+	}
+}
+
+// Ctrl-C while an AMI is on its way ends the build in seconds: the AMI stays, and
+// nothing else does.
+func TestAccStreamInterrupt(t *testing.T) {
+	acceptance(t)
+	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
+	for _, m := range []struct {
+		op  string
+		aws bool
+	}{{"ListSnapshotBlocks", true}, {"GetSnapshotBlock", true}, {"CreateMultipartUpload", false}, {"UploadPart", false}, {"CommitMultipartUpload", false}, {"CreateImage", false}} {
+		t.Run(m.op, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w := &tripwire.Wire{Op: m.op, Nth: 1, Pull: cancel}
+			o := stage.Options{Wrap: w.Wrap}
+			if m.aws {
+				o = stage.Options{WrapAWS: w.Wrap}
+			}
+			s := stage.ForTest(t, o)
+			if m.aws {
+				w.Watch(s.AWS.Cloud)
+			} else {
+				w.Watch(s.Cloud)
+			}
+			var out inpacker.Output
+			err := p.Run(ctx, "testdata", s.Env(), &out, "build", "-color=false", "-var", "ami="+s.AWS.Foreign,
+				"-var", "report="+filepath.Join(t.TempDir(), "report.json"), "stream-only.pkr.hcl")
+			said := out.String()
+			at, pulled := w.Pulled()
+			if !pulled {
+				t.Fatalf("the copy did not come so far: %v\n%s", err, said)
+			}
+			if d := time.Since(at); d > 30*time.Second {
+				t.Errorf("went on for %s\n%s", d, said)
+			}
+			if left := s.Left(finished(said)...); len(left) > 0 {
+				t.Errorf("left behind: %q\n%s", left, said)
+			}
+		})
 	}
 }

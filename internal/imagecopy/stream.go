@@ -37,6 +37,7 @@ type Streamed struct {
 	// Metadata is what the archive says of the image. What it leaves out is as Describe
 	// found it.
 	Metadata diskimage.Metadata
+	Image    diskimage.Options // how the image file is made
 	// Label is what people call it: an id, or the name of a file.
 	Label string
 	// Timeout limits reading and uploading.
@@ -90,7 +91,7 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	meta.OperatingSystem = cmp.Or(meta.OperatingSystem, s.image.OS)
 	meta.OperatingSystemVersion = cmp.Or(meta.OperatingSystemVersion, s.image.OSVersion)
 	r, err := imagestream.Run(ctx, imagestream.Job{
-		Source: src, FullSize: full, Archive: &meta, Keep: true, ProgressEvery: time.Second,
+		Source: src, FullSize: full, Archive: &meta, Image: s.Image, Keep: true, ProgressEvery: time.Second,
 		Begin:    func(ctx context.Context) (imagestream.Object, error) { return s.Begin(ctx, d.Object) },
 		Progress: func(p imagestream.Progress) { d.Progress(100 * float64(p.Read) / float64(max(p.Full, p.Read, 1))) },
 	})

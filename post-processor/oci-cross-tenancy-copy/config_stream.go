@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -44,6 +45,10 @@ type Elsewhere struct {
 	// The file's digest, in hexadecimal, after `sha256:` or `sha512:`. Nothing is read of
 	// a file that has another one. Required with `source_url`.
 	SourceChecksum string `mapstructure:"source_checksum" required:"false"`
+	// How the disk of an AMI or a file is compressed on its way: `zstd`, `deflate`, which
+	// is what older readers of qcow2 know, or `none`. Defaults to `zstd`, which is the
+	// fastest.
+	Compression string `mapstructure:"compression" required:"false"`
 }
 
 // amiID is what the id of an AMI looks like.
@@ -94,6 +99,11 @@ func (c *Config) prepareSource(note func(...error)) {
 		if i, err := os.Stat(c.SourceFile); c.SourceFile != "" && (err != nil || !i.Mode().IsRegular()) {
 			note(fmt.Errorf("source_file: there is no file %s", c.SourceFile))
 		}
+	}
+	switch diskimage.Compression(c.Compression) {
+	case "", diskimage.Zstd, diskimage.Deflate, diskimage.None:
+	default:
+		note(fmt.Errorf("compression must be zstd, deflate or none, it is %q", c.Compression))
 	}
 	if c.aFile() && c.KeepSourceImage.False() {
 		note(errors.New("keep_source_image = false: a file is never deleted"))

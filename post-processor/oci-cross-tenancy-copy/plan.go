@@ -55,7 +55,7 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	now := time.Now()
 	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
 	whole := c.ExportTimeout + read + c.CleanupTimeout + linkMargin
-	id := owner.Derive(now, whole, append([]string{what.id, region, c.Source.Bucket, c.ObjectName}, keys...)...)
+	id := owner.Derive(now, whole, append([]string{what.key(c), region, c.Source.Bucket, c.ObjectName}, keys...)...)
 	for _, m := range importers {
 		m.Owner = id
 	}

@@ -151,6 +151,7 @@ func TestStreamMistakes(t *testing.T) {
 		{map[string]interface{}{"source_file": path, "source_ami": "ami-0123456789abcdef0"}, "source_ami and source_file exclude each other"},
 		{map[string]interface{}{"source_file": path, "keep_source_image": false}, "a file is never deleted"},
 		{map[string]interface{}{"source_image_ocid": "ocid1.image.oc1..a", "source_checksum": sum}, "source_checksum goes with"},
+		{map[string]interface{}{"source_file": path, "compression": "gzip"}, "compression must be zstd, deflate or none"},
 		{map[string]interface{}{"source_ami": "i-0123456789abcdef0"}, "source_ami must be the id of an AMI"},
 		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0"}, ""},
 		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "aws": map[string]interface{}{"region": "eu-central-1a"}}, "aws.region is \"eu-central-1a\", which is an availability zone"},

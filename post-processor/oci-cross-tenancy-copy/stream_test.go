@@ -5,6 +5,7 @@ package ocicrosstenancycopy
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -316,6 +317,47 @@ func TestStreamPermissions(t *testing.T) {
 				}
 				if left := f.left(); len(left) > 0 {
 					t.Errorf("left %q", left)
+				}
+			})
+		})
+	}
+}
+
+// An AMI takes every route, in every compression.
+func TestStreamRoutes(t *testing.T) {
+	for _, tt := range []struct{ route, compression string }{
+		{"copy-object", "zstd"}, {"relay", "deflate"}, {"direct", "none"}, {"", ""},
+	} {
+		t.Run(tt.route+" "+tt.compression, func(t *testing.T) {
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				f.tag(t, proven())
+				in := f.settings()
+				for k, v := range dest(f.virtual.settings(tt.route)) {
+					dest(in)[k] = v
+				}
+				in["compression"] = tt.compression
+				image, said, err := f.copy(t.Context(), t, in)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, said)
+				}
+				f.mustLeave(t, image, said)
+				files := f.imported(t)
+				if len(files) != 1 {
+					t.Fatalf("files %q", files)
+				}
+				sameDisk(t, f.disk, files[0])
+				head := make([]byte, 105)
+				file, err := os.Open(files[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer file.Close()
+				if _, err := file.ReadAt(head, 0); err != nil {
+					t.Fatal(err)
+				}
+				// Where a qcow2 file says that it is not compressed as it used to be.
+				if zstd := head[79]&8 != 0; zstd != (tt.compression == "zstd" || tt.compression == "") {
+					t.Errorf("compressed by zstd: %t", zstd)
 				}
 			})
 		})

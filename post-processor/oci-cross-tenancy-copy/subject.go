@@ -4,6 +4,7 @@
 package ocicrosstenancycopy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -33,6 +34,14 @@ type subject struct {
 	region string // that has it
 	// disk is what the image is read from here. Without one OCI exports it.
 	disk imagecopy.Disk
+}
+
+// key is what tells subjects apart: an object with other bytes is another one.
+func (s subject) key(c *Config) string {
+	if s.disk == nil {
+		return s.id
+	}
+	return s.id + " " + cmp.Or(c.Compression, string(diskimage.Zstd))
 }
 
 // find says what is copied: what the template names, or what was built.
@@ -86,6 +95,7 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 	return &imagecopy.Streamed{
 		Disk: s.disk, Label: s.label, Timeout: c.ExportTimeout,
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
+		Image:    diskimage.Options{Compression: diskimage.Compression(c.Compression)},
 		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
 			return bucket.Upload(ctx, object)
 		},
