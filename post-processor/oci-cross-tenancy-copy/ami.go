@@ -30,6 +30,7 @@ type ami struct {
 	copies []*ec2.AMI // of the image, in other regions
 	// unproven lets an image pass that has no proof that it boots on OCI.
 	unproven bool
+	reader   *ebsdirect.Reader // that Describe has opened
 }
 
 // ami signs in to AWS for an image, which is in one or more regions: that where it was
@@ -57,7 +58,7 @@ func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made 
 			d.copies = append(d.copies, &ec2.AMI{Client: client.In(r), ID: id})
 		}
 	}
-	return subject{id: d.ID, label: d.ID, disk: d, kept: fmt.Sprintf("The AMI %s in %s is kept: the copy can be run again with source_ami", d.ID, client.Region)}, nil
+	return subject{id: d.ID, label: fmt.Sprintf("%s in %s", d.ID, client.Region), disk: d, kept: fmt.Sprintf("The AMI %s in %s is kept: the copy can be run again with source_ami", d.ID, client.Region)}, nil
 }
 
 // Describe implements imagecopy.Disk.
@@ -67,7 +68,20 @@ func (d *ami) Describe(ctx context.Context) (cloud.Image, error) {
 	if img.ID != "" {
 		err = errors.Join(err, d.proven(img))
 	}
+	if err == nil { // who may not read it, or not use its key, is told before anything is started
+		d.reader, err = d.read(ctx)
+	}
 	return img, err
+}
+
+// read asks for the first blocks of the root volume.
+func (d *ami) read(ctx context.Context) (*ebsdirect.Reader, error) {
+	id, _ := d.Snapshot()
+	r, err := ebsdirect.Open(ctx, d.Blocks(blockConnections), id, ebsdirect.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("the snapshot %s cannot be read, which takes ebs:ListSnapshotBlocks and ebs:GetSnapshotBlock, and kms:Decrypt if it is encrypted: %w", id, err)
+	}
+	return r, nil
 }
 
 // proven says what is missing of the proof that the image boots on OCI. A machine that
@@ -97,10 +111,13 @@ func (d *ami) proven(img cloud.Image) error {
 
 // Open implements imagecopy.Disk.
 func (d *ami) Open(ctx context.Context, _ func(string, ...any)) (diskimage.Source, int64, error) {
-	id, full := d.Snapshot()
-	r, err := ebsdirect.Open(ctx, d.Blocks(blockConnections), id, ebsdirect.Options{})
-	if err != nil {
-		return nil, 0, fmt.Errorf("the snapshot %s cannot be read (by ebs:ListSnapshotBlocks and ebs:GetSnapshotBlock): %w", id, err)
+	_, full := d.Snapshot()
+	r := d.reader
+	if d.reader = nil; r == nil {
+		var err error
+		if r, err = d.read(ctx); err != nil {
+			return nil, 0, err
+		}
 	}
 	return r, full, nil
 }
