@@ -250,3 +250,37 @@ func TestAccStreamInterrupt(t *testing.T) {
 		})
 	}
 }
+
+// The builder for either cloud, and one copy behind it: the image is in the production
+// tenancy of OCI, whichever cloud had the machine.
+func TestAccEitherCopied(t *testing.T) {
+	acceptance(t)
+	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
+	for cloud, faults := range map[string][]ocisim.Fault{"oci": nil, "aws": {{Kind: ocisim.FaultCapacity}}} {
+		t.Run(cloud, func(t *testing.T) {
+			s := stage.ForTest(t, stage.Options{})
+			if err := s.Cloud.AddFaults(faults...); err != nil {
+				t.Fatal(err)
+			}
+			report := filepath.Join(t.TempDir(), "report.json")
+			said, err := packerBuild(t.Context(), p, append(s.Env(), "AWS_SUBNET_ID=", "PKR_VAR_report="+report), "either-copy.pkr.hcl",
+				"-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()))
+			t.Log(said)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := readReport(t, report)
+			if !o.OK || len(o.Destinations) != 1 || o.Destinations[0].Status != "copied" || o.Destinations[0].Name != "built-somewhere" {
+				t.Fatalf("%+v", o)
+			}
+			exports, blocks := s.Cloud.CountRequests("ExportImage"), s.AWS.Cloud.CountRequests("GetSnapshotBlock")
+			if onAWS := cloud == "aws"; (exports == 0) != onAWS || (blocks > 0) != onAWS {
+				t.Errorf("%d exports, %d blocks", exports, blocks)
+			}
+			images := inProduction(s)
+			if len(images) != 1 || images[0].ID != o.Destinations[0].Image || !strings.Contains(images[0].FreeformTags["armfree-validated"], "oci-bootable=true") {
+				t.Errorf("%+v", images)
+			}
+		})
+	}
+}
