@@ -22,9 +22,6 @@ import (
 // there.
 func TestAccStreamGuest(t *testing.T) {
 	acceptance(t)
-	if os.Getenv("ACC_GUEST") == "" {
-		t.Skip("ACC_GUEST does not name the folder of the guest: run \"make guest\"")
-	}
 	guests, err := stage.OpenGuests(os.Getenv("ACC_GUEST"))
 	if err != nil {
 		t.Fatal(err)

@@ -141,10 +141,12 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	var mistakes buildcfg.Mistakes
 	note := mistakes.Note
 
+	var later []error // than what is wrong with the source, which may need a destination
 	for i := range c.Destinations {
-		c.Destinations[i].prepare(c.block(i), note)
+		c.Destinations[i].prepare(c.block(i), func(errs ...error) { later = append(later, errs...) })
 	}
 	c.prepareSource(note)
+	note(later...)
 	note(ocicfg.OCID("source_image_ocid", "image", c.SourceImageOCID))
 	if len(c.DestImageName) > maxName {
 		note(errors.New("dest_image_name must not be longer than 255 characters"))
