@@ -157,6 +157,9 @@ func Open(ctx context.Context, o Options) (_ *Image, err error) {
 		if i.file, err = os.CreateTemp(o.Dir, "armfree-image-*"); err != nil {
 			return nil, fmt.Errorf("source_url: %w", err)
 		}
+		// Where the system allows it the file has no name from now on, and is gone with
+		// this process, however that ends.
+		i.temp = os.Remove(i.file.Name()) != nil
 		err = download(ctx, o, i.file, sum)
 	} else {
 		if i.file, err = os.Open(o.File); err != nil {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -221,6 +222,9 @@ func TestURL(t *testing.T) {
 				if err == nil {
 					if !bytes.Equal(content(t, i), image()) {
 						t.Error("other bytes")
+					}
+					if there, _ := os.ReadDir(dir); len(there) > 0 && runtime.GOOS != "windows" {
+						t.Errorf("a process that is killed now leaves %v", there)
 					}
 					if err := i.Close(); err != nil {
 						t.Error(err)
