@@ -21,6 +21,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
 
 // noise is a disk of so many bytes at its beginning that cannot be compressed.
@@ -59,6 +60,21 @@ func (f imageFile) Finish(_ context.Context, front []byte) error {
 	return err
 }
 
+// noiseFile is a qcow2 file with so much noise.
+func noiseFile(t *testing.T, n noise) string {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "disk.qcow2")
+	f, err := os.Create(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = diskimage.Write(t.Context(), imageFile{f}, n, diskimage.Options{Compression: diskimage.None})
+	if cerr := f.Close(); err != nil || cerr != nil {
+		t.Fatal(err, cerr)
+	}
+	return image
+}
+
 // peak is the most memory that a plugin of a Packer with this home has had so far, in
 // bytes.
 func peak(home string) (most int64) {
@@ -95,16 +111,7 @@ func TestAccStreamMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := filepath.Join(t.TempDir(), "disk.qcow2")
-	f, err := os.Create(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = diskimage.Write(t.Context(), imageFile{f}, noise(data), diskimage.Options{Compression: diskimage.None})
-	if cerr := f.Close(); err != nil || cerr != nil {
-		t.Fatal(err, cerr)
-	}
-	s := stage.ForTest(t, stage.Options{Image: image})
+	s := stage.ForTest(t, stage.Options{Image: noiseFile(t, data)})
 	report := filepath.Join(t.TempDir(), "report.json")
 	var most atomic.Int64
 	done, stopped := make(chan struct{}), make(chan struct{})
@@ -136,6 +143,48 @@ func TestAccStreamMemory(t *testing.T) {
 	if !o.OK || len(o.Destinations) != 1 || o.Destinations[0].Status != "copied" {
 		t.Errorf("%+v", o)
 	}
+	if left := s.Left(o.Destinations[0].Image); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// Packer and its plugins are killed in the middle of the way, as when a computer is
+// switched off: the next run uploads what is missing, and nothing is left on any disk.
+func TestAccStreamKilled(t *testing.T) {
+	acceptance(t)
+	home := t.TempDir()
+	p, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), os.Getenv("ACC_PLUGIN"), runpacker.Source, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := fmt.Sprintf("ARMFREE_TEST_RUN=%d-stream", os.Getpid())
+	w := &tripwire.Wire{Op: "UploadPart", Nth: 3, Pull: func() { killAll(mark) }}
+	s := stage.ForTest(t, stage.Options{Image: noiseFile(t, 60<<20), Wrap: w.Wrap})
+	w.Watch(s.Cloud)
+	report := filepath.Join(t.TempDir(), "report.json")
+	run := func(env ...string) (string, error) {
+		var out inpacker.Output
+		err := p.Run(t.Context(), "testdata", append(s.Env(), env...), &out, "build", "-color=false", "-var", "ami="+s.AWS.Foreign, "-var", "report="+report, "stream-only.pkr.hcl")
+		return out.String(), err
+	}
+	said, err := run(mark)
+	if _, pulled := w.Pulled(); !pulled || err == nil {
+		t.Fatalf("it was not killed: %v\n%s", err, said)
+	}
+	if left, _ := filepath.Glob(filepath.Join(home, "tmp", "armfree-*")); len(left) > 0 {
+		t.Errorf("on this disk: %q", left)
+	}
+	before := s.Cloud.CountRequests("UploadPart")
+	said, err = run()
+	t.Log(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := s.Cloud.CountRequests("UploadPart") - before
+	if !strings.Contains(said, "parts were there from an earlier run") || before < 3 || after > 4 {
+		t.Errorf("%d parts by the first run, %d by the second", before, after)
+	}
+	o := readReport(t, report)
 	if left := s.Left(o.Destinations[0].Image); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}

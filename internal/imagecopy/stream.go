@@ -99,7 +99,7 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 		return err
 	}
 	took := max(r.Elapsed.Seconds(), 0.001)
-	d.Say("Read %.1f MB at %.0f MB/s, uploaded %.1f MB", float64(r.Read)/1e6, float64(r.Read)/1e6/took, float64(r.Uploaded)/1e6)
+	d.Say("Read %.1f MB at %.0f MB/s, packed into %.1f MB", float64(r.Read)/1e6, float64(r.Read)/1e6/took, float64(r.Uploaded)/1e6)
 	if r.Kept > 0 {
 		d.Say("%d parts were there from an earlier run", r.Kept)
 	}
