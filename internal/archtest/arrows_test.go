@@ -61,8 +61,9 @@ func arrows() map[string][]string {
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
-			"internal/buildcfg", "internal/cloud", "internal/fleet", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner",
-			"internal/phase", "internal/preflight", "internal/proof", "internal/sweep", "internal/tmpl", "internal/wait", "version",
+			"internal/awscfg", "internal/buildcfg", "internal/cloud", "internal/diskimage", "internal/ebsdirect", "internal/ec2", "internal/fleet", "internal/goss", "internal/imagecopy", "internal/imagefile",
+			"internal/imagestream", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/proof", "internal/sweep",
+			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
 		"datasource/preflight": append([]string{
@@ -88,7 +89,7 @@ func arrows() map[string][]string {
 		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
-		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
+		"internal/imagecopy":          {"internal/cloud", "internal/diskimage", "internal/imagestream", "internal/owner", "internal/wait"},
 		"internal/goss":               {"go.yaml.in/yaml/v3"},
 		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},

@@ -158,6 +158,7 @@ func codeRules() []rule {
 				"internal/e2e:TestAccAWSDropIn":              "the peer's binary is not in this repository; what it made is recorded",
 				"internal/e2e:TestAccDropIn":                 "the peer's binary is not in this repository; what it made is recorded",
 				"internal/e2e:TestAccPeerAmazon":             "the peer's binary is not in this repository",
+				"internal/e2e:TestAccStreamPeerAmazon":       "the peer's binary is not in this repository",
 				"internal/e2e:TestAccPeerOracle":             "the peer's binary is not in this repository; what it said is replayed",
 				"internal/e2e:TestAccPeerOracleScarcity":     "the peer's binary is not in this repository; what it did is recorded",
 				"internal/goss:realGoss":                     "a test downloads nothing; slow",

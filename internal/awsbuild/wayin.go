@@ -137,12 +137,13 @@ func (o *Options) prepareWayIn(n *notes, g Given) {
 }
 
 // endAfter is the part that ends the machine. It is run at every start, since the
-// timer does not outlive one.
+// timer does not outlive one. systemd starts no timer before the system is up, which it
+// is not before cloud-init has run this: so nothing here waits for that.
 func endAfter(d time.Duration) sshkey.Part {
 	seconds, minutes := int64(d.Seconds()), int64((d + time.Minute - 1).Minutes())
 	return sshkey.Part(fmt.Sprintf("#cloud-boothook\n#!/bin/sh\n"+
 		"# packer-plugin-armfree: this machine is not needed for longer\n"+
-		"systemd-run --on-active=%d systemctl poweroff || shutdown -P +%d\n", seconds, minutes))
+		"(systemd-run --on-active=%d systemctl poweroff || shutdown -P +%d) >/dev/null 2>&1 &\n", seconds, minutes))
 }
 
 // Keys are what is made for a build and handed to its machine.

@@ -51,27 +51,11 @@ func TestAccFanOut(t *testing.T) {
 	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultImportFails, Tenancy: "neighbour", Message: "The archive is broken."}); err != nil {
 		t.Fatal(err)
 	}
-	type place struct {
-		Tenancy     string `json:"tenancy"`
-		User        string `json:"user"`
-		Fingerprint string `json:"fingerprint"`
-		Key         string `json:"key"`
-		Region      string `json:"region"`
-		Compartment string `json:"compartment"`
-		Name        string `json:"name"`
-	}
-	to := func(t *ocisim.Tenancy, region, name string) place {
-		return place{t.ID, t.UserID, t.Fingerprint(), t.PrivateKeyPEM(), region, t.CompartmentID, name}
-	}
-	places, err := json.Marshal([]place{
-		to(s.Production, stage.ProductionRegion, "one"), to(s.Neighbour, stage.BuildRegion, "two"),
-		to(s.Production, "us-ashburn-1", "three"), to(s.Build, "uk-london-1", "four"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	places := asVariable(t,
+		placeIn(s.Production, stage.ProductionRegion, "one"), placeIn(s.Neighbour, stage.BuildRegion, "two"),
+		placeIn(s.Production, "us-ashburn-1", "three"), placeIn(s.Build, "uk-london-1", "four"))
 	report := filepath.Join(t.TempDir(), "report.json")
-	env := append(s.Env(), "PKR_VAR_places="+string(places), "PKR_VAR_report="+report)
+	env := append(s.Env(), places, "PKR_VAR_report="+report)
 	said, err := packerBuild(t.Context(), p, env, "fanout.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()))
 	t.Log(said)
 	if err == nil {

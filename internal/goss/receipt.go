@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -146,6 +147,8 @@ const (
 type Proof struct {
 	State string
 	Tests int // carried out
+	// Bootable means that a gossfile named [BootableGossfile] was among what passed.
+	Bootable bool
 	// Digest is the SHA-256 of the receipt as it is stored.
 	Digest string
 }
@@ -161,10 +164,22 @@ func ReceiptProof(stored []byte) (Proof, error) {
 	switch {
 	case r.Verdict == "passed" && p.Tests > 0 && r.Counts.Failed <= r.Rules.MaxFailed:
 		p.State = ProofPassed
+		p.Bootable = slices.ContainsFunc(r.Gossfiles, ReceiptGossfile.bootable)
 	case r.Verdict == "reported":
 		p.State = ProofReported
 	}
 	return p, nil
+}
+
+// BootableGossfile is the name, up to its first dot, of a gossfile that says whether
+// the image of a machine boots on OCI, wherever it was made.
+const BootableGossfile = "oci-bootable"
+
+func (g ReceiptGossfile) bootable() bool {
+	name := g.Name[strings.LastIndexAny(g.Name, `/\`)+1:]
+	name, _, _ = strings.Cut(name, ".")
+	// All of it: what a rule lets pass, or a selection leaves out, may be what it takes.
+	return name == BootableGossfile && g.Passed && g.Counts.Failed+g.Counts.Warned+g.Counts.Skipped+g.Unselected == 0 && g.Counts.Done() > 0
 }
 
 // Stale is the proof after something else ran on the machine. What never

@@ -58,6 +58,43 @@ func TestReceipt(t *testing.T) {
 	}
 }
 
+// An image is called bootable only if all of a gossfile of that name was carried out
+// and passed.
+func TestProofOfBootable(t *testing.T) {
+	whole := Counts{Tests: 7, Passed: 7}
+	for _, tt := range []struct {
+		name    string
+		file    ReceiptGossfile
+		verdict string
+		want    bool
+	}{
+		{"passed", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Passed: true, Counts: whole}, "passed", true},
+		{"in a folder", ReceiptGossfile{Name: "goss/oci-bootable.yaml", Passed: true, Counts: whole}, "passed", true},
+		{"in a folder of Windows", ReceiptGossfile{Name: `goss\oci-bootable.json`, Passed: true, Counts: whole}, "passed", true},
+		{"another name", ReceiptGossfile{Name: "base.goss.yaml", Passed: true, Counts: whole}, "passed", false},
+		{"a name that begins so", ReceiptGossfile{Name: "oci-bootable-not.goss.yaml", Passed: true, Counts: whole}, "passed", false},
+		{"failed", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Counts: whole}, "passed", false},
+		{"a failure within max_failed", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Passed: true, Counts: Counts{Tests: 7, Passed: 6, Failed: 1}}, "passed", false},
+		{"below fail_on", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Passed: true, Counts: Counts{Tests: 7, Passed: 6, Warned: 1}}, "passed", false},
+		{"skipped", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Passed: true, Counts: Counts{Tests: 7, Passed: 6, Skipped: 1}}, "passed", false},
+		{"not all selected", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Passed: true, Counts: whole, Unselected: 1}, "passed", false},
+		{"nothing in it", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Passed: true}, "passed", false},
+		{"report_only", ReceiptGossfile{Name: "oci-bootable.goss.yaml", Passed: true, Counts: whole}, "reported", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := Receipt{Schema: receiptSchema, Verdict: tt.verdict, Counts: whole, Gossfiles: []ReceiptGossfile{{Name: "first.yaml", Passed: true, Counts: whole}, tt.file}}
+			r.Rules.MaxFailed = 1
+			b, err := r.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err := ReceiptProof(b); err != nil || p.Bootable != tt.want {
+				t.Errorf("%+v, %v", p, err)
+			}
+		})
+	}
+}
+
 func FuzzReadBack(f *testing.F) {
 	r := good(f)
 	report, err := Render("json", r, about())

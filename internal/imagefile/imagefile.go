@@ -23,6 +23,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
@@ -33,7 +35,7 @@ type Options struct {
 	File string // a path; or
 	URL  string // an http or https URL
 	// Checksum is "sha256:" or "sha512:" and the digest of the file in hexadecimal; the
-	// name may be left out.
+	// name may be left out. Of a file of one's own see [Digest].
 	Checksum string
 
 	// HTTP makes the requests; default: a client that obeys the proxies of the
@@ -60,11 +62,47 @@ func (o Options) Mistakes() (errs []error) {
 			errs = append(errs, errors.New("source_url must be an http or https URL"))
 		}
 	}
-	if _, _, err := parseChecksum(o.Checksum); err != nil {
+	if _, _, err := parseChecksum(o.Checksum); err != nil && (o.Checksum != "" || o.File == "") {
 		errs = append(errs, err)
 	}
 	return errs
 }
+
+// Digest computes the checksum of a file.
+func Digest(ctx context.Context, file string) (string, error) {
+	f, err := os.Open(file) //nolint:gosec // whoever writes the template runs the build
+	if err != nil {
+		return "", fmt.Errorf("source_file: %w", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, reader{ctx, f}); err != nil {
+		return "", fmt.Errorf("source_file: read %s: %w", file, err)
+	}
+	return fmt.Sprintf("sha256:%x", sum.Sum(nil)), nil
+}
+
+// ID is the checksum in the one form in which equal ones are equal.
+func (o Options) ID() (string, error) {
+	want, h, err := parseChecksum(o.Checksum)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("sha%d:%x", 8*h.Size(), want), nil
+}
+
+// Name is what the image is called: the last part of the path or URL, without its
+// ending.
+func (o Options) Name() string {
+	name := filepath.Base(o.File)
+	if u, err := url.Parse(o.URL); o.URL != "" && err == nil {
+		name = path.Base(u.Path)
+	}
+	return strings.TrimSuffix(name, path.Ext(name))
+}
+
+// Place is where the image is, without what may be secret of a URL.
+func (o Options) Place() string { return cmp.Or(o.File, redacted(o.URL)) }
 
 // parseChecksum is the digest that is wanted, and what computes it.
 func parseChecksum(text string) (want []byte, h hash.Hash, err error) {
@@ -85,8 +123,9 @@ func parseChecksum(text string) (want []byte, h hash.Hash, err error) {
 // Image is a disk that is read from a file.
 type Image struct {
 	diskimage.Source
-	file *os.File
-	temp bool
+	Length int64 // of the file, in bytes
+	file   *os.File
+	temp   bool
 }
 
 // Close closes the file, and removes it if it was downloaded.
@@ -113,11 +152,14 @@ func Open(ctx context.Context, o Options) (_ *Image, err error) {
 			err = errors.Join(err, i.Close())
 		}
 	}()
-	name := cmp.Or(o.File, redacted(o.URL))
+	name := o.Place()
 	if o.URL != "" {
 		if i.file, err = os.CreateTemp(o.Dir, "armfree-image-*"); err != nil {
 			return nil, fmt.Errorf("source_url: %w", err)
 		}
+		// Where the system allows it the file has no name from now on, and is gone with
+		// this process, however that ends.
+		i.temp = os.Remove(i.file.Name()) != nil
 		err = download(ctx, o, i.file, sum)
 	} else {
 		if i.file, err = os.Open(o.File); err != nil {
@@ -135,7 +177,8 @@ func Open(ctx context.Context, o Options) (_ *Image, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	if i.Source, err = diskimage.Open(i.file, info.Size()); err != nil {
+	i.Length = info.Size()
+	if i.Source, err = diskimage.Open(i.file, i.Length); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return i, nil

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,6 +104,38 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// What a file is known by does not depend on how its digest is written.
+func TestIdentity(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "debian-12.generic.qcow2")
+	if err := os.WriteFile(file, image(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := Digest(t.Context(), file)
+	if err != nil || sum != digest(image()) {
+		t.Errorf("%q, %v", sum, err)
+	}
+	for _, same := range []string{sum, strings.ToUpper(strings.TrimPrefix(sum, "sha256:"))} {
+		if id, err := (Options{Checksum: same}).ID(); err != nil || id != sum {
+			t.Errorf("%q is %q, %v", same, id, err)
+		}
+	}
+	if _, err := Digest(t.Context(), file+"x"); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := Open(t.Context(), Options{File: file}); err == nil {
+		t.Error("a file is opened whose digest nobody knows")
+	}
+	if got := (Options{File: file}).Name(); got != "debian-12.generic" {
+		t.Error(got)
+	}
+	if got := (Options{URL: "https://h/a/debian-12.qcow2?token=1.2"}).Name(); got != "debian-12" {
+		t.Error(got)
+	}
+	if got := (Options{URL: "https://u:p@h/a.qcow2?token=1"}).Place(); got != "https://h/a.qcow2" {
+		t.Error(got)
+	}
+}
+
 // server serves the image, and fails as often as it is told to.
 type server struct {
 	data     []byte
@@ -189,6 +222,9 @@ func TestURL(t *testing.T) {
 				if err == nil {
 					if !bytes.Equal(content(t, i), image()) {
 						t.Error("other bytes")
+					}
+					if there, _ := os.ReadDir(dir); len(there) > 0 && runtime.GOOS != "windows" {
+						t.Errorf("a process that is killed now leaves %v", there)
 					}
 					if err := i.Close(); err != nil {
 						t.Error(err)

@@ -42,10 +42,14 @@ func (s *Origin) Prepare(block string) (bad []error) {
 		s.Namespace = os.Getenv("BUILD_OCI_NAMESPACE")
 	}
 	s.credentials, bad = s.Access.Prepare(block, "BUILD_", "")
-	if s.Bucket == "" {
-		bad = append(bad, errors.New(block+"bucket must be set (or the environment variable BUILD_OCI_BUCKET)"))
+	return append(bad, s.bucketMissing(block)...)
+}
+
+func (s *Origin) bucketMissing(block string) []error {
+	if s.Bucket != "" {
+		return nil
 	}
-	return bad
+	return []error{errors.New(block + "bucket must be set (or the environment variable BUILD_OCI_BUCKET)")}
 }
 
 // Credentials are who signs in; they are known after Prepare.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/goss"
 )
 
 var (
@@ -124,6 +126,31 @@ func TestMark(t *testing.T) {
 	} {
 		if got := Mark(text); got != want {
 			t.Errorf("%q: got %q", text, got)
+		}
+	}
+}
+
+// What the tag says is understood again.
+func TestTagRoundTrip(t *testing.T) {
+	digest := strings.Repeat("a", 64)
+	for _, tt := range []struct {
+		proof goss.Proof
+		value string
+		claim Claim
+	}{
+		{goss.Proof{State: goss.ProofPassed, Tests: 7, Digest: digest, Bootable: true}, "true tests=7 sha256=" + digest + " oci-bootable=true", Claim{Passed: true, Bootable: true}},
+		{goss.Proof{State: goss.ProofPassed, Tests: 7, Digest: digest}, "true tests=7 sha256=" + digest, Claim{Passed: true}},
+		{goss.Proof{State: goss.ProofStale, Tests: 7, Digest: digest, Bootable: true}, "stale tests=7 sha256=" + digest + " oci-bootable=true", Claim{Passed: true, Stale: true, Bootable: true}},
+		{goss.Proof{State: goss.ProofReported, Tests: 7, Digest: digest}, "reported tests=7 sha256=" + digest, Claim{}},
+		{goss.Proof{State: goss.ProofFailed, Digest: digest}, "false tests=0 sha256=" + digest, Claim{}},
+	} {
+		if v := Value(tt.proof); v != tt.value || Read(v) != tt.claim || Read(v+" later=word") != tt.claim {
+			t.Errorf("%+v: %q is %+v", tt.proof, v, Read(v))
+		}
+	}
+	for _, v := range []string{"", " ", "yes", "oci-bootable=true"} {
+		if c := Read(v); c.Passed || c.Bootable {
+			t.Errorf("%q: %+v", v, c)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 )
@@ -36,6 +37,7 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 			all.State = p.State
 		}
 		all.Tests += p.Tests
+		all.Bootable = all.Bootable || p.Bootable
 		all.Digest = p.Digest
 		fmt.Fprintln(digests, p.Digest) // never fails
 	}
@@ -50,11 +52,38 @@ func ParseValue(value string) (p goss.Proof, err error) {
 	if _, err = fmt.Sscanf(value, "%s tests=%d sha256=%s", &p.State, &p.Tests, &p.Digest); err != nil {
 		return goss.Proof{}, fmt.Errorf("%q does not say what goss found: %w", value, err)
 	}
+	p.Bootable = Read(value).Bootable
 	return p, nil
 }
 
-// Value is what the tag says: "true tests=42 sha256=...". The digest is that of
-// the receipt, or, of several, that of their digests, one a line.
+// bootable is the word of the tag that says that the image boots on OCI.
+const bootable = "oci-bootable=true"
+
+// Value is what the tag says: "true tests=42 sha256=... oci-bootable=true". The digest
+// is that of the receipt, or, of several, that of their digests, one a line. The last
+// word is there only if such a gossfile was among them and passed.
 func Value(p goss.Proof) string {
-	return fmt.Sprintf("%s tests=%d sha256=%s", p.State, p.Tests, p.Digest)
+	s := fmt.Sprintf("%s tests=%d sha256=%s", p.State, p.Tests, p.Digest)
+	if p.Bootable {
+		s += " " + bootable
+	}
+	return s
+}
+
+// Claim is what an image says by its tag.
+type Claim struct {
+	// Passed means that its machine passed, and Stale that something ran on it
+	// afterwards.
+	Passed, Stale bool
+	Bootable      bool // on OCI
+}
+
+// Read undoes Value. Words that it does not know are for a later version.
+func Read(value string) Claim {
+	words := strings.Fields(value)
+	if len(words) == 0 {
+		return Claim{}
+	}
+	stale := words[0] == goss.ProofStale
+	return Claim{Passed: stale || words[0] == goss.ProofPassed, Stale: stale, Bootable: slices.Contains(words[1:], bootable)}
 }

@@ -70,6 +70,7 @@ type Destination struct {
 // Config is the configuration of the post-processor.
 type Config struct {
 	common.PackerConfig `mapstructure:",squash"`
+	Elsewhere           `mapstructure:",squash"`
 
 	// The image to copy. Defaults to the artifact of the build; with it, the
 	// post-processor also copies an image that already exists (use Packer's
@@ -143,10 +144,12 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	var mistakes buildcfg.Mistakes
 	note := mistakes.Note
 
-	note(c.Source.Prepare("source.")...)
+	var later []error // than what is wrong with the source, which may need a destination
 	for i := range c.Destinations {
-		c.Destinations[i].prepare(c.block(i), note)
+		c.Destinations[i].prepare(c.block(i), func(errs ...error) { later = append(later, errs...) })
 	}
+	c.prepareSource(note)
+	note(later...)
 	note(ocicfg.OCID("source_image_ocid", "image", c.SourceImageOCID))
 	if len(c.DestImageName) > maxName {
 		note(errors.New("dest_image_name must not be longer than 255 characters"))

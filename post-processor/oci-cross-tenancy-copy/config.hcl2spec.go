@@ -3,6 +3,7 @@
 package ocicrosstenancycopy
 
 import (
+	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
@@ -21,6 +22,13 @@ type FlatConfig struct {
 	PackerOnError          *string               `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
 	PackerUserVars         map[string]string     `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
 	PackerSensitiveVars    []string              `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	SourceAMI              *string               `mapstructure:"source_ami" required:"false" cty:"source_ami" hcl:"source_ami"`
+	AWS                    *awscfg.FlatAccess    `mapstructure:"aws" required:"false" cty:"aws" hcl:"aws"`
+	AllowUnprovenImage     *bool                 `mapstructure:"allow_unproven_image" required:"false" cty:"allow_unproven_image" hcl:"allow_unproven_image"`
+	SourceFile             *string               `mapstructure:"source_file" required:"false" cty:"source_file" hcl:"source_file"`
+	SourceURL              *string               `mapstructure:"source_url" required:"false" cty:"source_url" hcl:"source_url"`
+	SourceChecksum         *string               `mapstructure:"source_checksum" required:"false" cty:"source_checksum" hcl:"source_checksum"`
+	Compression            *string               `mapstructure:"compression" required:"false" cty:"compression" hcl:"compression"`
 	SourceImageOCID        *string               `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
 	DestImageName          *string               `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
 	ObjectName             *string               `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
@@ -58,6 +66,13 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_on_error":            &hcldec.AttrSpec{Name: "packer_on_error", Type: cty.String, Required: false},
 		"packer_user_variables":      &hcldec.AttrSpec{Name: "packer_user_variables", Type: cty.Map(cty.String), Required: false},
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
+		"source_ami":                 &hcldec.AttrSpec{Name: "source_ami", Type: cty.String, Required: false},
+		"aws":                        &hcldec.BlockSpec{TypeName: "aws", Nested: hcldec.ObjectSpec((*awscfg.FlatAccess)(nil).HCL2Spec())},
+		"allow_unproven_image":       &hcldec.AttrSpec{Name: "allow_unproven_image", Type: cty.Bool, Required: false},
+		"source_file":                &hcldec.AttrSpec{Name: "source_file", Type: cty.String, Required: false},
+		"source_url":                 &hcldec.AttrSpec{Name: "source_url", Type: cty.String, Required: false},
+		"source_checksum":            &hcldec.AttrSpec{Name: "source_checksum", Type: cty.String, Required: false},
+		"compression":                &hcldec.AttrSpec{Name: "compression", Type: cty.String, Required: false},
 		"source_image_ocid":          &hcldec.AttrSpec{Name: "source_image_ocid", Type: cty.String, Required: false},
 		"dest_image_name":            &hcldec.AttrSpec{Name: "dest_image_name", Type: cty.String, Required: false},
 		"object_name":                &hcldec.AttrSpec{Name: "object_name", Type: cty.String, Required: false},

@@ -25,14 +25,17 @@ import (
 const linkMargin = 30 * time.Minute
 
 // plan is the copy of an image that the configuration describes.
-func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Artifact, ui packersdk.Ui) (*imagecopy.Copy, error) {
+func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui) (*imagecopy.Copy, error) {
 	c := &p.config
 	o := oci.Options{UserAgent: version.UserAgent(), HTTP: p.HTTP, Secret: p.Mask.Add}
 	from, err := oci.SignIn(ctx, c.Source.Credentials(), o)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
-	region := p.region(from.Region, a, ui)
+	region := from.Region
+	if what.disk == nil {
+		region = cmp.Or(what.region, region)
+	}
 	src, err := from.Client(region)
 	if err != nil {
 		return nil, err
@@ -52,7 +55,7 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 	now := time.Now()
 	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
 	whole := c.ExportTimeout + read + longest(provers) + c.CleanupTimeout + linkMargin
-	id := owner.Derive(now, whole, append([]string{image, region, c.Source.Bucket, c.ObjectName}, keys...)...)
+	id := owner.Derive(now, whole, append([]string{what.key(c), region, c.Source.Bucket, c.ObjectName}, keys...)...)
 	for _, m := range importers {
 		m.Owner = id
 	}
@@ -61,10 +64,10 @@ func (p *PostProcessor) plan(ctx context.Context, image string, a packersdk.Arti
 	}
 	object := c.ObjectName
 	if object == "" {
-		object = imagecopy.ObjectName(image, id)
+		object = imagecopy.ObjectName(what.id, id)
 	}
 	return &imagecopy.Copy{
-		Source:   imagecopy.Exported{Exporter: &oci.Exporter{Client: src, Image: image, Timeout: c.ExportTimeout, Say: ui.Sayf}},
+		Source:   p.source(what, bucket, ui),
 		Store:    bucket,
 		Targets:  targets,
 		Object:   object,

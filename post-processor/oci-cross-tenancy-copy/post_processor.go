@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
@@ -25,15 +26,6 @@ import (
 
 // BuilderID identifies artifacts of this post-processor.
 const BuilderID = "armfree.oci-cross-tenancy-copy"
-
-// The builders whose artifact is an OCI image, identified by its OCID, and those
-// whose artifact is an AMI.
-const (
-	armfreeOCI = "armfree.oci"
-	oracleOCI  = "packer.oracle.oci"
-	armfreeAWS = "armfree.aws"
-	amazonEBS  = "mitchellh.amazonebs"
-)
 
 // PostProcessor implements packersdk.PostProcessor. Mask must be set.
 type PostProcessor struct {
@@ -60,6 +52,10 @@ func (p *PostProcessor) Configure(raws ...interface{}) error {
 	err := p.config.Prepare(raws...)
 	p.Mask.AddVariables(p.config.PackerSensitiveVars, p.config.PackerUserVars)
 	p.Mask.Add(p.config.Source.Credentials().Secrets()...)
+	p.Mask.Add(p.config.AWS.Secrets()...)
+	if u := p.config.SourceURL; strings.ContainsAny(u, "?@") {
+		p.Mask.Add(u)
+	}
 	for _, d := range p.config.Destinations {
 		p.Mask.Add(d.Credentials().Secrets()...)
 	}
@@ -75,11 +71,11 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	defer func() { err = p.Mask.Error(err) }()
 	ui = p.Mask.Ui(ui)
 	a.State(buildcfg.HoldState) // it is to survive, whatever comes of the copy
-	image, err := p.image(a)
+	what, err := p.find(ctx, a, ui)
 	if err != nil {
 		return nil, true, true, err
 	}
-	c, err := p.plan(ctx, image, a, ui)
+	c, err := p.plan(ctx, what, ui)
 	if err != nil {
 		return nil, true, true, err
 	}
@@ -97,38 +93,10 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 		err = errors.Join(err, rerr)
 	}
 	if err != nil {
-		return nil, true, true, fmt.Errorf("%w\nThe source image %s is kept: the copy can be run again with source_image_ocid", err, image)
+		return nil, true, true, errors.Join(err, errors.New(what.kept))
 	}
-	ui.Sayf("Copied %s to %s in %s", image, count(len(results), "destination"), time.Since(start).Round(time.Second))
-	return &Artifact{source: image, places: p.places(c), results: results}, !c.RemoveSource, true, nil
-}
-
-// image is the OCID of the image to copy.
-func (p *PostProcessor) image(a packersdk.Artifact) (string, error) {
-	if p.config.SourceImageOCID != "" {
-		return p.config.SourceImageOCID, nil
-	}
-	switch a.BuilderId() {
-	case armfreeOCI, oracleOCI:
-		return a.Id(), nil
-	case armfreeAWS, amazonEBS:
-		return "", fmt.Errorf("the artifact of the builder %q is an AMI, which this version cannot bring to OCI; the AMI is kept", a.BuilderId())
-	}
-	return "", fmt.Errorf("the artifact of the builder %q is no OCI image; set source_image_ocid, or put this post-processor behind armfree-oci or oracle-oci", a.BuilderId())
-}
-
-// region is where the image is: the source's own, unless the build says that it
-// found its machine in another.
-func (p *PostProcessor) region(own string, a packersdk.Artifact, ui packersdk.Ui) string {
-	if p.config.SourceImageOCID != "" || a.BuilderId() != armfreeOCI {
-		return own
-	}
-	region, ok := a.State("region").(string)
-	if !ok || region == "" || region == own {
-		return own
-	}
-	ui.Sayf("The image is in %s, so it travels through the bucket %q there", region, p.config.Source.Bucket)
-	return region
+	ui.Sayf("Copied %s to %s in %s", what.label, count(len(results), "destination"), time.Since(start).Round(time.Second))
+	return &Artifact{source: what.id, places: p.places(c), results: results}, !c.RemoveSource, true, nil
 }
 
 // count is n things in words.

@@ -155,8 +155,8 @@ func TestBadDays(t *testing.T) {
 		{name: "foreign image", change: map[string]interface{}{"source_image_ocid": "FOREIGN"}, says: []string{"there is no image", "nothing was started"}, fails: true},
 		{name: "foreign compartment", change: map[string]interface{}{"compartment_ocid": "BUILD"}, says: []string{"there is no compartment", "nothing was started"}, fails: true},
 		{name: "no such bucket", change: map[string]interface{}{"bucket": "nowhere"}, says: []string{"there is no bucket", "nothing was started"}, fails: true},
-		{name: "not an image", change: map[string]interface{}{"source_image_ocid": ""}, from: &foreign{builder: "mitchellh.amazonebs", id: "ami-1"}, says: []string{"is an AMI", "the AMI is kept"}, fails: true},
-		{name: "not an image at all", change: map[string]interface{}{"source_image_ocid": ""}, from: &foreign{builder: "packer.docker", id: "x"}, says: []string{"is no OCI image"}, fails: true},
+		{name: "not an image", change: map[string]interface{}{"source_image_ocid": ""}, from: &foreign{builder: "mitchellh.amazonebs", id: "ami-1"}, says: []string{"which names no AMI"}, fails: true},
+		{name: "not an image at all", change: map[string]interface{}{"source_image_ocid": ""}, from: &foreign{builder: "packer.docker", id: "x"}, says: []string{"is no image", "source_ami"}, fails: true},
 		{name: "oracle-oci's artifact", change: map[string]interface{}{"source_image_ocid": ""}, from: &foreign{builder: "packer.oracle.oci", id: "BASE"}},
 		{name: "an import that is too slow", faults: []ocisim.Fault{{Kind: ocisim.FaultSlow, State: "IMPORTING", Delay: ocisim.Duration(3 * time.Second)}}, change: map[string]interface{}{"import_timeout": "500ms"}, says: []string{"import_timeout"}, fails: true},
 	}

@@ -57,6 +57,7 @@ type virtual struct {
 	image             string
 	http              *http.Client
 	wire              *wire
+	dir, base         string // of the cloud's files, and of the base image's disk
 }
 
 // wire stands between the plugin and the cloud. The cloud's own requests do not
@@ -106,6 +107,7 @@ func newVirtual(t *testing.T) *virtual {
 		t.Fatal(err)
 	}
 	own := simnet.Pipe(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { v.Cloud.ServeHTTP(w, r) }))
+	v.dir, v.base = dir, disk
 	var err error
 	v.Cloud, err = ocisim.New(ocisim.Config{
 		Tenancies: []*ocisim.Tenancy{v.build, v.production}, Driver: machine.Idle{}, WorkDir: dir, Fetch: own,
@@ -243,17 +245,24 @@ func rehearse(t *testing.T, route string) (ops []string) {
 }
 
 // TestMain keeps the log of thousands of copies out of the output. The run has an id,
-// as Packer gives one, and a folder of its own for what goss says of it.
+// as Packer gives one, and a folder of its own for what goss says of it. What is on this
+// computer must not decide about tests.
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	dir, err := os.MkdirTemp("", "copies-*")
 	if err != nil {
 		panic(err)
 	}
-	os.Setenv("TMPDIR", dir)
-	os.Setenv("PACKER_RUN_UUID", "run-1")
+	for _, e := range os.Environ() {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") || strings.Contains(name, "OCI_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for name, value := range map[string]string{"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "TMPDIR": dir, "PACKER_RUN_UUID": "run-1"} {
+		_ = os.Setenv(name, value)
+	}
 	code := m.Run()
-	os.RemoveAll(dir)
+	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 

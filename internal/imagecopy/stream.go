@@ -1,0 +1,107 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package imagecopy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+	"github.com/armfree/packer-plugin-armfree/internal/imagestream"
+)
+
+// Disk is an image whose bytes can be read here: a snapshot, or a file.
+type Disk interface {
+	// Describe looks the image up and says why it cannot be copied.
+	Describe(ctx context.Context) (cloud.Image, error)
+	// Open opens what Describe has found. full is how many bytes of it are going to
+	// be read, or 0 if that is not known.
+	Open(ctx context.Context, say func(format string, args ...any)) (src diskimage.Source, full int64, err error)
+	// Close gives up what Open took; it is called after each Open.
+	Close() error
+	// Remove deletes the image. None is no error.
+	Remove(ctx context.Context) error
+}
+
+// Streamed is the source of an image that this computer reads, packs and uploads,
+// all at the same time and with nothing on a local disk.
+type Streamed struct {
+	Disk
+	// Begin begins the upload of an object, or goes on with one.
+	Begin func(ctx context.Context, object string) (imagestream.Object, error)
+	// Metadata is what the archive says of the image. What it leaves out is as Describe
+	// found it.
+	Metadata diskimage.Metadata
+	Image    diskimage.Options // how the image file is made
+	// Label is what people call it: an id, or the name of a file.
+	Label string
+	// Timeout limits reading and uploading.
+	Timeout time.Duration
+
+	image cloud.Image
+}
+
+// Describe implements Source.
+func (s *Streamed) Describe(ctx context.Context) (cloud.Image, error) {
+	img, err := s.Disk.Describe(ctx)
+	s.image = img
+	return img, err
+}
+
+// Deliver implements Source. Parts of an upload that did not come to its end stay: they
+// are used by a run that takes this one up, and removed with the object otherwise.
+func (s *Streamed) Deliver(ctx context.Context, d Delivery) error {
+	if d.Again {
+		// An object comes to be with its last byte.
+		size, there, err := d.Store.Size(ctx, d.Object)
+		if err != nil {
+			return err
+		}
+		if there && size > 0 {
+			d.Say("The object of an earlier run is used")
+			return nil
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	err := s.stream(limited, d)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return fmt.Errorf("the image could not be read and uploaded within %s (the limit is the option \"export_timeout\"): %w", s.Timeout, err)
+	}
+	return err
+}
+
+func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
+	src, full, err := s.Open(ctx, d.Say)
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err != nil {
+		return err
+	}
+	if full > 0 {
+		d.Say("Reading %.1f MB of %s into the object %s", float64(full)/1e6, s.Label, d.Object)
+	} else {
+		d.Say("Reading %s into the object %s", s.Label, d.Object)
+	}
+	meta := s.Metadata
+	meta.OperatingSystem = cmp.Or(meta.OperatingSystem, s.image.OS)
+	meta.OperatingSystemVersion = cmp.Or(meta.OperatingSystemVersion, s.image.OSVersion)
+	r, err := imagestream.Run(ctx, imagestream.Job{
+		Source: src, FullSize: full, Archive: &meta, Image: s.Image, Keep: true, ProgressEvery: time.Second,
+		Begin:    func(ctx context.Context) (imagestream.Object, error) { return s.Begin(ctx, d.Object) },
+		Progress: func(p imagestream.Progress) { d.Progress(100 * float64(p.Read) / float64(max(p.Full, p.Read, 1))) },
+	})
+	if err != nil {
+		return err
+	}
+	took := max(r.Elapsed.Seconds(), 0.001)
+	d.Say("Read %.1f MB at %.0f MB/s, packed into %.1f MB", float64(r.Read)/1e6, float64(r.Read)/1e6/took, float64(r.Uploaded)/1e6)
+	if r.Kept > 0 {
+		d.Say("%d parts were there from an earlier run", r.Kept)
+	}
+	return nil
+}

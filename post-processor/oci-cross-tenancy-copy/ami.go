@@ -1,0 +1,137 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+	"github.com/armfree/packer-plugin-armfree/internal/ebsdirect"
+	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/goss"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	"github.com/armfree/packer-plugin-armfree/version"
+)
+
+// blockConnections is how many blocks are asked for at the same time at most.
+const blockConnections = 64
+
+// ami is an AMI as the root volume's snapshot has it.
+type ami struct {
+	ec2.AMI
+	copies []*ec2.AMI // of the image, in other regions
+	// unproven lets an image pass that has no proof that it boots on OCI.
+	unproven bool
+	reader   *ebsdirect.Reader // that Describe has opened
+}
+
+// ami signs in to AWS for an image, which is in one or more regions: that where it was
+// made counts, unless the template names one of them. The region "" is that of the
+// template.
+func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made string, ui packersdk.Ui) (subject, error) {
+	c := &p.config
+	region := slices.Sorted(maps.Keys(images))[0]
+	for _, r := range []string{made, c.AWS.Region} {
+		if images[r] != "" {
+			region = r
+		}
+	}
+	creds, err := c.signIn(region)
+	if err != nil {
+		return subject{}, err
+	}
+	client, err := ec2.SignIn(ctx, creds, ec2.Options{UserAgent: version.UserAgent(), HTTP: p.HTTP, Secret: p.Mask.Add})
+	if err != nil {
+		return subject{}, fmt.Errorf("aws: %w", err)
+	}
+	d := &ami{AMI: ec2.AMI{Client: client, ID: images[region], Warn: ui.Errorf}, unproven: c.AllowUnprovenImage}
+	for r, id := range images {
+		if r != region {
+			d.copies = append(d.copies, &ec2.AMI{Client: client.In(r), ID: id})
+		}
+	}
+	return subject{id: d.ID, label: fmt.Sprintf("%s in %s", d.ID, client.Region), disk: d, kept: fmt.Sprintf("The AMI %s in %s is kept: the copy can be run again with source_ami", d.ID, client.Region)}, nil
+}
+
+// Describe implements imagecopy.Disk.
+func (d *ami) Describe(ctx context.Context) (cloud.Image, error) {
+	img, err := d.AMI.Describe(ctx)
+	img.OS, img.OSVersion = systemOf(img.Name)
+	if img.ID != "" {
+		err = errors.Join(err, d.proven(img))
+	}
+	if err == nil { // who may not read it, or not use its key, is told before anything is started
+		d.reader, err = d.read(ctx)
+	}
+	return img, err
+}
+
+// read asks for the first blocks of the root volume.
+func (d *ami) read(ctx context.Context) (*ebsdirect.Reader, error) {
+	id, _ := d.Snapshot()
+	r, err := ebsdirect.Open(ctx, d.Blocks(blockConnections), id, ebsdirect.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("the snapshot %s cannot be read, which takes ebs:ListSnapshotBlocks and ebs:GetSnapshotBlock, and kms:Decrypt if it is encrypted: %w", id, err)
+	}
+	return r, nil
+}
+
+// proven says what is missing of the proof that the image boots on OCI. A machine that
+// does not is found out only once it was paid for, without a word on any console.
+func (d *ami) proven(img cloud.Image) error {
+	c := proof.Read(img.Tags[proof.Tag])
+	why := ""
+	switch {
+	case !c.Passed && img.Tags[proof.Tag] == "":
+		why = fmt.Sprintf("it has no tag %q", proof.Tag)
+	case !c.Passed:
+		why = fmt.Sprintf("its tag %q says that its machine did not pass: %q", proof.Tag, img.Tags[proof.Tag])
+	case !c.Bootable:
+		why = fmt.Sprintf("its tag %q does not speak of a gossfile %q", proof.Tag, goss.BootableGossfile)
+	case c.Stale:
+		d.Warn("Something ran on the machine of image %s after it had been checked: that the image boots on OCI was true before that", img.ID)
+	}
+	switch {
+	case why == "":
+		return nil
+	case d.unproven:
+		d.Warn("Nothing proves that image %s boots on OCI (%s), and allow_unproven_image lets it pass", img.ID, why)
+		return nil
+	}
+	return fmt.Errorf("nothing proves that image %s boots on OCI: %s. Let the build run the provisioner armfree-goss with the gossfile %s.goss.yaml of example/pipeline, or set allow_unproven_image = true if you know that it does (virtio drivers in its initramfs, file systems named by UUID, a loader at EFI/BOOT/BOOTAA64.EFI)", img.ID, why, goss.BootableGossfile)
+}
+
+// Open implements imagecopy.Disk.
+func (d *ami) Open(ctx context.Context, _ func(string, ...any)) (diskimage.Source, int64, error) {
+	_, full := d.Snapshot()
+	r := d.reader
+	if d.reader = nil; r == nil {
+		var err error
+		if r, err = d.read(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	return r, full, nil
+}
+
+// Close implements imagecopy.Disk.
+func (*ami) Close() error { return nil }
+
+// Remove implements imagecopy.Disk: the image goes from every region.
+func (d *ami) Remove(ctx context.Context) error {
+	errs := []error{d.AMI.Remove(ctx)}
+	for _, c := range d.copies {
+		if err := c.Remove(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("in %s: %w", c.Region, err))
+		}
+	}
+	return errors.Join(errs...)
+}

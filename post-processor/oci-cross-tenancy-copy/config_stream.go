@@ -1,0 +1,132 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate go tool packer-sdc struct-markdown
+
+package ocicrosstenancycopy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
+	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
+)
+
+// Elsewhere says which image to copy if it is not on OCI. It is read, packed and
+// uploaded by this computer, into the bucket of the block `source`.
+type Elsewhere struct {
+	// The AMI to copy, `ami-...`, in the region of the block `aws`. Defaults to the
+	// artifact of the build, if that is one of AWS.
+	SourceAMI string `mapstructure:"source_ami" required:"false"`
+	// Who signs in to AWS to read the AMI. What is left out comes from the environment
+	// and AWS's files, as for `armfree-aws`. The region defaults to that of the
+	// artifact.
+	AWS awscfg.Access `mapstructure:"aws" required:"false"`
+	// Copy an AMI that has no proof that it boots on OCI. Without this an AMI must say by
+	// its tag `armfree-validated` that its machine passed a gossfile named
+	// `oci-bootable`, as the builders of this plugin write it: no AMI of another builder
+	// does. Defaults to `false`.
+	AllowUnprovenImage bool `mapstructure:"allow_unproven_image" required:"false"`
+	// An image file to copy, qcow2 or raw: the cloud image of a distribution, say. It
+	// must be one for ARM64 that boots by UEFI from virtio-scsi, as Debian's
+	// `genericcloud-arm64` does; that is not looked at.
+	SourceFile string `mapstructure:"source_file" required:"false"`
+	// The same at an http or https URL. It is kept in the folder for temporary files
+	// while it is read.
+	SourceURL string `mapstructure:"source_url" required:"false"`
+	// The file's digest, in hexadecimal, after `sha256:` or `sha512:`. Nothing is read of
+	// a file that has another one. Required with `source_url`.
+	SourceChecksum string `mapstructure:"source_checksum" required:"false"`
+	// How the disk of an AMI or a file is compressed on its way: `zstd`, `deflate`, which
+	// is what older readers of qcow2 know, or `none`. Defaults to `zstd`, which is the
+	// fastest.
+	Compression string `mapstructure:"compression" required:"false"`
+}
+
+// amiID is what the id of an AMI looks like.
+var amiID = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
+
+// elsewhere says that the image is not on OCI, as far as that is known before the
+// build.
+func (c *Config) elsewhere() bool {
+	return c.SourceAMI != "" || c.aFile() || c.SourceImageOCID == "" && c.afterAWS()
+}
+
+// aFile says that the image is a file.
+func (c *Config) aFile() bool { return c.SourceFile != "" || c.SourceURL != "" }
+
+// file is the file.
+func (c *Config) file() imagefile.Options {
+	return imagefile.Options{File: c.SourceFile, URL: c.SourceURL, Checksum: c.SourceChecksum}
+}
+
+// afterAWS says that the artifact is going to be an AMI. The builder `armfree` may make
+// one or not.
+func (c *Config) afterAWS() bool {
+	return strings.HasSuffix(c.PackerBuilderType, "-aws") || strings.HasSuffix(c.PackerBuilderType, "-ebs")
+}
+
+// prepareSource checks which image is copied, and through which bucket it travels.
+// Destinations are prepared before it.
+func (c *Config) prepareSource(note func(...error)) {
+	var named []string
+	for _, o := range []struct{ name, value string }{
+		{"source_image_ocid", c.SourceImageOCID}, {"source_ami", c.SourceAMI}, {"source_file", c.SourceFile}, {"source_url", c.SourceURL},
+	} {
+		if o.value != "" {
+			named = append(named, o.name)
+		}
+	}
+	if len(named) > 1 {
+		note(fmt.Errorf("%s exclude each other: a copy has one source", strings.Join(named, " and ")))
+	}
+	if c.SourceAMI != "" && !tmpl.Unknown(c.SourceAMI) && !amiID.MatchString(c.SourceAMI) {
+		note(fmt.Errorf("source_ami must be the id of an AMI such as ami-0123456789abcdef0, it is %q", c.SourceAMI))
+	}
+	switch unknown := tmpl.Unknown(c.SourceFile + c.SourceURL + c.SourceChecksum); {
+	case !c.aFile() && c.SourceChecksum != "":
+		note(errors.New("source_checksum goes with source_file or source_url"))
+	case c.aFile() && !unknown && len(named) == 1:
+		note(c.file().Mistakes()...)
+		if i, err := os.Stat(c.SourceFile); c.SourceFile != "" && (err != nil || !i.Mode().IsRegular()) {
+			note(fmt.Errorf("source_file: there is no file %s", c.SourceFile))
+		}
+	}
+	switch diskimage.Compression(c.Compression) {
+	case "", diskimage.Zstd, diskimage.Deflate, diskimage.None:
+	default:
+		note(fmt.Errorf("compression must be zstd, deflate or none, it is %q", c.Compression))
+	}
+	if c.aFile() && c.KeepSourceImage.False() {
+		note(errors.New("keep_source_image = false: a file is never deleted"))
+	}
+	if c.elsewhere() && !c.Source.Named() {
+		note(c.Source.PrepareAs("source.", c.Destinations[0].Credentials())...)
+	} else {
+		note(c.Source.Prepare("source.")...)
+	}
+	if c.SourceAMI != "" {
+		_, err := c.signIn("")
+		note(err)
+	} else if c.elsewhere() && !c.aFile() {
+		// The artifact will say in which region it is.
+		_, err := c.signIn(cmp.Or(c.AWS.Region, "us-east-1"))
+		note(err)
+	}
+}
+
+// signIn is who signs in to AWS, in a region if one is given.
+func (c *Config) signIn(region string) (ec2.Credentials, error) {
+	a := c.AWS
+	a.Region = cmp.Or(region, a.Region)
+	creds, _, errs := a.Prepare("aws.")
+	return creds, errors.Join(errs...)
+}

@@ -1,0 +1,89 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
+)
+
+// file is an image file of the user's own. It is known by its digest.
+type file struct {
+	imagefile.Options
+	id    string
+	limit int64 // GB; 0 is none
+	open  *imagefile.Image
+}
+
+// file is the one that the template names.
+func (p *PostProcessor) file(ctx context.Context) (subject, error) {
+	f := &file{Options: p.config.file(), limit: max(p.config.SizeLimitInGBs, 0)}
+	f.HTTP = p.HTTP
+	var err error
+	if f.Checksum == "" {
+		if f.Checksum, err = imagefile.Digest(ctx, f.File); err != nil {
+			return subject{}, err
+		}
+	}
+	if f.id, err = f.ID(); err != nil {
+		return subject{}, err
+	}
+	return subject{id: f.id, label: f.Place(), disk: f, kept: "The copy can be run again"}, nil
+}
+
+// Describe implements imagecopy.Disk. What is at a URL is looked at once it is there.
+func (f *file) Describe(context.Context) (cloud.Image, error) {
+	img := cloud.Image{ID: f.id, Name: f.Name()}
+	img.OS, img.OSVersion = systemOf(img.Name)
+	if f.URL != "" {
+		return img, nil
+	}
+	i, err := os.Stat(f.File)
+	if err != nil {
+		return img, fmt.Errorf("source_file: %w", err)
+	}
+	img.SizeGB = gigabytes(i.Size())
+	return img, nil
+}
+
+func gigabytes(n int64) int64 { return (n + 1<<30 - 1) >> 30 }
+
+// Open implements imagecopy.Disk.
+func (f *file) Open(ctx context.Context, say func(string, ...any)) (diskimage.Source, int64, error) {
+	if f.URL != "" {
+		say("Downloading %s", f.Place())
+	}
+	start := time.Now()
+	i, err := imagefile.Open(ctx, f.Options)
+	if err != nil {
+		return nil, 0, err
+	}
+	f.open = i
+	if n := gigabytes(i.Length); f.limit > 0 && n > f.limit {
+		return nil, 0, fmt.Errorf("size_limit_in_gbs: %s has %d GB, and the limit is %d; raise the limit, or set it to -1 for none", f.Place(), n, f.limit)
+	}
+	if f.URL != "" {
+		say("Downloaded %.1f MB in %s; the digest is right", float64(i.Length)/1e6, time.Since(start).Round(time.Second))
+	}
+	return i, 0, nil
+}
+
+// Close implements imagecopy.Disk.
+func (f *file) Close() error {
+	if f.open == nil {
+		return nil
+	}
+	err := f.open.Close()
+	f.open = nil
+	return err
+}
+
+// Remove implements imagecopy.Disk: files are the user's.
+func (*file) Remove(context.Context) error { return nil }

@@ -1,0 +1,247 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// awsProblem is what a service of Amazon's answers on a bad day.
+func awsProblem(w http.ResponseWriter, r *http.Request, throttled bool) {
+	status, code := http.StatusInternalServerError, "InternalError"
+	switch {
+	case strings.HasPrefix(r.Host, "ebs."):
+		code = "InternalServerException"
+		if throttled {
+			status, code = http.StatusBadRequest, "RequestThrottledException"
+		}
+		w.Header().Set("X-Amzn-Errortype", code)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		fmt.Fprint(w, `{"Message":"a bad day","Reason":"ACCOUNT_THROTTLED"}`)
+		return
+	case strings.HasPrefix(r.Host, "sts."):
+		if throttled {
+			status, code = http.StatusBadRequest, "Throttling"
+		}
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Code>%s</Code><Message>a bad day</Message></Error></ErrorResponse>`, code)
+		return
+	}
+	if throttled {
+		status, code = http.StatusServiceUnavailable, "RequestLimitExceeded"
+	}
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `<Response><Errors><Error><Code>%s</Code><Message>a bad day</Message></Error></Errors></Response>`, code)
+}
+
+// serve plays the right cloud.
+func (f *flying) serve(w http.ResponseWriter, r *http.Request) { f.wire.next.ServeHTTP(w, r) }
+
+// streamMoments are all requests of the way from AWS. The blocks come in no order.
+func streamMoments(t *testing.T) (ops []string) {
+	t.Helper()
+	inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+		f.tag(t, proven())
+		image, said, err := f.copy(t.Context(), t, f.settings())
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		f.mustLeave(t, image, said)
+		ops = f.wire.ops
+	})
+	for _, want := range []string{"POST /", "GET /snapshots/", "PUT /n/"} {
+		if !strings.Contains(strings.Join(ops, "\n"), want) {
+			t.Fatalf("%q is not among %q", want, ops)
+		}
+	}
+	return ops
+}
+
+// Whatever goes wrong once at any request of the way from AWS, the copy comes to its
+// end.
+func TestStreamOneFaultAnywhere(t *testing.T) {
+	faults := map[string]func(*flying, http.ResponseWriter, *http.Request){
+		"throttled": func(_ *flying, w http.ResponseWriter, r *http.Request) {
+			if amazon(r) {
+				awsProblem(w, r, true)
+				return
+			}
+			problem(w, 429, "TooManyRequests")
+		},
+		"500": func(_ *flying, w http.ResponseWriter, r *http.Request) {
+			if amazon(r) {
+				awsProblem(w, r, false)
+				return
+			}
+			problem(w, 500, "InternalError")
+		},
+		"reset": func(*flying, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"lost": func(f *flying, _ http.ResponseWriter, r *http.Request) {
+			f.serve(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		},
+	}
+	for i, op := range streamMoments(t) {
+		for kind, fault := range faults {
+			t.Run(fmt.Sprintf("%s %d %s", kind, i, op), func(t *testing.T) {
+				t.Parallel()
+				inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+					f.tag(t, proven())
+					happened := false
+					f.wire.reset(func(w http.ResponseWriter, r *http.Request, n int) bool {
+						if n != i {
+							return false
+						}
+						happened = true
+						fault(f, w, r)
+						return true
+					})
+					image, said, err := f.copy(t.Context(), t, f.settings())
+					if err != nil {
+						t.Fatalf("%v\n%s", err, said)
+					}
+					if !happened || strings.Contains(said, "Cleanup:") {
+						t.Errorf("happened: %t\n%s", happened, said)
+					}
+					f.mustLeave(t, image, said)
+					files := f.imported(t)
+					if len(files) != 1 {
+						t.Fatalf("files %q", files)
+					}
+					sameDisk(t, f.disk, files[0])
+				})
+			})
+		}
+	}
+}
+
+// Killed after any request, the copy is taken up by the next run.
+func TestStreamKilledAnywhere(t *testing.T) {
+	for i, op := range streamMoments(t) {
+		t.Run(fmt.Sprintf("%d %s", i, op), func(t *testing.T) {
+			t.Parallel()
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				f.tag(t, proven())
+				in := f.settings()
+				ctx, cancel := context.WithCancel(t.Context())
+				f.wire.reset(f.killAfter(i, cancel))
+				if _, said, err := f.copy(ctx, t, in); err == nil && i < 10 {
+					t.Fatalf("it was not killed\n%s", said)
+				}
+				f.wire.reset(nil)
+				if i%2 == 1 {
+					time.Sleep(time.Hour)
+				}
+				image, said, err := f.copy(t.Context(), t, in)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, said)
+				}
+				f.mustLeave(t, image, said)
+			})
+		})
+	}
+}
+
+// killAfter lets a request have its effect, and after it nothing gets through any more.
+func (f *flying) killAfter(i int, cancel func()) func(http.ResponseWriter, *http.Request, int) bool {
+	dead := false
+	return func(_ http.ResponseWriter, r *http.Request, n int) bool {
+		switch {
+		case dead || n > i:
+			panic(http.ErrAbortHandler)
+		case n < i:
+			return false
+		}
+		dead = true
+		f.serve(httptest.NewRecorder(), r)
+		cancel()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// Cancelled at any request, the copy ends soon with nothing left.
+func TestStreamCancelledAnywhere(t *testing.T) {
+	for i, op := range streamMoments(t) {
+		t.Run(fmt.Sprintf("%d %s", i, op), func(t *testing.T) {
+			t.Parallel()
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				f.tag(t, proven())
+				ctx, cancel := context.WithCancel(t.Context())
+				var at time.Time
+				f.wire.reset(func(_ http.ResponseWriter, _ *http.Request, n int) bool {
+					if n == i {
+						at = time.Now()
+						cancel()
+					}
+					return false
+				})
+				image, said, err := f.copy(ctx, t, f.settings())
+				if at.IsZero() {
+					t.Fatal("the copy did not come so far")
+				}
+				if d := time.Since(at); d > 30*time.Second {
+					t.Errorf("went on for %s", d)
+				}
+				if err == nil { // too late to matter
+					f.mustLeave(t, image, said)
+					return
+				}
+				if left := f.left(); len(left) > 0 {
+					t.Errorf("left: %q\n%s", left, said)
+				}
+			})
+		})
+	}
+}
+
+// A second run uploads only the parts that the first one did not get to.
+func TestStreamResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlying(t, blocks(100)) // 38 MiB that cannot be compressed: four parts
+		f.tag(t, proven())
+		ctx, cancel := context.WithCancel(t.Context())
+		parts, dead := 0, false
+		f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+			switch {
+			case dead:
+				panic(http.ErrAbortHandler)
+			case r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/u/"):
+				return false
+			}
+			if parts++; parts < 3 {
+				return false
+			}
+			dead = true
+			cancel()
+			panic(http.ErrAbortHandler)
+		})
+		if _, said, err := f.copy(ctx, t, f.settings()); err == nil {
+			t.Fatalf("it was not killed\n%s", said)
+		}
+		f.wire.reset(nil)
+		image, said, err := f.copy(t.Context(), t, f.settings())
+		if err != nil || !strings.Contains(said, "An earlier run of this copy was broken off") {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		again := 0
+		for _, op := range f.wire.ops {
+			if strings.HasPrefix(op, "PUT ") && strings.Contains(op, "/u/") {
+				again++
+			}
+		}
+		if !strings.Contains(said, "2 parts were there from an earlier run") || again != 2 {
+			t.Errorf("%d parts were uploaded by the second run\n%s", again, said)
+		}
+		f.mustLeave(t, image, said)
+		sameDisk(t, f.disk, f.imported(t)[0])
+	})
+}

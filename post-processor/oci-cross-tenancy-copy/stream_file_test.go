@@ -1,0 +1,180 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"crypto/sha256"
+	"crypto/sha512"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oracle/oci-go-sdk/v65/core"
+)
+
+// ofFile is a template that copies a file.
+func (f *flying) ofFile(options map[string]interface{}) map[string]interface{} {
+	in := f.virtual.settings("direct")
+	delete(in, "source_image_ocid")
+	delete(in, "dest_image_name")
+	for k, v := range options {
+		in[k] = v
+	}
+	return in
+}
+
+// A file of one's own becomes an image for A1, wherever it is, whether it is qcow2 or
+// raw; and only if it is the one that the digest is of.
+func TestStreamFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		url, raw bool
+		sum      string // "": none; "wrong"
+		limit    int
+		fails    bool
+		says     string
+	}{
+		"file":                 {},
+		"file with its digest": {sum: "sha512"},
+		"raw file":             {raw: true},
+		"another file":         {sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
+		"URL":                  {url: true, sum: "sha256", says: "Downloading https://images.example/debian-12-genericcloud-arm64.qcow2\n"},
+		"URL of another file":  {url: true, sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
+		"within the limit":     {sum: "sha256", limit: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFlight(t, blocks(3), func(t *testing.T, f *flying) {
+				path, want := filepath.Join(t.TempDir(), "debian-12-genericcloud-arm64.qcow2"), f.disk
+				data, err := os.ReadFile(f.disk)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.raw {
+					// A disk of 2 MiB, with the mark of a partition table.
+					data = append(data[:2<<20], 0)[:2<<20]
+					copy(data, "no longer qcow2")
+					copy(data[510:], "\x55\xaa")
+				}
+				if err := os.WriteFile(path, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				options := map[string]interface{}{"source_file": path}
+				if tt.url {
+					options = map[string]interface{}{"source_url": "https://images.example/debian-12-genericcloud-arm64.qcow2?token=hunter2hunter2"}
+				}
+				switch tt.sum {
+				case "sha256":
+					options["source_checksum"] = fmt.Sprintf("%X", sha256.Sum256(data))
+				case "sha512":
+					options["source_checksum"] = fmt.Sprintf("sha512:%x", sha512.Sum512(data))
+				case "wrong":
+					options["source_checksum"] = fmt.Sprintf("sha256:%x", sha256.Sum256(nil))
+				}
+				if tt.limit > 0 {
+					options["size_limit_in_gbs"] = tt.limit
+				}
+				image, said, err := f.copy(t.Context(), t, f.ofFile(options))
+				if (err != nil) != tt.fails || !strings.Contains(said, tt.says) || strings.Contains(said, "hunter2") {
+					t.Fatalf("%v, want %q\n%s", err, tt.says, said)
+				}
+				if tt.fails {
+					if left := f.left(); len(left) > 0 || len(f.imported(t)) > 0 {
+						t.Errorf("left: %q", left)
+					}
+					return
+				}
+				f.mustLeave(t, image, said)
+				img := f.get(t, image)
+				if *img.DisplayName != "debian-12-genericcloud-arm64" || img.LaunchOptions.Firmware != core.LaunchOptionsFirmwareUefi64 || *img.OperatingSystem != "Debian" || *img.OperatingSystemVersion != "12" {
+					t.Errorf("%+v", img)
+				}
+				files := f.imported(t)
+				if len(files) != 1 {
+					t.Fatalf("files %q", files)
+				}
+				if !tt.raw {
+					sameDisk(t, want, files[0])
+				}
+				// The same file is not brought twice, whatever it is called.
+				if tt.url {
+					options["source_url"] = "https://images.example/renamed/debian-12-genericcloud-arm64.raw"
+				}
+				again, said, err := f.copy(t.Context(), t, f.ofFile(options))
+				if err != nil || again != image || !strings.Contains(said, "is a finished copy of sha") {
+					t.Errorf("%s after %s, %v\n%s", again, image, err, said)
+				}
+			})
+		})
+	}
+}
+
+// A file that is larger than what Object Storage is free for is not brought there.
+func TestStreamFileTooLarge(t *testing.T) {
+	inFlight(t, blocks(3), func(t *testing.T, f *flying) {
+		path := filepath.Join(t.TempDir(), "large.raw")
+		if err := os.WriteFile(path, make([]byte, 512), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, 3<<30); err != nil {
+			t.Fatal(err)
+		}
+		_, said, err := f.copy(t.Context(), t, f.ofFile(map[string]interface{}{"source_file": path, "size_limit_in_gbs": 2, "source_checksum": fmt.Sprintf("sha256:%064x", 1)}))
+		if err == nil || !strings.Contains(said, "has 3 GB, and the limit is 2") || !strings.Contains(said, "nothing was started") {
+			t.Errorf("%v\n%s", err, said)
+		}
+	})
+}
+
+func TestStreamMistakes(t *testing.T) {
+	sum := fmt.Sprintf("sha256:%064x", 1)
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, base := template(t)
+	delete(base, "source_image_ocid")
+	for _, tt := range []struct {
+		options map[string]interface{}
+		says    string // "": nothing is wrong
+	}{
+		{map[string]interface{}{"source_file": path}, ""},
+		{map[string]interface{}{"source_file": path, "source_checksum": sum}, ""},
+		{map[string]interface{}{"source_url": "https://h/disk.raw", "source_checksum": sum}, ""},
+		{map[string]interface{}{"source_url": "https://h/disk.raw"}, "source_checksum must be"},
+		{map[string]interface{}{"source_url": "ftp://h/disk.raw", "source_checksum": sum}, "source_url must be an http or https URL"},
+		{map[string]interface{}{"source_file": path, "source_checksum": "md5:0"}, "source_checksum must be"},
+		{map[string]interface{}{"source_file": path + "x"}, "there is no file"},
+		{map[string]interface{}{"source_file": filepath.Dir(path)}, "there is no file"},
+		{map[string]interface{}{"source_file": path, "source_url": "https://h/disk.raw", "source_checksum": sum}, "source_file and source_url exclude each other"},
+		{map[string]interface{}{"source_file": path, "source_ami": "ami-0123456789abcdef0"}, "source_ami and source_file exclude each other"},
+		{map[string]interface{}{"source_file": path, "keep_source_image": false}, "a file is never deleted"},
+		{map[string]interface{}{"source_image_ocid": "ocid1.image.oc1..a", "source_checksum": sum}, "source_checksum goes with"},
+		{map[string]interface{}{"source_file": path, "compression": "gzip"}, "compression must be zstd, deflate or none"},
+		{map[string]interface{}{"source_ami": "i-0123456789abcdef0"}, "source_ami must be the id of an AMI"},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0"}, ""},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "aws": map[string]interface{}{"region": "eu-central-1a"}}, "aws.region is \"eu-central-1a\", which is an availability zone"},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "aws": map[string]interface{}{"access_key": "AKIA1"}}, "aws.region must be set"},
+		{map[string]interface{}{"packer_builder_type": "armfree-aws", "aws": map[string]interface{}{"access_key": "AKIA1"}}, "aws.secret_key must be set"},
+		{map[string]interface{}{"packer_builder_type": "amazon-ebs"}, ""},
+		{map[string]interface{}{"packer_builder_type": "armfree-aws", "source_image_ocid": "ocid1.image.oc1..a", "aws": map[string]interface{}{"access_key": "AKIA1"}}, ""},
+	} {
+		t.Run(fmt.Sprint(tt.options), func(t *testing.T) {
+			in := with(base, nil)
+			if a, is := tt.options["aws"].(map[string]interface{}); !is {
+				in["aws"] = map[string]interface{}{"region": awsRegion, "access_key": "AKIA1", "secret_key": "secret-key"}
+			} else if a["region"] != nil {
+				a["access_key"], a["secret_key"] = "AKIA1", "secret-key"
+			}
+			for k, v := range tt.options {
+				in[k] = v
+			}
+			var c Config
+			err := c.Prepare(in)
+			if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+				t.Errorf("%v, want %q", err, tt.says)
+			}
+		})
+	}
+}

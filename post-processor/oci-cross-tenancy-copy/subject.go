@@ -1,0 +1,103 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
+	"github.com/armfree/packer-plugin-armfree/internal/imagestream"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+)
+
+// The builders whose artifact is an OCI image, identified by its OCID, and those
+// whose artifact is an AMI.
+const (
+	armfreeOCI = "armfree.oci"
+	oracleOCI  = "packer.oracle.oci"
+	armfreeAWS = "armfree.aws"
+	amazonEBS  = "mitchellh.amazonebs"
+)
+
+// subject is the image that is copied.
+type subject struct {
+	id     string
+	label  string // what people call it
+	kept   string // what is said of it if the copy fails
+	region string // that has it
+	// disk is what the image is read from here. Without one OCI exports it.
+	disk imagecopy.Disk
+}
+
+// key is what tells subjects apart: an object with other bytes is another one.
+func (s subject) key(c *Config) string {
+	if s.disk == nil {
+		return s.id
+	}
+	return s.id + " " + cmp.Or(c.Compression, string(diskimage.Zstd))
+}
+
+// find says what is copied: what the template names, or what was built.
+func (p *PostProcessor) find(ctx context.Context, a packersdk.Artifact, ui packersdk.Ui) (subject, error) {
+	c := &p.config
+	switch {
+	case c.SourceImageOCID != "":
+		return p.image(c.SourceImageOCID, "", ui), nil
+	case c.SourceAMI != "":
+		return p.ami(ctx, map[string]string{"": c.SourceAMI}, "", ui)
+	case c.aFile():
+		return p.file(ctx)
+	}
+	switch a.BuilderId() {
+	case armfreeOCI:
+		region, _ := a.State("region").(string)
+		return p.image(a.Id(), region, ui), nil
+	case oracleOCI:
+		return p.image(a.Id(), "", ui), nil
+	case armfreeAWS, amazonEBS:
+		made, _ := a.State("region").(string)
+		images := map[string]string{}
+		for _, one := range strings.Split(a.Id(), ",") {
+			region, id, ok := strings.Cut(one, ":")
+			if !ok {
+				return subject{}, fmt.Errorf("the artifact of the builder %q is %q, which names no AMI", a.BuilderId(), a.Id())
+			}
+			images[region] = id
+		}
+		return p.ami(ctx, images, made, ui)
+	}
+	return subject{}, fmt.Errorf("the artifact of the builder %q is no image; set source_image_ocid, source_ami, source_file or source_url, or put this post-processor behind armfree-oci, armfree-aws, oracle-oci or amazon-ebs", a.BuilderId())
+}
+
+// image is one on OCI. It is in the source's own region, unless the build says that it
+// found its machine in another.
+func (p *PostProcessor) image(id, region string, ui packersdk.Ui) subject {
+	own := p.config.Source.Credentials().Region
+	if region != "" && region != own && own != "" {
+		ui.Sayf("The image is in %s, so it travels through the bucket %q there", region, p.config.Source.Bucket)
+	}
+	return subject{id: id, label: id, region: region, kept: fmt.Sprintf("The source image %s is kept: the copy can be run again with source_image_ocid", id)}
+}
+
+// source is the image as the copy sees it.
+func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) imagecopy.Source {
+	c := &p.config
+	if s.disk == nil {
+		return imagecopy.Exported{Exporter: &oci.Exporter{Client: bucket.Client, Image: s.id, Timeout: c.ExportTimeout, Say: ui.Sayf}}
+	}
+	return &imagecopy.Streamed{
+		Disk: s.disk, Label: s.label, Timeout: c.ExportTimeout,
+		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
+		Image:    diskimage.Options{Compression: diskimage.Compression(c.Compression)},
+		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
+			return bucket.Upload(ctx, object)
+		},
+	}
+}
