@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/mask", "internal/sweepcmd", "version",
+			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/lifeline", "internal/mask", "internal/sweepcmd", "version",
 			"github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -61,7 +61,7 @@ func arrows() map[string][]string {
 		}, component...),
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
-			"internal/buildcfg", "internal/imagecopy", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
+			"internal/buildcfg", "internal/imagecopy", "internal/lifeline", "internal/sweep", "internal/mask", "internal/oci", "internal/ocicfg", "internal/owner",
 			"internal/preflight", "internal/proof", "internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
@@ -71,7 +71,7 @@ func arrows() map[string][]string {
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/tunnel", "internal/wait",
+			"internal/launch", "internal/lifeline", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -84,6 +84,7 @@ func arrows() map[string][]string {
 		"internal/imagefile":          {"internal/diskimage", "internal/wait"},
 		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
+		"internal/lifeline":           {"internal/wait", "github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/owner", "internal/wait"},
 		"internal/goss":               {"go.yaml.in/yaml/v3"},
