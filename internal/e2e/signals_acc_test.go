@@ -21,6 +21,7 @@ import (
 // only the plugin survives, the plugin cleans up.
 func TestAccSignals(t *testing.T) {
 	acceptance(t)
+	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source) // here, since the path of a socket is at most 107 bytes long
 	tests := []struct {
 		name string
 		send func(packerRun)
@@ -35,7 +36,6 @@ func TestAccSignals(t *testing.T) {
 	for _, m := range []tripwire.Moment{{Op: reports, Nth: 1}, {Op: "GetVnic", Nth: 1}, {Op: "GetImage", Nth: 3}, {Op: "ExportImage", Nth: 1}} {
 		for n, tt := range tests {
 			t.Run(fmt.Sprintf("%s-%d/%s", m.Op, m.Nth, tt.name), func(t *testing.T) {
-				p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
 				mark := fmt.Sprintf("ARMFREE_TEST_RUN=%d-signal-%s-%d", os.Getpid(), m.Op, n)
 				p.Ended = func() { pluginsEnd(t, mark, 20*time.Second) }
 				w := &tripwire.Wire{Op: m.Op, Nth: m.Nth, Pull: func() { tt.send(packerProcesses(mark)) }}
