@@ -20,3 +20,13 @@ func TestStatParent(t *testing.T) {
 		}
 	}
 }
+
+func FuzzStatParent(f *testing.F) {
+	f.Add([]byte("12 (a) b) (c) R 99 1"))
+	f.Add([]byte(")"))
+	f.Fuzz(func(t *testing.T, stat []byte) {
+		if parent, ok := statParent(stat); !ok && parent != 0 {
+			t.Errorf("%q: %d", stat, parent)
+		}
+	})
+}
