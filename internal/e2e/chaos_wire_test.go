@@ -148,7 +148,9 @@ func (w *numberedWire) Wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(to, r)
 		}
 		if w.mishap.signal != nil {
-			w.mishap.signal(packerProcesses(w.mark))
+			if r := packerProcesses(w.mark); r.outer > 0 { // the group of nobody is our own
+				w.mishap.signal(r)
+			}
 		}
 		if w.mishap.answer != nil {
 			if !w.mishap.after {
