@@ -44,6 +44,6 @@ func tie(ctx context.Context, cancel context.CancelFunc) (untie func()) {
 	if !ok {
 		return func() {}
 	}
-	free := context.AfterFunc(stop, cancel)
+	free := context.AfterFunc(stop, cancel) //nolint:contextcheck // ending by another context is what it is for
 	return func() { free() }
 }
