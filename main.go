@@ -22,6 +22,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/builder/oci"
 	"github.com/armfree/packer-plugin-armfree/datasource/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/capacitycmd"
+	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sweepcmd"
 	ocicrosstenancycopy "github.com/armfree/packer-plugin-armfree/post-processor/oci-cross-tenancy-copy"
@@ -41,20 +42,26 @@ func main() {
 		}
 	}
 
+	line := lifeline.New()
+	if len(os.Args) > 1 && os.Args[1] == "start" {
+		defer line.Start(context.Background())()
+	}
 	set := plugin.NewSet()
-	set.RegisterBuilder("oci", &oci.Builder{Mask: secrets})
-	set.RegisterBuilder("aws", &aws.Builder{Mask: secrets})
-	set.RegisterBuilder("ebs", &aws.Builder{Mask: secrets}) // for templates of amazon-ebs
-	set.RegisterBuilder(plugin.DEFAULT_NAME, &either.Builder{Mask: secrets})
+	set.RegisterBuilder("oci", line.Builder(&oci.Builder{Mask: secrets}))
+	set.RegisterBuilder("aws", line.Builder(&aws.Builder{Mask: secrets}))
+	set.RegisterBuilder("ebs", line.Builder(&aws.Builder{Mask: secrets})) // for templates of amazon-ebs
+	set.RegisterBuilder(plugin.DEFAULT_NAME, line.Builder(&either.Builder{Mask: secrets}))
 	set.RegisterProvisioner("goss", new(goss.Provisioner))
 	// With goss as the local name the default one is the provisioner "goss".
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, &goss.Provisioner{DropIn: true})
-	set.RegisterPostProcessor("oci-cross-tenancy-copy", &ocicrosstenancycopy.PostProcessor{
+	set.RegisterPostProcessor("oci-cross-tenancy-copy", line.PostProcessor(&ocicrosstenancycopy.PostProcessor{
 		Mask: secrets, Goss: func() packersdk.Provisioner { return new(goss.Provisioner) },
-	})
+	}))
 	set.RegisterDatasource("preflight", &preflight.Datasource{Mask: secrets})
 	set.SetVersion(version.Plugin())
-	if err := set.Run(); err != nil {
+	err := set.Run()
+	line.Wait(context.Background()) // the connection to Packer is gone, what it asked for may be under way
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -131,6 +131,7 @@ type FlatConfig struct {
 	Metadata                             *awsbuild.FlatMetadataOptions          `mapstructure:"metadata_options" required:"false" cty:"metadata_options" hcl:"metadata_options"`
 	ShutdownBehavior                     *string                                `mapstructure:"shutdown_behavior" required:"false" cty:"shutdown_behavior" hcl:"shutdown_behavior"`
 	MachineLifetime                      *string                                `mapstructure:"machine_lifetime" required:"false" cty:"machine_lifetime" hcl:"machine_lifetime"`
+	SkipMachineLifetime                  *bool                                  `mapstructure:"skip_machine_lifetime" required:"false" cty:"skip_machine_lifetime" hcl:"skip_machine_lifetime"`
 	DisableStopInstance                  *bool                                  `mapstructure:"disable_stop_instance" required:"false" cty:"disable_stop_instance" hcl:"disable_stop_instance"`
 	EnableUnlimitedCredits               *bool                                  `mapstructure:"enable_unlimited_credits" required:"false" cty:"enable_unlimited_credits" hcl:"enable_unlimited_credits"`
 	Placement                            *awsbuild.FlatPlacement                `mapstructure:"placement" required:"false" cty:"placement" hcl:"placement"`
@@ -377,6 +378,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"metadata_options":                &hcldec.BlockSpec{TypeName: "metadata_options", Nested: hcldec.ObjectSpec((*awsbuild.FlatMetadataOptions)(nil).HCL2Spec())},
 		"shutdown_behavior":               &hcldec.AttrSpec{Name: "shutdown_behavior", Type: cty.String, Required: false},
 		"machine_lifetime":                &hcldec.AttrSpec{Name: "machine_lifetime", Type: cty.String, Required: false},
+		"skip_machine_lifetime":           &hcldec.AttrSpec{Name: "skip_machine_lifetime", Type: cty.Bool, Required: false},
 		"disable_stop_instance":           &hcldec.AttrSpec{Name: "disable_stop_instance", Type: cty.Bool, Required: false},
 		"enable_unlimited_credits":        &hcldec.AttrSpec{Name: "enable_unlimited_credits", Type: cty.Bool, Required: false},
 		"placement":                       &hcldec.BlockSpec{TypeName: "placement", Nested: hcldec.ObjectSpec((*awsbuild.FlatPlacement)(nil).HCL2Spec())},

@@ -153,6 +153,7 @@ func TestMistakes(t *testing.T) {
 		{set{"user_data": "{}", "machine_lifetime": "2h"}, "machine_lifetime adds to the user data"},
 		{set{"user_data": "{}", "ssh_key_delivery": "user_data"}, `ssh_key_delivery = "user_data" adds to the user data`},
 		{set{"user_data": "{}", "ssh_pin_host_key": true}, "ssh_pin_host_key adds to the user data"},
+		{set{"machine_lifetime": "1h", "skip_machine_lifetime": true}, "machine_lifetime and skip_machine_lifetime exclude each other"},
 		{set{"machine_lifetime": "1m"}, "machine_lifetime must be at least 30m0s"},
 		{set{"ssh_key_delivery": "post"}, `ssh_key_delivery must be "user_data" or "key_pair"`},
 		{set{"metadata_options": set{"http_tokens": "yes"}}, `metadata_options: http_tokens must be "required" or "optional"`},

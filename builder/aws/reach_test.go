@@ -157,6 +157,7 @@ func reaches(t *testing.T) []reach {
 		{"user_data_file", file, set{"communicator": "none"}, "Build.Lifetime", float64(24 * time.Hour)},
 		{"metadata_options", set{"http_tokens": "optional", "http_put_response_hop_limit": 2, "instance_metadata_tags": "enabled"}, nil, "Build.Metadata", set{"Disabled": false, "TokensNeeded": false, "HopLimit": 2.0, "Tags": true}},
 		{"shutdown_behavior", "stop", nil, "Build.Shutdown", "stop"},
+		{"skip_machine_lifetime", true, nil, "Build.Lifetime", 0.0},
 		{"machine_lifetime", "3h", nil, "Build.Lifetime", float64(3 * time.Hour)},
 		{"disable_stop_instance", true, nil, "Build.StopsItself", true},
 		{"enable_unlimited_credits", true, nil, "Build.Unlimited", true},

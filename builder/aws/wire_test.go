@@ -427,3 +427,7 @@ func (s *wireSet) left() []string {
 func contains(part string) func(any) bool {
 	return func(v any) bool { text, _ := v.(string); return strings.Contains(text, part) }
 }
+
+func lacks(part string) func(any) bool {
+	return func(v any) bool { text, ok := v.(string); return ok && !strings.Contains(text, part) }
+}

@@ -43,6 +43,7 @@ func (s *wireSet) machineRows() []onWire {
 		{options: []string{"user_data"}, set: set{"user_data": "#!/bin/sh\n: mine\n"}, op: runs, want: wants("userdata", contains(": mine"))},
 		{options: []string{"user_data_file"}, set: set{"user_data_file": file}, op: runs, want: wants("userdata", contains(": from a file"))},
 		{options: []string{"machine_lifetime"}, set: set{"machine_lifetime": "90m"}, op: runs, want: wants("userdata", contains("--on-active=5400 "))},
+		{options: []string{"skip_machine_lifetime"}, set: set{"skip_machine_lifetime": true, "user_data": "#!/bin/sh\n: mine\n"}, op: runs, want: wants("userdata", lacks("--on-active="))},
 		{options: []string{"metadata_options", "metadata_options.http_tokens"}, set: metadata("http_tokens", "optional"), op: runs, want: wants("MetadataOptions.HttpTokens", "optional")},
 		{options: []string{"metadata_options.http_endpoint"}, set: metadata("http_endpoint", "disabled"), op: runs, want: wants("MetadataOptions.HttpEndpoint", "disabled")},
 		{options: []string{"metadata_options.http_put_response_hop_limit"}, set: metadata("http_put_response_hop_limit", "2"), op: runs, want: wants("MetadataOptions.HttpPutResponseHopLimit", "2")},

@@ -69,6 +69,7 @@ type FlatAWS struct {
 	Metadata                             *awsbuild.FlatMetadataOptions          `mapstructure:"metadata_options" required:"false" cty:"metadata_options" hcl:"metadata_options"`
 	ShutdownBehavior                     *string                                `mapstructure:"shutdown_behavior" required:"false" cty:"shutdown_behavior" hcl:"shutdown_behavior"`
 	MachineLifetime                      *string                                `mapstructure:"machine_lifetime" required:"false" cty:"machine_lifetime" hcl:"machine_lifetime"`
+	SkipMachineLifetime                  *bool                                  `mapstructure:"skip_machine_lifetime" required:"false" cty:"skip_machine_lifetime" hcl:"skip_machine_lifetime"`
 	DisableStopInstance                  *bool                                  `mapstructure:"disable_stop_instance" required:"false" cty:"disable_stop_instance" hcl:"disable_stop_instance"`
 	EnableUnlimitedCredits               *bool                                  `mapstructure:"enable_unlimited_credits" required:"false" cty:"enable_unlimited_credits" hcl:"enable_unlimited_credits"`
 	Placement                            *awsbuild.FlatPlacement                `mapstructure:"placement" required:"false" cty:"placement" hcl:"placement"`
@@ -251,6 +252,7 @@ func (*FlatAWS) HCL2Spec() map[string]hcldec.Spec {
 		"metadata_options":                               &hcldec.BlockSpec{TypeName: "metadata_options", Nested: hcldec.ObjectSpec((*awsbuild.FlatMetadataOptions)(nil).HCL2Spec())},
 		"shutdown_behavior":                              &hcldec.AttrSpec{Name: "shutdown_behavior", Type: cty.String, Required: false},
 		"machine_lifetime":                               &hcldec.AttrSpec{Name: "machine_lifetime", Type: cty.String, Required: false},
+		"skip_machine_lifetime":                          &hcldec.AttrSpec{Name: "skip_machine_lifetime", Type: cty.Bool, Required: false},
 		"disable_stop_instance":                          &hcldec.AttrSpec{Name: "disable_stop_instance", Type: cty.Bool, Required: false},
 		"enable_unlimited_credits":                       &hcldec.AttrSpec{Name: "enable_unlimited_credits", Type: cty.Bool, Required: false},
 		"placement":                                      &hcldec.BlockSpec{TypeName: "placement", Nested: hcldec.ObjectSpec((*awsbuild.FlatPlacement)(nil).HCL2Spec())},
@@ -582,6 +584,8 @@ type FlatOCI struct {
 	UserData                *string                         `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
 	UserDataFile            *string                         `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
 	PinHostKey              *bool                           `mapstructure:"ssh_pin_host_key" required:"false" cty:"ssh_pin_host_key" hcl:"ssh_pin_host_key"`
+	MachineLifetime         *string                         `mapstructure:"machine_lifetime" required:"false" cty:"machine_lifetime" hcl:"machine_lifetime"`
+	SkipMachineLifetime     *bool                           `mapstructure:"skip_machine_lifetime" required:"false" cty:"skip_machine_lifetime" hcl:"skip_machine_lifetime"`
 	LegacyImdsDisabled      *bool                           `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false" cty:"instance_options_are_legacy_imds_endpoints_disabled" hcl:"instance_options_are_legacy_imds_endpoints_disabled"`
 	AgentPlugins            *bool                           `mapstructure:"agent_plugins" required:"false" cty:"agent_plugins" hcl:"agent_plugins"`
 	ImageCompartmentOCID    *string                         `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
@@ -666,6 +670,8 @@ func (*FlatOCI) HCL2Spec() map[string]hcldec.Spec {
 		"user_data":                  &hcldec.AttrSpec{Name: "user_data", Type: cty.String, Required: false},
 		"user_data_file":             &hcldec.AttrSpec{Name: "user_data_file", Type: cty.String, Required: false},
 		"ssh_pin_host_key":           &hcldec.AttrSpec{Name: "ssh_pin_host_key", Type: cty.Bool, Required: false},
+		"machine_lifetime":           &hcldec.AttrSpec{Name: "machine_lifetime", Type: cty.String, Required: false},
+		"skip_machine_lifetime":      &hcldec.AttrSpec{Name: "skip_machine_lifetime", Type: cty.Bool, Required: false},
 		"instance_options_are_legacy_imds_endpoints_disabled": &hcldec.AttrSpec{Name: "instance_options_are_legacy_imds_endpoints_disabled", Type: cty.Bool, Required: false},
 		"agent_plugins":             &hcldec.AttrSpec{Name: "agent_plugins", Type: cty.Bool, Required: false},
 		"image_compartment_ocid":    &hcldec.AttrSpec{Name: "image_compartment_ocid", Type: cty.String, Required: false},

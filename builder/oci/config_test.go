@@ -261,6 +261,9 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"image_shapes": "VM.Standard.A1.Flex,VM.Standard.E4.Flex"}, want: "image_shapes: VM.Standard.E4.Flex has another processor than VM.Standard.A1.Flex"},
 		{set: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": 1, "baseline_ocpu_utilization": "BASELINE_1_2"}}, want: "VM.Standard.A1.Flex is never one"},
 		{set: map[string]interface{}{"shape_config": map[string]interface{}{"ocpus": 1, "baseline_ocpu_utilization": "HALF"}}, want: "baseline_ocpu_utilization must be BASELINE_1_8"},
+		{set: map[string]interface{}{"machine_lifetime": "2h", "user_data": `{"ignition":{}}`}, want: "machine_lifetime adds to the user data"},
+		{set: map[string]interface{}{"machine_lifetime": "10m"}, want: "machine_lifetime must be at least 30m"},
+		{set: map[string]interface{}{"machine_lifetime": "1h", "skip_machine_lifetime": true}, want: "machine_lifetime and skip_machine_lifetime exclude each other"},
 		{set: map[string]interface{}{"ssh_pin_host_key": true, "user_data": `{"ignition":{}}`}, want: "ssh_pin_host_key adds to the user data"},
 		{set: map[string]interface{}{"ssh_pin_host_key": true, "communicator": "winrm", "winrm_username": "opc"}, want: "ssh_pin_host_key is for SSH"},
 		{set: map[string]interface{}{"user_data": "#!/bin/sh\n", "metadata": map[string]string{"user_data": "IyEvYmluL3NoCg=="}}, want: "user_data (or user_data_file) and the user_data of metadata exclude each other"},
@@ -389,7 +392,7 @@ func TestUserDataInBase64(t *testing.T) {
 		"#!/bin/sh\n", "#cloud-config\n", "{\"ignition\":{\"version\":\"3.4.0\"}}", "[settings]\nkernel = 1\n", "<powershell>x</powershell>", "version: v1alpha1\nmachine: größer\n", "\x1f\x8b\x08\x00",
 	} {
 		in := good(t)
-		in["user_data"] = base64.StdEncoding.EncodeToString([]byte(plain))
+		in["user_data"], in["skip_machine_lifetime"] = base64.StdEncoding.EncodeToString([]byte(plain)), true
 		var c Config
 		if _, err := c.Prepare(in); err != nil || string(c.builds()[0].UserData) != plain {
 			t.Errorf("%q is encoded twice: %q, %v", plain, c.builds()[0].UserData, err)
@@ -410,7 +413,7 @@ func TestUserDataInBase64(t *testing.T) {
 func TestUserDataInMetadata(t *testing.T) {
 	in := good(t)
 	script := base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho theirs\n"))
-	in["metadata"] = map[string]string{"user_data": script, "k": "v"}
+	in["metadata"], in["skip_machine_lifetime"] = map[string]string{"user_data": script, "k": "v"}, true
 	var c Config
 	if _, err := c.Prepare(in); err != nil || len(c.builds()[0].UserData) > 0 || c.Metadata["user_data"] != script {
 		t.Errorf("%q, %v, %v", c.builds()[0].UserData, c.Metadata, err)

@@ -44,7 +44,7 @@ func TestMachineAndImageOptions(t *testing.T) {
 			"private_ip": "10.0.0.9", "skip_source_dest_check": true, "display_name": "nic", "tags": map[string]string{"a": ""}, "defined_tags_json": `{"ns":{"k":"v"}}`,
 		},
 		"instance_defined_tags_json": `{"ns":{"k":"v"}}`, "defined_tags": map[string]map[string]interface{}{"ns": {"k": "v"}},
-		"metadata": map[string]string{"k": "v"}, "user_data": "IyEvYmluL3NoCg==", // "#!/bin/sh\n"
+		"metadata": map[string]string{"k": "v"}, "skip_machine_lifetime": true, "user_data": "IyEvYmluL3NoCg==", // "#!/bin/sh\n"
 		"image_name_prefix": "debian", "image_name_conflict": "fail", "image_remove_other_shapes": false, "packer_force": false,
 		"shape_config": map[string]interface{}{"ocpus": "2", "memory_in_gbs": "12", "baseline_ocpu_utilization": "BASELINE_1_1"},
 	})

@@ -31,6 +31,7 @@ func (s *wireSet) machineRows(t *testing.T) []onWire {
 	encoded := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	wants := func(path string, value any) map[string]any { return map[string]any{path: value} }
 	tags := options{"ns": options{"k": "v"}}
+	untimed := options{"skip_machine_lifetime": true}
 	return []onWire{
 		{options: []string{"compartment_ocid"}, set: options{"compartment_ocid": s.build.ChildCompartmentID}, op: launch, want: wants("compartmentId", s.build.ChildCompartmentID)},
 		{options: []string{"base_image_ocid"}, set: options{"base_image_ocid": s.ubuntu}, op: launch, want: wants("sourceDetails/imageId", s.ubuntu)},
@@ -42,8 +43,8 @@ func (s *wireSet) machineRows(t *testing.T) []onWire {
 		{options: []string{"instance_defined_tags_json"}, set: options{"instance_defined_tags_json": `{"ns":{"k":"v"}}`}, op: launch, want: wants("definedTags/ns/k", "v")},
 		{options: []string{"instance_defined_tags"}, set: options{"instance_defined_tags": tags}, op: launch, want: wants("definedTags/ns/k", "v")},
 		{options: []string{"metadata"}, set: options{"metadata": map[string]string{"k": "v"}}, op: launch, want: wants("metadata/k", "v")},
-		{options: []string{"user_data"}, set: options{"user_data": "#!/bin/sh\n"}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n"))},
-		{options: []string{"user_data"}, set: options{"user_data": encoded("#!/bin/sh\n")}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n"))},
+		{options: []string{"user_data"}, with: untimed, set: options{"user_data": "#!/bin/sh\n"}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n"))},
+		{options: []string{"user_data"}, with: untimed, set: options{"user_data": encoded("#!/bin/sh\n")}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n"))},
 		// A word that happens to be base64 is no encoded user data.
 		{options: []string{"user_data"}, set: options{"user_data": "abcdefgh"}, op: launch, want: wants("metadata/user_data", encoded("abcdefgh"))},
 		{options: []string{"user_data"}, set: options{"user_data": encoded(`{"ignition":{}}`)}, op: launch, want: wants("metadata/user_data", encoded(`{"ignition":{}}`))},
@@ -51,11 +52,17 @@ func (s *wireSet) machineRows(t *testing.T) []onWire {
 			options: []string{"metadata", "ssh_pin_host_key"}, with: options{"communicator": "ssh"}, op: launch, until: launch,
 			set: options{"ssh_pin_host_key": true, "metadata": map[string]string{"user_data": encoded("#!/bin/sh\ntheirs\n")}}, want: wants("metadata/user_data", holds("theirs")),
 		},
-		{options: []string{"user_data_file"}, set: options{"user_data_file": file}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n:\n"))},
+		{options: []string{"user_data_file"}, with: untimed, set: options{"user_data_file": file}, op: launch, want: wants("metadata/user_data", encoded("#!/bin/sh\n:\n"))},
 		{
 			options: []string{"ssh_pin_host_key"}, with: options{"communicator": "ssh"}, set: options{"ssh_pin_host_key": true}, op: launch, until: launch,
 			want: wants("metadata/user_data", holds("PRIVATE KEY")),
 		},
+		{options: []string{"machine_lifetime"}, set: options{"machine_lifetime": "90m"}, op: launch, want: wants("metadata/user_data", holds("--on-active=5400 systemctl poweroff"))},
+		{
+			options: []string{"machine_lifetime"}, set: options{"machine_lifetime": "90m", "metadata": map[string]string{"user_data": encoded("#!/bin/sh\ntheirs\n")}},
+			op: launch, want: wants("metadata/user_data", holds("--on-active=5400 systemctl poweroff")),
+		},
+		{options: []string{"skip_machine_lifetime"}, set: options{"skip_machine_lifetime": true}, op: launch, want: wants("metadata/user_data", nil)},
 		{
 			options: []string{"instance_options_are_legacy_imds_endpoints_disabled"}, set: options{"instance_options_are_legacy_imds_endpoints_disabled": "false"},
 			op: launch, want: wants("instanceOptions/areLegacyImdsEndpointsDisabled", false),

@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/mask", "internal/sweepcmd", "version",
+			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/lifeline", "internal/mask", "internal/sweepcmd", "version",
 			"github.com/hashicorp/packer-plugin-sdk/packer", "github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -62,7 +62,7 @@ func arrows() map[string][]string {
 		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
 			"internal/awscfg", "internal/buildcfg", "internal/cloud", "internal/diskimage", "internal/ebsdirect", "internal/ec2", "internal/fleet", "internal/goss", "internal/imagecopy", "internal/imagefile",
-			"internal/imagestream", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/proof", "internal/sweep",
+			"internal/imagestream", "internal/lifeline", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/proof", "internal/sweep",
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
@@ -72,7 +72,7 @@ func arrows() map[string][]string {
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/tunnel", "internal/wait",
+			"internal/launch", "internal/lifeline", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -88,6 +88,7 @@ func arrows() map[string][]string {
 		},
 		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
+		"internal/lifeline":           {"internal/wait", "github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
 		"internal/imagecopy":          {"internal/cloud", "internal/diskimage", "internal/imagestream", "internal/owner", "internal/wait"},
 		"internal/goss":               {"go.yaml.in/yaml/v3"},

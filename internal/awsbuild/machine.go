@@ -130,6 +130,9 @@ type Machine struct {
 	// nothing of Packer is left. Its user data sees to that. At least `30m`.
 	// Defaults to `24h`.
 	MachineLifetime time.Duration `mapstructure:"machine_lifetime" required:"false"`
+	// Do not set that timer: the machine lives until the build, or a sweep, ends it.
+	// Defaults to `false`.
+	SkipMachineLifetime bool `mapstructure:"skip_machine_lifetime" required:"false"`
 	// The last provisioner shuts the machine down, or begins to, so that the
 	// builder only waits for that. Defaults to `false`. Not for spot machines: those
 	// of a one-time request cannot be stopped (that they are terminated when they

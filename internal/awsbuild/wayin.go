@@ -129,21 +129,14 @@ func (o *Options) prepareWayIn(n *notes, g Given) {
 		}
 	}
 	switch {
+	case m.SkipMachineLifetime && m.MachineLifetime != 0:
+		n.bad("machine_lifetime and skip_machine_lifetime exclude each other")
+	case m.SkipMachineLifetime:
 	case m.MachineLifetime != 0 && m.MachineLifetime < minLifetime:
 		n.bad("machine_lifetime must be at least %s, it is %s", minLifetime, m.MachineLifetime)
 	case m.MachineLifetime == 0 && m.mixable:
 		m.MachineLifetime = defaultLifetime
 	}
-}
-
-// endAfter is the part that ends the machine. It is run at every start, since the
-// timer does not outlive one. systemd starts no timer before the system is up, which it
-// is not before cloud-init has run this: so nothing here waits for that.
-func endAfter(d time.Duration) sshkey.Part {
-	seconds, minutes := int64(d.Seconds()), int64((d + time.Minute - 1).Minutes())
-	return sshkey.Part(fmt.Sprintf("#cloud-boothook\n#!/bin/sh\n"+
-		"# packer-plugin-armfree: this machine is not needed for longer\n"+
-		"(systemd-run --on-active=%d systemctl poweroff || shutdown -P +%d) >/dev/null 2>&1 &\n", seconds, minutes))
 }
 
 // Keys are what is made for a build and handed to its machine.
@@ -162,7 +155,7 @@ func (o *Options) complete(keys Keys, deliver bool) ([]byte, error) {
 		parts = append(parts, keys.Host.Part())
 	}
 	if o.MachineLifetime > 0 {
-		parts = append(parts, endAfter(o.MachineLifetime))
+		parts = append(parts, sshkey.PowerOff(o.MachineLifetime))
 	}
 	data, err := sshkey.Mix(o.userData, parts...)
 	if err == nil && len(data) > maxUserData {

@@ -100,27 +100,6 @@ func TestAccAWS(t *testing.T) {
 	}
 }
 
-// With everything that Packer and its plugins log, no secret is in it.
-func TestAccAWSLogHasNoSecrets(t *testing.T) {
-	acceptance(t)
-	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
-	s := stage.ForTest(t, stage.Options{})
-	session := s.AWS.Cloud.IssueSession(s.AWS.Build, time.Hour)
-	env := append(s.Env(), "PACKER_LOG=1", "AWS_ACCESS_KEY_ID="+session.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+session.SecretAccessKey, "AWS_SESSION_TOKEN="+session.SessionToken)
-	said, err := packerBuild(t.Context(), p, env, "aws.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort()))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, said)
-	}
-	if !strings.Contains(said, "[INFO] phase ") {
-		t.Error("the plugin's log is not there")
-	}
-	for name, secret := range map[string]string{"secret key": session.SecretAccessKey, "token": session.SessionToken, "private key": "PRIVATE KEY", "signature": "Signature="} {
-		if strings.Contains(said, secret) {
-			t.Errorf("the %s is in the log", name)
-		}
-	}
-}
-
 // packer validate needs no network and nobody's keys but those of the template.
 func TestAccAWSValidateOffline(t *testing.T) {
 	acceptance(t)

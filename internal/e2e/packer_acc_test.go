@@ -65,29 +65,6 @@ func TestAccPipeline(t *testing.T) {
 	}
 }
 
-// With everything that Packer and its plugins log, no secret is in it.
-func TestAccLogHasNoSecrets(t *testing.T) {
-	acceptance(t)
-	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
-	s := stage.ForTest(t, stage.Options{})
-	env := append(s.Env(), "PACKER_LOG=1")
-	said, err := packerBuild(t.Context(), p, env, "pipeline.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, said)
-	}
-	if !strings.Contains(said, "[INFO] phase ") {
-		t.Error("the plugin's log is not there")
-	}
-	for _, line := range strings.Split(s.Build.PrivateKeyPEM()+s.Production.PrivateKeyPEM(), "\n") {
-		if len(line) > 20 && !strings.HasPrefix(line, "-----") && strings.Contains(said, line) {
-			t.Fatalf("a line of a private key was logged: %q", line)
-		}
-	}
-	if link := regexp.MustCompile(`/p/[A-Za-z0-9_+/=:-]{20,}`).FindString(said); link != "" {
-		t.Errorf("a pre-authenticated request was logged: %q", link)
-	}
-}
-
 // When the process that runs Packer is killed, Packer and its plugins go too.
 // The test binary plays that process: it starts itself.
 func TestAccKilledParent(t *testing.T) {

@@ -38,6 +38,8 @@ func (l *later) wrap(next http.Handler) http.Handler {
 	})
 }
 
+func (l *later) now() time.Time { return time.Now().Add(time.Duration(l.by.Load())) }
+
 // killAll ends every process that has a variable in its environment, at once and
 // without a word, as when a computer is switched off.
 func killAll(variable string) {

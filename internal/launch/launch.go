@@ -57,6 +57,8 @@ type Loop struct {
 	// came of it, and Closed with that of one whose machine is known.
 	Open   func(token string)
 	Closed func(token string)
+	// Ready, if set, is asked right before each launch; an error ends the search.
+	Ready func(ctx context.Context) error
 }
 
 // NoMachineError says that the search ended without a machine.
@@ -167,6 +169,11 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 	g, cancel := wait.Grace(ctx, requestGrace)
 	defer cancel()
 	for sent := 1; ; sent++ {
+		if l.Ready != nil {
+			if err := l.Ready(ctx); err != nil {
+				return "", cloud.Verdict{}, err
+			}
+		}
 		id, err := l.Cloud.Launch(g, o, token)
 		if err == nil {
 			l.made(id, token)

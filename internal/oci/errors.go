@@ -190,7 +190,7 @@ func (*Client) Classify(err error) cloud.Verdict {
 	switch {
 	case full(e.Message), code(err, stuckCode):
 		v.Outcome = capacity.NoCapacity
-	case code(err, "LimitExceeded", "QuotaExceeded"), strings.Contains(msg, "service limit reached"):
+	case code(err, "LimitExceeded", "QuotaExceeded", yieldCode), strings.Contains(msg, "service limit reached"):
 		v.Outcome = capacity.LimitReached
 	case e.Status == http.StatusTooManyRequests:
 		v.Outcome = capacity.Throttled

@@ -9,6 +9,7 @@ import (
 	"log"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/identity"
@@ -99,6 +100,19 @@ func (c *Client) readLimits(ctx context.Context, shapes []string) limitValues {
 type running struct {
 	id, name, domain, shape string
 	ocpus, memoryGB         float32
+	created                 time.Time
+}
+
+// asRunning is what of an instance counts.
+func asRunning(i core.Instance) running {
+	m := running{id: text(i.Id), name: text(i.DisplayName), domain: text(i.AvailabilityDomain), shape: text(i.Shape)}
+	if i.ShapeConfig != nil {
+		m.ocpus, m.memoryGB = number(i.ShapeConfig.Ocpus), number(i.ShapeConfig.MemoryInGBs)
+	}
+	if i.TimeCreated != nil {
+		m.created = i.TimeCreated.Time
+	}
+	return m
 }
 
 // usage is what a tenancy runs in a region.
@@ -143,10 +157,7 @@ func (c *Client) use(ctx context.Context, compartments ...string) usage {
 	var worked []gone
 	for _, id := range all {
 		err := c.instances(ctx, id, func(i core.Instance) {
-			m := running{id: text(i.Id), name: text(i.DisplayName), domain: text(i.AvailabilityDomain), shape: text(i.Shape)}
-			if i.ShapeConfig != nil {
-				m.ocpus, m.memoryGB = number(i.ShapeConfig.Ocpus), number(i.ShapeConfig.MemoryInGBs)
-			}
+			m := asRunning(i)
 			if i.LifecycleState != core.InstanceLifecycleStateTerminated {
 				u.machines = append(u.machines, m) // TERMINATING ones still count
 				return

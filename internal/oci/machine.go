@@ -135,6 +135,7 @@ type Build struct {
 	found string   // the base image, where a filter found it
 	has   limitValues
 	roomy map[string]bool // families of shapes for which the region's counters had room
+	free  *account        // what decides whether a machine is free
 }
 
 // NewBuild prepares a build. say is told what takes long.
@@ -205,6 +206,7 @@ func (c *Client) instances(ctx context.Context, compartment string, see func(cor
 
 // AwaitMachine implements cloud.Launcher.
 func (b *Build) AwaitMachine(ctx context.Context, id string) error {
+	var own core.Instance
 	err := wait.Loop{
 		What: "instance " + id + " to run", Timeout: b.cfg.InstanceTimeout, Option: "instance_timeout",
 		Pace: wait.Quick, Tolerate: passing,
@@ -214,7 +216,7 @@ func (b *Build) AwaitMachine(ctx context.Context, id string) error {
 		if err != nil {
 			return false, wrap("get instance", id, err)
 		}
-		switch r.LifecycleState {
+		switch own = r.Instance; r.LifecycleState {
 		case core.InstanceLifecycleStateRunning:
 			return true, nil
 		case core.InstanceLifecycleStateStopping, core.InstanceLifecycleStateStopped,
@@ -227,7 +229,10 @@ func (b *Build) AwaitMachine(ctx context.Context, id string) error {
 	if errors.As(err, &late) {
 		return b.whyStuck(ctx, id, late)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return b.yield(ctx, own)
 }
 
 // whyDead finds the reason why an accepted instance never ran: a launch that

@@ -148,6 +148,7 @@ func (s *survey) plan() (cloud.Plan, error) {
 			why = append(why, at.full)
 			continue
 		}
+		b.free = &at.account
 		for _, size := range b.cfg.Sizes {
 			if !slices.Contains(at.shapes, size.Shape) || len(b.has.exceeded(s.use, size, at.domain)) > 0 {
 				continue

@@ -47,6 +47,9 @@ func (b *Build) Leftovers() []sweep.Cloud {
 // Place implements sweep.Cloud.
 func (l *Leftovers) Place() string { return "oci " + l.Region }
 
+// In are the compartments that are looked into.
+func (l *Leftovers) In() []string { return l.Compartments }
+
 // List implements sweep.Cloud.
 func (l *Leftovers) List(ctx context.Context) (sweep.Listing, error) {
 	in := l.Compartments

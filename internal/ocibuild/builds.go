@@ -36,15 +36,9 @@ type Keys struct {
 // Builds are the options in the adapter's terms, one for each region: that of the
 // template first. bastion may be nil.
 func (o *Options) Builds(g Given, keys Keys, bastion *Bastion) ([]oci.BuildConfig, error) {
-	userData := o.userData
-	if keys.Host != nil {
-		var err error
-		if userData, err = keys.Host.UserData(userData); err == nil {
-			err = checkMetadata(userData, o.Metadata)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s%w", g.Block, err)
-		}
+	userData, err := o.complete(keys)
+	if err != nil {
+		return nil, fmt.Errorf("%s%w", g.Block, err)
 	}
 	machine := o.Machine.launch(userData)
 	machine.SSHPublicKey = keys.Public

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -135,6 +136,15 @@ type Machine struct {
 	// that runs `cloud-init clean` removes that. Needs an image with cloud-init,
 	// and user data of a kind that cloud-init knows. Defaults to `false`.
 	PinHostKey bool `mapstructure:"ssh_pin_host_key" required:"false"`
+	// How long the machine may run at most: then it powers itself off, even if
+	// nothing of Packer is left, and costs no more than its disk until a sweep
+	// removes it. A part that is added to the user data sees to that, at each start
+	// of the machine and of no machine that is made of the image. At least `30m`.
+	// Defaults to `24h`, where the user data is of a kind that something can be
+	// added to. Unverified against the real service.
+	MachineLifetime time.Duration `mapstructure:"machine_lifetime" required:"false"`
+	// Do not set that timer, and send the user data as it is. Defaults to `false`.
+	SkipMachineLifetime bool `mapstructure:"skip_machine_lifetime" required:"false"`
 	// Whether the machine's metadata can only be read by the second version of
 	// the metadata service, which asks for a header. Defaults to `true`.
 	LegacyImdsDisabled config.Trilean `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false"`
@@ -287,19 +297,28 @@ func (m *Machine) readUserData() ([]byte, error) {
 	if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data))); err == nil && userData(plain) {
 		data = plain
 	}
-	if raw, ok := m.Metadata[userDataKey]; ok && !tmpl.Unknown(raw) {
+	raw, inMetadata := m.Metadata[userDataKey]
+	inMetadata = inMetadata && !tmpl.Unknown(raw)
+	var plain []byte
+	if inMetadata {
 		if len(data) > 0 {
 			return nil, errors.New("user_data (or user_data_file) and the user_data of metadata exclude each other: they are the same thing for the machine")
 		}
-		plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(raw))
-		if err != nil {
+		var err error
+		if plain, err = base64.StdEncoding.DecodeString(strings.TrimSpace(raw)); err != nil {
 			return nil, errors.New("metadata: user_data must be in base64, as base64encode() makes it; plain text is for the option user_data")
 		}
-		if m.PinHostKey {
-			// The host key is added to it.
-			data, m.Metadata = plain, maps.Clone(m.Metadata)
-			delete(m.Metadata, userDataKey)
-		}
+		data = plain
+	}
+	if err := m.settleLifetime(data); err != nil {
+		return nil, err
+	}
+	switch {
+	case inMetadata && (m.PinHostKey || m.MachineLifetime > 0): // something is added to it
+		m.Metadata = maps.Clone(m.Metadata)
+		delete(m.Metadata, userDataKey)
+	case inMetadata:
+		data = nil
 	}
 	if m.PinHostKey {
 		if err := sshkey.CheckUserData(data); err != nil {

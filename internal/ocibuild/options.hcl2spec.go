@@ -198,6 +198,8 @@ type FlatOptions struct {
 	UserData                *string                `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
 	UserDataFile            *string                `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
 	PinHostKey              *bool                  `mapstructure:"ssh_pin_host_key" required:"false" cty:"ssh_pin_host_key" hcl:"ssh_pin_host_key"`
+	MachineLifetime         *string                `mapstructure:"machine_lifetime" required:"false" cty:"machine_lifetime" hcl:"machine_lifetime"`
+	SkipMachineLifetime     *bool                  `mapstructure:"skip_machine_lifetime" required:"false" cty:"skip_machine_lifetime" hcl:"skip_machine_lifetime"`
 	LegacyImdsDisabled      *bool                  `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false" cty:"instance_options_are_legacy_imds_endpoints_disabled" hcl:"instance_options_are_legacy_imds_endpoints_disabled"`
 	AgentPlugins            *bool                  `mapstructure:"agent_plugins" required:"false" cty:"agent_plugins" hcl:"agent_plugins"`
 	ImageCompartmentOCID    *string                `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
@@ -267,6 +269,8 @@ func (*FlatOptions) HCL2Spec() map[string]hcldec.Spec {
 		"user_data":                  &hcldec.AttrSpec{Name: "user_data", Type: cty.String, Required: false},
 		"user_data_file":             &hcldec.AttrSpec{Name: "user_data_file", Type: cty.String, Required: false},
 		"ssh_pin_host_key":           &hcldec.AttrSpec{Name: "ssh_pin_host_key", Type: cty.Bool, Required: false},
+		"machine_lifetime":           &hcldec.AttrSpec{Name: "machine_lifetime", Type: cty.String, Required: false},
+		"skip_machine_lifetime":      &hcldec.AttrSpec{Name: "skip_machine_lifetime", Type: cty.Bool, Required: false},
 		"instance_options_are_legacy_imds_endpoints_disabled": &hcldec.AttrSpec{Name: "instance_options_are_legacy_imds_endpoints_disabled", Type: cty.Bool, Required: false},
 		"agent_plugins":             &hcldec.AttrSpec{Name: "agent_plugins", Type: cty.Bool, Required: false},
 		"image_compartment_ocid":    &hcldec.AttrSpec{Name: "image_compartment_ocid", Type: cty.String, Required: false},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
@@ -99,6 +100,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 		phases = append(phases, image)
 	}
 	b.UI.Sayf("Build %s", b.ID)
+	lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers()) })
 	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout}
 	if err := runner.Run(ctx, phases...); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/launch"
+	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -97,6 +98,7 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		Tried:  func(t []capacity.Tried) { tried = t },
 		Open:   p.open.Add,
 		Closed: p.open.Close,
+		Ready:  lifeline.Alive,
 	}
 	p.ID, p.Offer, err = loop.Run(ctx)
 	if attempts(tried) > 1 || err != nil {
@@ -247,7 +249,11 @@ func (p *FindMachine) terminate(ctx context.Context) error {
 	var errs []error
 	for _, id := range p.made {
 		p.UI.Sayf("Terminating %s and its disk", id)
-		if err := p.Cloud.Terminate(ctx, id); err != nil {
+		err := p.Cloud.Terminate(ctx, id)
+		switch {
+		case errors.Is(err, context.Canceled): // cleaning up has no other end of that kind than a second Ctrl-C
+			errs = append(errs, fmt.Errorf("machine %s may still be there: its end was not waited for", id))
+		case err != nil:
 			errs = append(errs, fmt.Errorf("machine %s could not be terminated, please do so by hand: %w", id, err))
 		}
 	}

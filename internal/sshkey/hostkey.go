@@ -50,14 +50,6 @@ func (h HostKey) cloudConfig() string {
 // Part hands the key to cloud-init.
 func (h HostKey) Part() Part { return Part(h.cloudConfig()) }
 
-// UserData adds the key to the user's own user data, as one part of several.
-func (h HostKey) UserData(user []byte) ([]byte, error) {
-	if err := CheckUserData(user); err != nil {
-		return nil, err
-	}
-	return Mix(user, h.Part())
-}
-
 // CheckUserData says why a host key cannot be added to user data.
 func CheckUserData(user []byte) error {
 	if Mixes(user) {

@@ -48,12 +48,12 @@ func TestHostKeyInUserData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alone, err := h.UserData(nil)
+	alone, err := withKey(h, nil)
 	if err != nil || !strings.HasPrefix(string(alone), "#cloud-config\n") || !strings.Contains(string(alone), "  ed25519_public: ssh-ed25519 ") {
 		t.Errorf("%s, %v", alone, err)
 	}
 	const script = "#!/bin/sh\necho hi\n"
-	first, err := h.UserData([]byte(script))
+	first, err := withKey(h, []byte(script))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestHostKeyInUserData(t *testing.T) {
 		{"an address", "#include\nhttps://example.com\n", []string{"text/x-include-url"}},
 		{"several parts", string(first), []string{"text/x-shellscript", "text/cloud-config"}},
 	} {
-		got, err := h.UserData([]byte(tt.user))
+		got, err := withKey(h, []byte(tt.user))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestHostKeyInUserData(t *testing.T) {
 			}
 		}
 	}
-	if _, err := h.UserData([]byte("{\"ignition\": {}}")); err == nil || !strings.Contains(err.Error(), "ssh_pin_host_key") {
+	if _, err := withKey(h, []byte("{\"ignition\": {}}")); err == nil || !strings.Contains(err.Error(), "ssh_pin_host_key") {
 		t.Errorf("user data of another kind: %v", err)
 	}
 }
@@ -104,4 +104,12 @@ func TestPin(t *testing.T) {
 	if strings.Contains(h.cloudConfig(), "%!") || h.Secret() == "" {
 		t.Error("no key")
 	}
+}
+
+// withKey adds the key to user data.
+func withKey(h HostKey, user []byte) ([]byte, error) {
+	if err := CheckUserData(user); err != nil {
+		return nil, err
+	}
+	return Mix(user, h.Part())
 }

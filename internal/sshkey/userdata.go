@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/textproto"
 	"strings"
+	"time"
 )
 
 // Part is one part of user data: text that begins as cloud-init wants it, with
@@ -21,6 +22,20 @@ type Part string
 // already.
 func Authorize(public string) Part {
 	return Part("#cloud-config\nmerge_how: list(append)+dict(no_replace,recurse_list)+str()\nssh_authorized_keys:\n  - " + strings.TrimSpace(public) + "\n")
+}
+
+// PowerOff is the part that powers the machine off when it has run for a time. It is
+// run at every start, since the timer does not outlive one, and by the machine that
+// it was made for only: an image of that machine keeps the text, in what cloud-init
+// remembers, and no timer.
+//
+// systemd starts no timer before the system is up, which it is not before cloud-init has
+// run this: so nothing here waits for that.
+func PowerOff(after time.Duration) Part {
+	seconds, minutes := int64(after.Seconds()), int64((after + time.Minute - 1).Minutes())
+	return Part(fmt.Sprintf("#cloud-boothook\n#!/bin/sh\n"+
+		"# packer-plugin-armfree: this machine is not needed for longer\n"+
+		"(systemd-run --on-active=%d systemctl poweroff || shutdown -P +%d) >/dev/null 2>&1 &\n", seconds, minutes))
 }
 
 // Mixes says whether parts can be added to user data.

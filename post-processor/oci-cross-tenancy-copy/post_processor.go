@@ -21,6 +21,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 )
 
@@ -79,6 +80,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	if err != nil {
 		return nil, true, true, err
 	}
+	lifeline.Rest(ctx, func() []string { return rest(c) })
 	start := time.Now()
 	results, err := c.Run(ctx)
 	for _, r := range results {

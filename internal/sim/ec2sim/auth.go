@@ -81,7 +81,7 @@ func (c *Cloud) authenticate(q *call, sig signature) error {
 	if err != nil {
 		return q.api.problem(malformed, "Date must be in ISO-8601 'basic format'")
 	}
-	if age := time.Since(at); age > maxSkew || age < -maxSkew {
+	if age := c.now().Sub(at); age > maxSkew || age < -maxSkew {
 		return q.api.problem(outdated)
 	}
 	if !q.signs(sig) || at.Format("20060102") != sig.date {

@@ -59,6 +59,10 @@ type Config struct {
 	// [QuickDelays].
 	Delays *Delays
 
+	// Now is the clock by which the time of a signature is judged. Default:
+	// time.Now.
+	Now func() time.Time
+
 	// Authorize is IAM's answer, instead of that of the accounts' policies.
 	Authorize Authorizer
 
@@ -270,4 +274,12 @@ func (c *Cloud) background(work func(ctx context.Context)) {
 	if !c.workEnd {
 		c.work.Go(func() { work(c.base) })
 	}
+}
+
+// now is the time by the cloud's clock.
+func (c *Cloud) now() time.Time {
+	if c.cfg.Now != nil {
+		return c.cfg.Now()
+	}
+	return time.Now()
 }

@@ -24,6 +24,10 @@ const Source = "github.com/armfree/armfree"
 
 // Packer is a Packer with one plugin installed.
 type Packer struct {
+	// Ended, if set, is called when Packer has ended and before what outlived it is
+	// killed.
+	Ended func()
+
 	binary string
 	home   string
 }
@@ -103,6 +107,9 @@ func (p *Packer) Run(ctx context.Context, dir string, env []string, out io.Write
 	}
 	defer release()
 	err = cmd.Run()
+	if p.Ended != nil {
+		p.Ended()
+	}
 	killGroup(cmd) // whatever outlived it
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err)

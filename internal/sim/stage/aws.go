@@ -61,7 +61,7 @@ func (o Options) openAWS(dir string, sshPort int) (a *AWS, err error) {
 		}
 	}
 	cfg := ec2sim.Config{
-		Accounts: []*ec2sim.Account{a.Build, a.Neighbour}, Driver: o.Driver, WorkDir: work, Disks: o.Disks, SSHPort: sshPort, Delays: o.AWSDelays, CallerInVPC: o.AWSInside,
+		Accounts: []*ec2sim.Account{a.Build, a.Neighbour}, Driver: o.Driver, WorkDir: work, Disks: o.Disks, SSHPort: sshPort, Delays: o.AWSDelays, CallerInVPC: o.AWSInside, Now: o.AWSNow,
 		Images: append(ec2sim.DebianImages(o.Image), ec2sim.BaseImage{Name: "theirs", Path: o.Image, Owner: a.Neighbour, Regions: []string{AWSRegion}}),
 	}
 	if a.Cloud, err = ec2sim.New(cfg); err != nil && sshPort != 0 && o.SSHPort == 0 {

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
@@ -53,6 +54,8 @@ type Options struct {
 	// reached by their private addresses, and by no others.
 	AWSInside bool
 	AdjustAWS func(build *ec2sim.Account)
+	// AWSNow is the clock of Amazon's cloud.
+	AWSNow func() time.Time
 	// MoreRegions are regions that the build tenancy subscribes to beside
 	// BuildRegion. Each has the base image, with an OCID of its own, and the
 	// bucket.

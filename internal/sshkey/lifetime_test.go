@@ -1,7 +1,7 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package awsbuild
+package sshkey
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func TestLifetimeDoesNotHoldUpTheBoot(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "systemd-run"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, hook, ok := strings.Cut(string(endAfter(90*time.Minute)), "#cloud-boothook\n")
+	_, hook, ok := strings.Cut(string(PowerOff(90*time.Minute)), "#cloud-boothook\n")
 	if !ok {
 		t.Fatal("it is not run at every start")
 	}

@@ -1,0 +1,169 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// mishap is what goes wrong at a request.
+type mishap struct {
+	name string
+	// signal is what is sent once the request has taken effect and before its reply.
+	signal func(packerRun)
+	// answer replaces the reply; after says that the request takes effect first.
+	answer func(http.ResponseWriter, *http.Request)
+	after  bool
+	// dead says that nobody is left who could clean up.
+	dead bool
+}
+
+func mishaps() []mishap {
+	kill := func(s syscall.Signal, pids ...int) {
+		for _, pid := range pids {
+			if pid > 0 {
+				_ = syscall.Kill(pid, s)
+			}
+		}
+	}
+	return []mishap{
+		{name: "kill all", dead: true, signal: func(r packerRun) { kill(syscall.SIGKILL, append(r.plugins, r.inner, r.outer)...) }},
+		{name: "Ctrl-C", signal: func(r packerRun) { signalGroup(r.outer, syscall.SIGINT) }},
+		{name: "lost reply", after: true, answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+		{name: "500", answer: func(w http.ResponseWriter, r *http.Request) { refuse(w, r, false) }},
+		{name: "429", answer: func(w http.ResponseWriter, r *http.Request) { refuse(w, r, true) }},
+		{name: "reset", answer: reset},
+		{name: "kill Packer", signal: func(r packerRun) { kill(syscall.SIGKILL, r.outer) }},
+		{name: "kill its child", signal: func(r packerRun) { kill(syscall.SIGKILL, r.inner) }},
+		{name: "SIGHUP all", signal: func(r packerRun) { signalGroup(r.outer, syscall.SIGHUP) }},
+		{name: "SIGHUP Packer", signal: func(r packerRun) { kill(syscall.SIGHUP, r.outer) }},
+		{name: "SIGTERM Packer", signal: func(r packerRun) { kill(syscall.SIGTERM, r.outer) }},
+		{name: "SIGTERM all", signal: func(r packerRun) { signalGroup(r.outer, syscall.SIGTERM) }},
+	}
+}
+
+// refuse answers as the clouds do when they are broken or asked too often.
+func refuse(w http.ResponseWriter, r *http.Request, throttled bool) {
+	status, code := http.StatusInternalServerError, "InternalServerError"
+	if throttled {
+		status, code = http.StatusTooManyRequests, "TooManyRequests"
+	}
+	oracle := !strings.Contains(r.Host, ".amazonaws.com") && !strings.Contains(r.Host, ".api.aws")
+	if !oracle {
+		code = "InternalError"
+	}
+	if !oracle && throttled {
+		status, code = http.StatusServiceUnavailable, "RequestLimitExceeded"
+		if !strings.HasPrefix(r.Host, "ec2.") {
+			status, code = http.StatusBadRequest, "ThrottlingException"
+		}
+	}
+	const id = "00000000-0000-4000-8000-00000000c4a0"
+	switch {
+	case oracle, r.Header.Get("X-Amz-Target") != "":
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Opc-Request-Id", id)
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"code":%q,"__type":%q,"message":"chaos"}`, code, code)
+	case strings.HasPrefix(r.Host, "ec2."):
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `<Response><Errors><Error><Code>%s</Code><Message>chaos</Message></Error></Errors><RequestID>%s</RequestID></Response>`, code, id)
+	default:
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Receiver</Type><Code>%s</Code><Message>chaos</Message></Error><RequestId>%s</RequestId></ErrorResponse>`, code, id)
+	}
+}
+
+// reset closes the connection before anything has come of the request.
+func reset(w http.ResponseWriter, _ *http.Request) {
+	c, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
+// numberedWire numbers the requests of clients, and lets the mishap happen at one.
+type numberedWire struct {
+	nth    int // 0: none
+	mishap mishap
+	mark   string
+	every  func() // after each request
+
+	mu    sync.Mutex
+	on    bool
+	count int
+	what  string // the request that it happened at
+}
+
+func (w *numberedWire) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.on = true
+}
+
+func (w *numberedWire) stop() (happened string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.on = false
+	return w.what
+}
+
+// Wrap counts what is signed: a link is fetched by the cloud itself.
+func (w *numberedWire) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		hit := false
+		if w.on && r.Header.Get("Authorization") != "" {
+			w.count++
+			if hit = w.count == w.nth; hit {
+				w.what = r.Method + " " + r.URL.Path
+			}
+		}
+		w.mu.Unlock()
+		if !hit {
+			next.ServeHTTP(rw, r)
+			if w.every != nil {
+				w.every()
+			}
+			return
+		}
+		if w.mishap.answer == nil || w.mishap.after {
+			var to http.ResponseWriter = rw
+			if w.mishap.after {
+				to = &lostReply{header: http.Header{}}
+			}
+			next.ServeHTTP(to, r)
+		}
+		if w.mishap.signal != nil {
+			if r := packerProcesses(w.mark); r.outer > 0 { // the group of nobody is our own
+				w.mishap.signal(r)
+			}
+		}
+		if w.mishap.answer != nil {
+			if !w.mishap.after {
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
+			w.mishap.answer(rw, r)
+		}
+	})
+}
+
+// lostReply is written for nobody.
+type lostReply struct{ header http.Header }
+
+func (l *lostReply) Header() http.Header         { return l.header }
+func (l *lostReply) Write(b []byte) (int, error) { return len(b), nil }
+func (l *lostReply) WriteHeader(int)             {}

@@ -1,0 +1,69 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocibuild
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
+)
+
+// The life of a machine, and what is kept of the user data for what is added to it.
+const (
+	defaultLifetime = 24 * time.Hour
+	minLifetime     = 30 * time.Minute
+	partsSize       = 2 << 10
+)
+
+// settleLifetime decides whether the machine gets a timer. Where the template does
+// not ask for one, and nothing can be added to its user data, it gets none.
+func (m *Machine) settleLifetime(userData []byte) error {
+	asked := m.MachineLifetime != 0
+	switch {
+	case m.SkipMachineLifetime && asked:
+		return errors.New("machine_lifetime and skip_machine_lifetime exclude each other")
+	case m.SkipMachineLifetime:
+		return nil
+	case asked && m.MachineLifetime < minLifetime:
+		return fmt.Errorf("machine_lifetime must be at least %s, it is %s", minLifetime, m.MachineLifetime)
+	case asked && !sshkey.Mixes(userData):
+		return errors.New("machine_lifetime adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that")
+	case !asked && sshkey.Mixes(userData) && m.roomy(userData):
+		m.MachineLifetime = defaultLifetime
+	}
+	return nil
+}
+
+// roomy says whether what a builder adds to the user data fits in.
+func (m *Machine) roomy(userData []byte) bool {
+	size := base64.StdEncoding.EncodedLen(len(userData) + partsSize)
+	for k, v := range m.Metadata {
+		if k != userDataKey {
+			size += len(k) + len(v)
+		}
+	}
+	return size <= maxUserData
+}
+
+// complete is the user data as it is sent: the user's own and what is added to it.
+func (o *Options) complete(keys Keys) ([]byte, error) {
+	var parts []sshkey.Part
+	if keys.Host != nil {
+		if err := sshkey.CheckUserData(o.userData); err != nil {
+			return nil, err
+		}
+		parts = append(parts, keys.Host.Part())
+	}
+	if o.MachineLifetime > 0 {
+		parts = append(parts, sshkey.PowerOff(o.MachineLifetime))
+	}
+	data, err := sshkey.Mix(o.userData, parts...)
+	if err == nil && len(parts) > 0 {
+		err = checkMetadata(data, o.Metadata)
+	}
+	return data, err
+}

@@ -1,0 +1,43 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"os"
+
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
+	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
+)
+
+// rest are the commands that remove what a copy leaves if it is ended by force: one for
+// each tenancy, since each has credentials of its own. Those are in the environment of
+// whoever runs the command, as they are here.
+func rest(c *imagecopy.Copy) (all []string) {
+	side := func(prefix string, places ...sweep.Cloud) {
+		var more []string
+		if os.Getenv(prefix+"OCI_TENANCY_OCID") != "" {
+			more = []string{"--env-prefix", prefix}
+		}
+		all = append(all, sweep.Commands(lifeline.Binary(), c.Owner.ID, places, more...)...)
+	}
+	if b, ok := c.Store.(*oci.Bucket); ok {
+		side("BUILD_", &oci.Leftovers{Client: b.Client})
+	}
+	byTenancy := map[string][]sweep.Cloud{}
+	var order []string
+	for _, t := range c.Targets {
+		if m, ok := t.Destination.(*oci.Importer); ok {
+			if byTenancy[m.Tenancy] == nil {
+				order = append(order, m.Tenancy)
+			}
+			byTenancy[m.Tenancy] = append(byTenancy[m.Tenancy], &oci.Leftovers{Client: m.Client, Compartments: []string{m.Compartment}})
+		}
+	}
+	for _, tenancy := range order {
+		side("PROD_", byTenancy[tenancy]...)
+	}
+	return all
+}
