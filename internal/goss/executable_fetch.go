@@ -194,37 +194,38 @@ func keep(name string, data []byte) {
 }
 
 // unpack finds the binary in what is published: the binary itself, or an
-// archive or a compressed file that holds it.
-func unpack(data []byte) ([]byte, error) {
+// archive or a compressed file that holds it. A file that is compressed as the
+// machine wants it is packed as well.
+func unpack(data []byte) (raw, packed []byte, err error) {
 	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
-		return data, nil
+		return data, nil, nil
 	}
 	zr, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
+		return nil, nil, fmt.Errorf("unpack: %w", err)
 	}
 	inner, err := readAll(zr)
 	if err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
+		return nil, nil, fmt.Errorf("unpack: %w", err)
 	}
 	if bytes.HasPrefix(inner, []byte("\x7fELF")) {
-		return inner, nil
+		return inner, data, nil
 	}
 	tr := tar.NewReader(bytes.NewReader(inner))
 	for {
 		member, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			return nil, errors.New("the archive holds no file that is called goss")
+			return nil, nil, errors.New("the archive holds no file that is called goss")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("unpack: %w", err)
+			return nil, nil, fmt.Errorf("unpack: %w", err)
 		}
 		if member.Typeflag == tar.TypeReg && path.Base(member.Name) == "goss" {
 			raw, err := readAll(tr)
 			if err != nil {
-				return nil, fmt.Errorf("unpack: %w", err)
+				return nil, nil, fmt.Errorf("unpack: %w", err)
 			}
-			return raw, nil
+			return raw, nil, nil
 		}
 	}
 }

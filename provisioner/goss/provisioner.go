@@ -52,6 +52,7 @@ type Provisioner struct {
 
 	config Config
 	box    proof.Box // where notes for the builder are left; tests set it
+	within limits    // tests set them
 }
 
 var _ packersdk.Provisioner = (*Provisioner)(nil)
@@ -70,11 +71,15 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	secrets.AddVariables(p.config.PackerSensitiveVars, p.config.PackerUserVars)
 	secrets.Add(p.config.SudoPassword, p.config.Password)
 	r := run{
-		c: &p.config, secrets: &secrets, ui: secrets.Ui(ui), box: p.box, build: p.config.buildOf(data),
+		within: p.within,
+		c:      &p.config, secrets: &secrets, ui: secrets.Ui(ui), box: p.box, build: p.config.buildOf(data),
 		guest: &guest{comm: comm, mark: newMark()},
 	}
 	if r.box.Dir == "" {
 		r.box = proof.Default()
+	}
+	if r.within == (limits{}) {
+		r.within = limits{removeWithin, settleWithin}
 	}
 	return secrets.Error(r.check(ctx))
 }
@@ -87,6 +92,7 @@ type run struct {
 	guest   *guest
 	box     proof.Box
 	build   build
+	within  limits
 
 	// What the machine was found to be, and what ran on it.
 	machine facts
@@ -164,7 +170,7 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		return nil, nil, err
 	}
 	r.w = newWorkspace(r.guest, c.folders(r.machine.home))
-	r.w.keep, r.w.strict = c.KeepRemote, c.Strict
+	r.w.keep, r.w.strict, r.w.within = c.KeepRemote, c.Strict, r.within
 	c.rights(r.w, r.machine.sudo, sudo, input)
 	switch {
 	case r.machine.sudo || r.machine.uid == "0":

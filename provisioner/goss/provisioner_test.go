@@ -133,7 +133,7 @@ func TestProvisionOnABadLine(t *testing.T) {
 					if err != nil {
 						return nil, err
 					}
-					return bytes.NewReader(gzipped(h.t, other)), nil
+					return bytes.NewReader(gzipped(other)), nil
 				}
 				return r, nil
 			}
