@@ -131,6 +131,7 @@ func (h *host) said() string {
 // screen is a Ui that keeps what was printed.
 type screen struct {
 	packersdk.Ui
+	heard func(line string) // is told what is shown; nil: nobody is
 	mu    sync.Mutex
 	lines []string
 }
@@ -138,6 +139,9 @@ type screen struct {
 func newScreen() *screen { return &screen{Ui: &packersdk.BasicUi{Writer: io.Discard}} }
 
 func (s *screen) Say(line string) {
+	if s.heard != nil {
+		s.heard(line)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lines = append(s.lines, line)

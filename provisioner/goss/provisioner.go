@@ -101,6 +101,8 @@ type run struct {
 	in      *inputs
 	vars    variables
 	linted  map[string]goss.Linted
+	// sent are the files as they were read to be brought.
+	sent []goss.Source
 
 	w    *workspace
 	prog program
@@ -118,18 +120,13 @@ func (r *run) check(ctx context.Context) error {
 		return err
 	}
 	result, recorded, err := r.onMachine(ctx)
-	if err != nil {
-		return err
-	}
 	if recorded != nil {
-		if err := r.writeRecorded(recorded); err != nil {
-			return err
-		}
+		err = errors.Join(err, r.writeRecorded(recorded))
 	}
 	if result == nil {
-		return nil
+		return err
 	}
-	return r.conclude(result)
+	return r.conclude(result, err)
 }
 
 // gather reads what is brought along.
@@ -159,6 +156,8 @@ func (r *run) somethingToRun() error {
 }
 
 // onMachine is what is done on the machine, and what is left of it is nothing.
+// Beside an error the result is that of a check that broke off, if it had come
+// to any.
 func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []byte, err error) {
 	c := r.c
 	sudo, input := c.sudo()
@@ -202,17 +201,30 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		return nil, recorded, err
 	}
 	r.ui.Sayf("Checking the machine with %s (linux/%s) as %s: %s", r.used.Origin, r.machine.arch, r.user, strings.Join(r.in.gossfiles, ", "))
-	if err := r.await(ctx); err != nil {
-		return nil, nil, err
+	rules, err := r.rules()
+	if err != nil {
+		return nil, recorded, err
+	}
+	if result, err = r.await(ctx, rules); err != nil {
+		return result, recorded, err
 	}
 	if err := r.choose(ctx); err != nil {
-		return nil, nil, err
+		return nil, recorded, err
 	}
-	result, err = r.suites(ctx)
-	if err == nil {
+	if result, err = r.validateAll(ctx, rules); err == nil {
 		err = r.render(ctx)
 	}
 	return result, recorded, err
+}
+
+// rules are the demands of the template on this machine.
+func (r *run) rules() (goss.Rules, error) {
+	rules, err := r.c.rules()
+	rules.Mask = r.secrets.Text
+	if rules.Baseline != nil {
+		rules.Baseline = rules.Baseline.Masking(r.secrets.Text)
+	}
+	return rules, err
 }
 
 // sudo is the command for sudo, if it is wanted, and what it reads.

@@ -339,3 +339,25 @@ func TestSecretsAreMaskedBeforeTheyAreCut(t *testing.T) {
 		c.mustBeClean()
 	}
 }
+
+// A line on the screen is cut to a length too, also while something is waited
+// for.
+func TestSecretsAreMaskedWhileWaiting(t *testing.T) {
+	const password = "hunter2-hunter2-hunter2-hunter2"
+	recorded, err := os.ReadFile(filepath.Join("testdata", "mixed.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Names are cut at 160 letters; half of the secret is before that.
+	for _, length := range []int{10, 140} {
+		c := newCheck(t, "attempt 1 print checks/secret.json", "attempt 1 exit 1", "print checks/pass.json")
+		long := "/" + strings.Repeat("x", length) + password
+		c.file("secret.json", strings.ReplaceAll(string(recorded), "/etc/no-such-file", long))
+		c.options["wait"], c.options["wait_interval"] = "checks/goss.yaml", "1ms"
+		c.options["packer_user_variables"] = map[string]string{"password": password}
+		c.options["packer_sensitive_variables"] = []string{"password"}
+		if err := c.run(t.Context()); err != nil || strings.Contains(c.ui.text(), "hunter2") || !strings.Contains(c.ui.text(), "must exist: File /xxxx") {
+			t.Fatalf("%d: %v\n%s", length, err, c.ui.text())
+		}
+	}
+}
