@@ -37,6 +37,7 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 		}
 		all.Tests += p.Tests
 		all.Digest = p.Digest
+		all.Finish = p.Finish           // what an earlier check ran was there for the later one
 		fmt.Fprintln(digests, p.Digest) // never fails
 	}
 	if len(notes) > 1 {
@@ -46,7 +47,12 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 }
 
 // Value is what the tag says: "true tests=42 sha256=...". The digest is that of
-// the receipt, or, of several, that of their digests, one a line.
+// the receipt, or, of several, that of their digests, one a line. Where the last
+// check ended with a script of its own, " finish=..." is the digest of that.
 func Value(p goss.Proof) string {
-	return fmt.Sprintf("%s tests=%d sha256=%s", p.State, p.Tests, p.Digest)
+	value := fmt.Sprintf("%s tests=%d sha256=%s", p.State, p.Tests, p.Digest)
+	if p.Finish != "" {
+		value += " finish=" + p.Finish
+	}
+	return value
 }

@@ -71,6 +71,7 @@ func (r *run) receipt(about goss.About) goss.ReceiptInput {
 			in.Keys[name] = value
 		}
 	}
+	in.Finish = r.finished
 	return in
 }
 

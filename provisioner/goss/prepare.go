@@ -69,11 +69,15 @@ func (c *Config) decode(dropIn bool, raws ...any) error {
 	c.checkMachine(&bad)
 	c.checkOutput(&bad)
 	c.checkSelection(&bad)
+	c.checkFinish(&bad)
 	bad.add(c.checkVars()...)
 	switch {
 	case !c.checks():
 		if len(c.Record) == 0 {
 			bad.addf("tests, goss_file or goss_files must be set: there is nothing to check otherwise")
+		}
+		if c.Finish != "" {
+			bad.addf("finish is set, but nothing is checked before it: tests, goss_file or goss_files must be set")
 		}
 		if c.Wait != "" {
 			bad.addf("wait is set, but there is nothing to wait with: tests, goss_file or goss_files must be set")

@@ -103,6 +103,9 @@ type run struct {
 	linted  map[string]goss.Linted
 	// sent are the files as they were read to be brought.
 	sent []goss.Source
+	// finishing is the script of the option finish, finished the same once it
+	// has run.
+	finishing, finished *goss.Source
 
 	w    *workspace
 	prog program
@@ -213,6 +216,9 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 	}
 	if result, err = r.validateAll(ctx, rules); err == nil {
 		err = r.render(ctx)
+	}
+	if err == nil && result.Err() == nil {
+		err = r.finish(ctx)
 	}
 	return result, recorded, err
 }

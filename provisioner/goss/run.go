@@ -40,7 +40,7 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 	}
 	files, err := r.cargo()
 	if err != nil {
-		return fmt.Errorf("pack the test files: %w", err)
+		return fmt.Errorf("pack the files: %w", err)
 	}
 	packed, layout, err := archive(files)
 	if err != nil {
@@ -76,6 +76,11 @@ func (r *run) cargo() ([]cargo, error) {
 		{"run.sh", "0600", []byte(r.prog.script())},
 		{"leave.sh", "0600", []byte(r.w.leave())},
 	}
+	last, err := r.finishCargo()
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, last...)
 	shown := map[string]bool{}
 	for _, l := range r.linted {
 		for _, name := range l.Gossfiles {

@@ -97,6 +97,7 @@ type workspace struct {
 	place  *placement
 	jobs   int
 	within limits
+	gone   bool // it was removed, and the machine may be locked
 }
 
 // newWorkspace chooses the names.
@@ -144,6 +145,9 @@ func (w *workspace) leave() string {
 // cancelled. It is an error when the folder is still there afterwards: it would
 // become part of the image.
 func (w *workspace) remove(ctx context.Context) error {
+	if w.gone {
+		return nil
+	}
 	ctx, cancel := wait.Cleanup(ctx, w.within.remove)
 	defer cancel()
 	asRoot, gone := "", w.tried
