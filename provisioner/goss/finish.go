@@ -108,22 +108,17 @@ func (r *run) finish(ctx context.Context) error {
 	return nil
 }
 
-// finishScript runs the file "finish" and then leaves. The script may remove
-// what it likes, this folder included: what it printed is read through a file
-// that is open already. Of that, the end is told.
+// finishScript runs the file "finish" and then leaves. The end of what it
+// printed is told, unless it removed that too.
 func finishScript(dir, leave string) string {
 	return `
-cd ` + quote(dir) + ` || exit 1
-umask 077
-: >finish.out
-exec 4<finish.out
-(umask 022; cd / && exec ` + quote(dir+"/finish") + `) </dev/null >finish.out 2>&1 4<&-
+umask 022
+cd / || exit 1
+` + quote(dir+"/finish") + ` </dev/null >` + quote(dir+"/finish.out") + ` 2>&1
 code=$?
 printf 'armfree:said='
-tail -c ` + maxFinishSaid + ` <&4 | base64 | tr -d '\n'
+tail -c ` + maxFinishSaid + ` ` + quote(dir+"/finish.out") + ` 2>/dev/null | base64 | tr -d '\n'
 printf '\narmfree:finish=%s\n' "$code"
-exec 4<&-
-cd /
 ` + leave
 }
 
