@@ -175,8 +175,8 @@ func (c *Config) checkBinary(bad *problems) {
 	case c.GossSHA256 != "" && c.GossBinary == "" && c.url() == "" && c.Version == "":
 		bad.addf("goss_sha256 is set but goss_binary, goss_url and version are not; the plugin checks its own goss by itself")
 	}
-	if c.GossMirror != "" && (c.GossSHA256 == "" || c.Version == "") {
-		bad.addf("goss_mirror has releases of goss: version must say which, and goss_sha256 what its digest is")
+	if c.GossMirror != "" && (c.GossSHA256 == "") != (c.Version == "") {
+		bad.addf("goss_mirror has releases of goss: version must say which, and goss_sha256 what its digest is, or neither is set")
 	}
 	for _, o := range []struct{ name, value string }{{"goss_url", c.GossURL}, {"goss_mirror", c.GossMirror}} {
 		if o.value != "" && !tmpl.Unknown(o.value) && !strings.HasPrefix(o.value, "https://") && !strings.HasPrefix(o.value, "http://") {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -236,14 +237,26 @@ func TestProvisionSaysWhatTheMachineLacks(t *testing.T) {
 	}
 }
 
-// A machine without the plugin's own goss is told so; one of another
-// architecture than the given binary as well.
+// For a machine for which the plugin carries no goss the published one is
+// fetched, and known by its digest. A binary for another architecture is
+// refused.
 func TestProvisionChoosesTheBinary(t *testing.T) {
+	asked := ""
+	mirror := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.Path
+		w.Write([]byte("another goss"))
+	}))
+	defer mirror.Close()
+	t.Setenv("PACKER_CACHE_DIR", t.TempDir())
 	c := newCheck(t, "print checks/pass.json")
 	delete(c.options, "goss_binary")
+	c.options["goss_mirror"] = mirror.URL
 	c.host.program("uname", `[ "$1" = -m ] && echo x86_64 || echo Linux`)
-	if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), "carries no goss for linux/amd64") {
-		t.Errorf("got error %v", err)
+	if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), "but "+goss.PublishedSHA256("amd64")+" is demanded") || asked != "/v0.4.10/goss_0.4.10_linux_x86_64.tar.gz" {
+		t.Errorf("got error %v, asked for %s", err, asked)
+	}
+	if !strings.Contains(c.ui.text(), "carries no goss for linux/amd64") {
+		t.Errorf("the screen shows\n%s", c.ui.text())
 	}
 	c = newCheck(t, "print checks/pass.json")
 	exe, err := goss.BinaryFromFile(c.options["goss_binary"].(string), "")
