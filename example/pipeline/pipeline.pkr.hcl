@@ -109,19 +109,20 @@ build {
     }
   }
 
-  # Nothing becomes an image that does not pass.
+  # Nothing becomes an image that does not pass. The last step on the machine is
+  # the check's own, so that the image is the machine that was checked: it
+  # forgets what belongs to this one machine only.
   provisioner "armfree-goss" {
-    tests     = ["${path.root}/goss/base.goss.yaml"]
-    min_tests = 20
+    tests = [
+      "${path.root}/goss/base.goss.yaml",
+      "${path.root}/goss/oci-bootable.goss.yaml",
+    ]
+    goss_files = ["base.goss.yaml", "oci-bootable.goss.yaml"]
+    min_tests  = 35
     vars_inline = {
       tailscale = var.install_tailscale
     }
-  }
-
-  # The last step on the machine: forget what belongs to this one machine only.
-  provisioner "shell" {
-    script          = "${path.root}/scripts/forget.sh"
-    execute_command = "chmod +x {{ .Path }}; sudo env {{ .Vars }} {{ .Path }}"
+    finish = "${path.root}/scripts/forget.sh"
   }
 
   post-processors {

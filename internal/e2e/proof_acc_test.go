@@ -4,6 +4,8 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,12 +21,20 @@ import (
 // through the real Packer; and the builder sees what ran afterwards.
 func TestAccImageCarriesProof(t *testing.T) {
 	acceptance(t)
+	// It takes away what let us in, as the clean-up of the example does.
+	const script = "#!/bin/sh\nrm -f /home/debian/goss /home/debian/pass.json /home/debian/.ssh/authorized_keys /etc/sudoers.d/*\necho forgotten\n"
+	finish, sum := filepath.Join(t.TempDir(), "forget.sh"), sha256.Sum256([]byte(script))
+	if err := os.WriteFile(finish, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		args []string
 		tag  string
+		ends string
 	}{
 		"checked last":       {tag: "true tests=7 sha256="},
 		"changed afterwards": {args: []string{"-var", `afterwards=["echo x >changed"]`}, tag: "stale tests=7 sha256="},
+		"finished by itself": {args: []string{"-var", "finish=" + finish}, tag: "true tests=7 sha256=", ends: " finish=" + hex.EncodeToString(sum[:])},
 		"skipped":            {args: []string{"-var", "afterwards=[]"}, tag: "true tests=7 sha256="},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +53,7 @@ func TestAccImageCarriesProof(t *testing.T) {
 			for _, i := range s.Cloud.Inventory().Tenancies[0].Regions[0].Images {
 				if i.Name == "proof" {
 					found = true
-					if got := i.FreeformTags[proof.Tag]; !strings.HasPrefix(got, tt.tag) {
+					if got := i.FreeformTags[proof.Tag]; !strings.HasPrefix(got, tt.tag) || !strings.HasSuffix(got, tt.ends) || strings.Contains(got, "finish") != (tt.ends != "") {
 						t.Errorf("the tag is %q, want %q\n%s", got, tt.tag, said)
 					}
 				}

@@ -111,13 +111,16 @@ func fromBytes(data []byte, origin, want string) (*Executable, error) {
 	if sum := digestOf(data); want != "" && !strings.EqualFold(want, sum) {
 		return nil, fmt.Errorf("%s has the SHA-256 %s, but %s is demanded", origin, sum, strings.ToLower(want))
 	}
-	raw, err := unpack(data)
+	raw, packed, err := unpack(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", origin, err)
 	}
 	exe, err := describe(raw, origin)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", origin, err)
+	}
+	if exe.Gzip = packed; packed != nil {
+		return exe, nil
 	}
 	if exe.Gzip, err = compress(raw); err != nil {
 		return nil, fmt.Errorf("compress %s: %w", origin, err)

@@ -144,6 +144,9 @@ func TestBinaryFromFile(t *testing.T) {
 			if exe.Arch != tt.arch {
 				t.Errorf("arch %s", exe.Arch)
 			}
+			if tt.name == "compressed" && !bytes.Equal(exe.Gzip, tt.data) {
+				t.Error("it is compressed once more")
+			}
 		})
 	}
 	if _, err := BinaryFromFile(filepath.Join(t.TempDir(), "none"), ""); !errors.Is(err, os.ErrNotExist) {

@@ -58,15 +58,21 @@ func (s *SuiteResult) mask(mask func(string) string) {
 		places[typ+"\x00"+mask(id)] = Place{mask(place.File), place.Line}
 	}
 	s.Places = places
-	if s.Report == nil {
-		return
+	s.Report = s.Report.Masked(mask)
+}
+
+// Masked returns a copy in which every text went through mask, whole. It is nil
+// if r is.
+func (r *Report) Masked(mask func(string) string) *Report {
+	if r == nil || mask == nil {
+		return r
 	}
-	report := *s.Report
-	report.Tests = slices.Clone(report.Tests)
+	report := *r
+	report.Tests = slices.Clone(r.Tests)
 	for i := range report.Tests {
 		report.Tests[i].mask(mask)
 	}
-	s.Report = &report
+	return &report
 }
 
 func (t *Test) mask(mask func(string) string) {

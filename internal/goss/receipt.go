@@ -24,6 +24,8 @@ type ReceiptInput struct {
 	// Vars are the merged variables; only their names and one digest over all
 	// of them are kept.
 	Vars map[string]any
+	// Finish is the script that ran on the machine after it had passed, or nil.
+	Finish *Source
 	// Keys tie the receipt to a build, for example "packer_run_uuid" and
 	// "instance_id".
 	Keys map[string]string
@@ -54,6 +56,8 @@ type Receipt struct {
 	// VarsFile.
 	VarNames   []string `json:"var_names"`
 	VarsSHA256 string   `json:"vars_sha256"`
+	// Finish is the script that the check itself ran last, after goss.
+	Finish *ReceiptSource `json:"finish,omitempty"`
 }
 
 // ReceiptGossfile is what one gossfile came to.
@@ -101,6 +105,9 @@ func NewReceipt(r *Result, in ReceiptInput) (*Receipt, error) {
 	}
 	for _, s := range in.Sources {
 		out.Sources = append(out.Sources, ReceiptSource{s.Name, digestOf(s.Data), len(s.Data)})
+	}
+	if f := in.Finish; f != nil {
+		out.Finish = &ReceiptSource{f.Name, digestOf(f.Data), len(f.Data)}
 	}
 	slices.SortFunc(out.Sources, func(a, b ReceiptSource) int {
 		if a.Name < b.Name {
@@ -151,6 +158,9 @@ type Proof struct {
 	Bootable bool
 	// Digest is the SHA-256 of the receipt as it is stored.
 	Digest string
+	// Finish is the SHA-256 of the script that the check itself ran after goss,
+	// or empty.
+	Finish string
 }
 
 // ReceiptProof is the proof that a receipt gives, as it is stored. Whatever is no receipt proves
@@ -161,6 +171,9 @@ func ReceiptProof(stored []byte) (Proof, error) {
 		return Proof{State: ProofFailed}, err
 	}
 	p := Proof{State: ProofFailed, Tests: r.Counts.Done(), Digest: digestOf(stored)}
+	if r.Finish != nil {
+		p.Finish = r.Finish.SHA256
+	}
 	switch {
 	case r.Verdict == "passed" && p.Tests > 0 && r.Counts.Failed <= r.Rules.MaxFailed:
 		p.State = ProofPassed

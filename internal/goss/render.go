@@ -148,7 +148,7 @@ func (t *Test) found() string {
 func (r *Result) ruleProblems() []*Error {
 	var list []*Error
 	for _, p := range r.Problems {
-		if p.Reason >= TooFew && p.Reason != Failed || r.nothing() {
+		if p.Reason >= Interrupted && p.Reason != Failed || r.nothing() {
 			list = append(list, p)
 		}
 	}
@@ -212,6 +212,11 @@ func (r *Result) Summary() []string {
 	for _, w := range r.Waived {
 		lines = append(lines, "not a failure under report_only: "+cleanAll(w.Error()))
 	}
+	for _, p := range r.Problems {
+		if p.Reason == Interrupted {
+			lines = append(lines, "the check broke off: "+cleanAll(p.Error()))
+		}
+	}
 	return append(lines, r.total())
 }
 
@@ -221,6 +226,8 @@ func (r *Result) headline(s *SuiteResult) string {
 	switch {
 	case s.Unselected:
 		return line + "not run"
+	case len(s.Attempts) == 0:
+		return line + "goss was not run"
 	case s.Report == nil:
 		return line + "no result"
 	}

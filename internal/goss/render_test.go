@@ -138,7 +138,7 @@ User          1       1       0       0
 	}
 	r := hostileResult(t, "")
 	got = strings.Join(r.Summary(), "\n")
-	for _, words := range []string{"a.yaml: 5 passed, 3 failed, 3 below fail_on, 2 skipped, 2 attempts", "b.yaml: no result", "warning  ", "(severity low)", "not a failure under report_only: waived"} {
+	for _, words := range []string{"a.yaml: 5 passed, 3 failed, 3 below fail_on, 2 skipped, 2 attempts", "b.yaml: goss was not run", "warning  ", "(severity low)", "not a failure under report_only: waived"} {
 		if !strings.Contains(got, words) {
 			t.Errorf("%q is not in\n%s", words, got)
 		}

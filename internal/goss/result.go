@@ -98,6 +98,14 @@ func (r *Result) Err() error {
 	return refuse(r.Problems[0].Reason, "%s", strings.Join(words, "; "))
 }
 
+// Interrupted is the result of a check that broke off, or that left something
+// behind: whatever it had come to by then, and a failure that nothing excuses.
+func (r *Result) Interrupted(err error) *Result {
+	broken := *r
+	broken.Problems = append([]*Error{refuse(Interrupted, "%v", err)}, r.Problems...)
+	return &broken
+}
+
 // Attempts is how many times goss was run at most for one gossfile.
 func (r *Result) Attempts() int {
 	n := 0

@@ -85,6 +85,15 @@ func Warnings(printed []byte) []string {
 	return lines
 }
 
+// Lines returns what a program printed on the machine as lines for people.
+func Lines(printed []byte) []string {
+	var lines []string
+	for line := range strings.Lines(string(printed)) {
+		lines = append(lines, clean(strings.TrimRight(line, "\r\n")))
+	}
+	return lines
+}
+
 // firstLine returns the first line that says something, fit to be printed.
 func firstLine(b []byte) string {
 	for line := range strings.Lines(string(b)) {

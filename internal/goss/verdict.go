@@ -13,18 +13,19 @@ type Reason int
 
 // The reasons, from "goss never ran" to "goss found something".
 const (
-	NotRun     Reason = iota + 1 // goss did not get as far as testing
-	Missing                      // the result did not come back
-	Empty                        // the result has nothing in it
-	Unreadable                   // the result is not what goss prints
-	Disagree                     // results, summary and exit code contradict one another
-	NoTests                      // there was nothing to test
-	AllSkipped                   // there was, and all of it was skipped
-	TooFew                       // fewer tests than demanded were carried out
-	Failed                       // at least one test failed
-	Lenient                      // goss checked less than is written, under strict
-	Mistaken                     // a gossfile has an error that goss passes over
-	Vanished                     // tests of the baseline were not carried out
+	NotRun      Reason = iota + 1 // goss did not get as far as testing
+	Missing                       // the result did not come back
+	Empty                         // the result has nothing in it
+	Unreadable                    // the result is not what goss prints
+	Disagree                      // results, summary and exit code contradict one another
+	NoTests                       // there was nothing to test
+	AllSkipped                    // there was, and all of it was skipped
+	Interrupted                   // the check broke off
+	TooFew                        // fewer tests than demanded were carried out
+	Failed                        // at least one test failed
+	Lenient                       // goss checked less than is written, under strict
+	Mistaken                      // a gossfile has an error that goss passes over
+	Vanished                      // tests of the baseline were not carried out
 )
 
 // Error is a verdict other than success.

@@ -79,6 +79,6 @@ func (v *Validated) tag() {
 		return
 	}
 	if of.State == goss.ProofStale {
-		v.UI.Say("Something ran on the machine after goss had checked it: the image is tagged as validated before that")
+		v.UI.Say("Something ran on the machine after goss had checked it: the image is tagged as validated before that. A clean-up that belongs to it can be the check's own last act, by its option \"finish\"")
 	}
 }

@@ -39,6 +39,7 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 		all.Tests += p.Tests
 		all.Bootable = all.Bootable || p.Bootable
 		all.Digest = p.Digest
+		all.Finish = p.Finish           // what an earlier check ran was there for the later one
 		fmt.Fprintln(digests, p.Digest) // never fails
 	}
 	if len(notes) > 1 {
@@ -52,20 +53,29 @@ func ParseValue(value string) (p goss.Proof, err error) {
 	if _, err = fmt.Sscanf(value, "%s tests=%d sha256=%s", &p.State, &p.Tests, &p.Digest); err != nil {
 		return goss.Proof{}, fmt.Errorf("%q does not say what goss found: %w", value, err)
 	}
-	p.Bootable = Read(value).Bootable
+	for _, word := range strings.Fields(value) {
+		p.Bootable = p.Bootable || word == bootable
+		if of, ok := strings.CutPrefix(word, "finish="); ok {
+			p.Finish = of
+		}
+	}
 	return p, nil
 }
 
 // bootable is the word of the tag that says that the image boots on OCI.
 const bootable = "oci-bootable=true"
 
-// Value is what the tag says: "true tests=42 sha256=... oci-bootable=true". The digest
-// is that of the receipt, or, of several, that of their digests, one a line. The last
-// word is there only if such a gossfile was among them and passed.
+// Value is what the tag says: "true tests=42 sha256=... oci-bootable=true finish=...". The
+// first digest is that of the receipt, or, of several, that of their digests, one a line.
+// oci-bootable is there only if such a gossfile was among them and passed. Where the last
+// check ended with a script of its own, finish is the digest of that.
 func Value(p goss.Proof) string {
 	s := fmt.Sprintf("%s tests=%d sha256=%s", p.State, p.Tests, p.Digest)
 	if p.Bootable {
 		s += " " + bootable
+	}
+	if p.Finish != "" {
+		s += " finish=" + p.Finish
 	}
 	return s
 }

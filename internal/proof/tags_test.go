@@ -11,7 +11,7 @@ import (
 )
 
 func TestParseValue(t *testing.T) {
-	want := goss.Proof{State: goss.ProofPassed, Tests: 42, Digest: strings.Repeat("0f", 32), Bootable: true}
+	want := goss.Proof{State: goss.ProofPassed, Tests: 42, Digest: strings.Repeat("0f", 32), Bootable: true, Finish: strings.Repeat("1e", 32)}
 	if got, err := ParseValue(Value(want)); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -48,19 +48,25 @@ func (c *Config) someBinary(ctx context.Context, ui packersdk.Ui, arch string) (
 		}
 		return exe, nil
 	case c.GossSHA256 != "":
-		return c.fetch(ctx, ui, arch)
+		return c.fetch(ctx, ui, arch, c.Version, c.GossSHA256)
 	case c.URL != "":
 		ui.Sayf("url is not used, because there is no goss_sha256 to know the file by: goss %s, which the plugin carries, runs", goss.Version)
 	case c.Version != "" && strings.TrimPrefix(c.Version, "v") != strings.TrimPrefix(goss.Version, "v"):
 		ui.Sayf("version is %q, but without goss_sha256 the goss that the plugin carries runs, which is %s", c.Version, goss.Version)
 	}
+	if sum := goss.PublishedSHA256(arch); sum != "" {
+		ui.Sayf("The plugin carries no goss for linux/%s: goss %s is fetched as its project publishes it", arch, goss.Version)
+		release := *c
+		release.URL, release.Username, release.Password = "", "", "" // they are for another file
+		return release.fetch(ctx, ui, arch, goss.Version, sum)
+	}
 	return goss.Binary(arch)
 }
 
 // fetch downloads goss to this host, or finds it in Packer's cache.
-func (c *Config) fetch(ctx context.Context, ui packersdk.Ui, arch string) (*goss.Executable, error) {
+func (c *Config) fetch(ctx context.Context, ui packersdk.Ui, arch, version, sum string) (*goss.Executable, error) {
 	from := goss.Download{
-		URL: c.url(), SHA256: c.GossSHA256, User: c.Username, Password: c.Password, AnyCertificate: c.SkipSSL,
+		URL: c.url(), SHA256: sum, User: c.Username, Password: c.Password, AnyCertificate: c.SkipSSL,
 	}
 	if from.URL == "" {
 		base := c.GossMirror
@@ -68,7 +74,7 @@ func (c *Config) fetch(ctx context.Context, ui packersdk.Ui, arch string) (*goss
 			base = goss.Published
 		}
 		var err error
-		if from.URL, err = goss.AssetURL(base, c.Version, arch); err != nil {
+		if from.URL, err = goss.AssetURL(base, version, arch); err != nil {
 			return nil, err
 		}
 	}

@@ -6,7 +6,6 @@ package goss
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
@@ -14,7 +13,14 @@ import (
 
 // conclude shows a result, writes it wherever it is wanted, and is the verdict.
 // A report that cannot be written is an error beside it: somebody relies on it.
-func (r *run) conclude(result *goss.Result) error {
+//
+// The check may have broken off by an error. What it had come to by then is
+// shown and written all the same, as the failure that it is, and proves nothing.
+func (r *run) conclude(result *goss.Result, broken error) error {
+	verdict := result.Err()
+	if broken != nil {
+		result = result.Interrupted(broken)
+	}
 	shown := result.Masked(r.secrets.Text)
 	r.show(shown)
 	about := r.about()
@@ -35,11 +41,16 @@ func (r *run) conclude(result *goss.Result) error {
 	if r.c.Receipt != "" {
 		errs = append(errs, r.save("receipt", r.c.Receipt, data, 0o600))
 	}
-	if err := result.Err(); err != nil {
-		if r.c.retryTimeout > 0 && again(err) {
-			err = fmt.Errorf("%w (the limit is the option \"retry_timeout\")", err)
+	switch {
+	case broken != nil && r.printed == nil: // it says what was waited for in vain
+		return errors.Join(append([]error{broken}, errs...)...)
+	case broken != nil:
+		return errors.Join(append([]error{broken, verdict}, errs...)...)
+	case verdict != nil:
+		if r.c.retryTimeout > 0 && again(verdict) {
+			verdict = fmt.Errorf("%w (the limit is the option \"retry_timeout\")", verdict)
 		}
-		return errors.Join(append([]error{err}, errs...)...)
+		return errors.Join(append([]error{verdict}, errs...)...)
 	}
 	if r.build.wantsProof {
 		note := proof.Note{
@@ -54,17 +65,13 @@ func (r *run) conclude(result *goss.Result) error {
 
 // receipt is what the receipt says beside the result.
 func (r *run) receipt(about goss.About) goss.ReceiptInput {
-	in := goss.ReceiptInput{About: about, Vars: r.vars.merged, Keys: map[string]string{}}
+	in := goss.ReceiptInput{About: about, Sources: r.sent, Vars: r.vars.merged, Keys: map[string]string{}}
 	for name, value := range map[string]string{"packer_run_uuid": r.build.RunUUID, "instance_id": r.build.ID} {
 		if value != "" {
 			in.Keys[name] = value
 		}
 	}
-	for _, f := range r.in.files {
-		if data, err := os.ReadFile(f.local); err == nil {
-			in.Sources = append(in.Sources, goss.Source{Name: f.remote, Origin: repositoryPath(f.local), Data: data})
-		}
-	}
+	in.Finish = r.finished
 	return in
 }
 

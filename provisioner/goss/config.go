@@ -104,6 +104,15 @@ type Config struct {
 	// `false`.
 	BaselineComplete bool `mapstructure:"baseline_complete" required:"false"`
 
+	// A script on this host that is the last thing done on the machine, run as
+	// goss is, once the machine has passed: for a clean-up that removes keys
+	// and logs. It is executed directly, by its `#!` line, without arguments.
+	// The image still counts as checked, because the receipt and the image's tag
+	// name the script by its SHA-256. Nothing is done on the machine
+	// afterwards, so that it may lock everybody out. If it fails, the build
+	// does.
+	Finish string `mapstructure:"finish" required:"false"`
+
 	Binary  `mapstructure:",squash"`
 	Machine `mapstructure:",squash"`
 	Output  `mapstructure:",squash"`

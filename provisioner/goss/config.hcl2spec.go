@@ -42,6 +42,7 @@ type FlatConfig struct {
 	Strict              *bool             `mapstructure:"strict" required:"false" cty:"strict" hcl:"strict"`
 	Baseline            *string           `mapstructure:"baseline" required:"false" cty:"baseline" hcl:"baseline"`
 	BaselineComplete    *bool             `mapstructure:"baseline_complete" required:"false" cty:"baseline_complete" hcl:"baseline_complete"`
+	Finish              *string           `mapstructure:"finish" required:"false" cty:"finish" hcl:"finish"`
 	GossBinary          *string           `mapstructure:"goss_binary" required:"false" cty:"goss_binary" hcl:"goss_binary"`
 	GossURL             *string           `mapstructure:"goss_url" required:"false" cty:"goss_url" hcl:"goss_url"`
 	GossSHA256          *string           `mapstructure:"goss_sha256" required:"false" cty:"goss_sha256" hcl:"goss_sha256"`
@@ -120,6 +121,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"strict":                     &hcldec.AttrSpec{Name: "strict", Type: cty.Bool, Required: false},
 		"baseline":                   &hcldec.AttrSpec{Name: "baseline", Type: cty.String, Required: false},
 		"baseline_complete":          &hcldec.AttrSpec{Name: "baseline_complete", Type: cty.Bool, Required: false},
+		"finish":                     &hcldec.AttrSpec{Name: "finish", Type: cty.String, Required: false},
 		"goss_binary":                &hcldec.AttrSpec{Name: "goss_binary", Type: cty.String, Required: false},
 		"goss_url":                   &hcldec.AttrSpec{Name: "goss_url", Type: cty.String, Required: false},
 		"goss_sha256":                &hcldec.AttrSpec{Name: "goss_sha256", Type: cty.String, Required: false},

@@ -8,7 +8,9 @@ package goss
 import "github.com/hashicorp/packer-plugin-sdk/template/config"
 
 // Binary says which goss is run. Without any of these options it is the one
-// that the plugin carries, which is for linux/arm64.
+// that the plugin carries, which is for linux/arm64; for linux/amd64 this host
+// fetches the same release as goss's project publishes it, whose digest the
+// plugin knows.
 type Binary struct {
 	// A goss on this host that is used instead of the one that the plugin
 	// carries: an executable for the machine's architecture, or an archive as
@@ -22,8 +24,8 @@ type Binary struct {
 	// must be set for what is fetched.
 	GossSHA256 string `mapstructure:"goss_sha256" required:"false"`
 	// Where releases of goss are, in place of
-	// `https://github.com/goss-org/goss/releases/download`. Used together with
-	// `version` and `goss_sha256`.
+	// `https://github.com/goss-org/goss/releases/download`. `version` and
+	// `goss_sha256` are set both, or neither of them.
 	GossMirror string `mapstructure:"goss_mirror" required:"false"`
 	// A release of goss, for example `"0.4.9"`. It is fetched from
 	// `goss_mirror` if `goss_sha256` is set; without, the goss that the plugin

@@ -160,7 +160,7 @@ func TestPrepareFromHCL(t *testing.T) {
 		}
 	}
 	slices.Sort(ours)
-	want := "arch baseline baseline_complete deselect download_path env execute_command fail_on format format_options github " +
+	want := "arch baseline baseline_complete deselect download_path env execute_command fail_on finish format format_options github " +
 		"goss_binary goss_file goss_files goss_mirror goss_sha256 goss_url inspect keep_remote log_level max_concurrent max_failed " +
 		"min_tests package password receipt record record_file remote_folder remote_path report report_only reports retry_timeout " +
 		"select skip_download skip_install skip_ssl sleep spec_file strict sudo_password target_os tests url use_sudo username vars vars_env " +

@@ -92,9 +92,10 @@ func TestExamplesFindWhatIsWrong(t *testing.T) {
 			}
 			c := &check{t: t, host: newHost(t), ui: newScreen()}
 			c.options = map[string]any{
-				"goss_file": example("goss", tt.file+".goss.yaml"), "goss_binary": bin, "use_sudo": false, "strict": true,
+				"goss_file": example("goss", tt.file+".goss.yaml"), "use_sudo": false, "strict": true,
 				"vars_inline": map[string]string{"root": tree(t, files)},
 			}
+			c.hasGoss(bin)
 			c.host.program("lsinitramfs", `cat "$1"`)
 			err := c.run(t.Context())
 			if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(c.ui.text(), tt.says) || !strings.Contains(err.Error(), "failed")) {

@@ -60,7 +60,7 @@ func publish(t *testing.T, start func(http.Handler) *httptest.Server) *published
 	if err := tw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	p.archive = gzipped(t, b.Bytes())
+	p.archive = gzipped(b.Bytes())
 	p.rawPath = "/v0.4.9/goss-linux-" + runtime.GOARCH
 	p.archived = "/v0.4.10/goss_0.4.10_linux_" + map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH] + ".tar.gz"
 	p.Server = start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
@@ -130,6 +131,7 @@ func (h *host) said() string {
 // screen is a Ui that keeps what was printed.
 type screen struct {
 	packersdk.Ui
+	heard func(line string) // is told what is shown; nil: nobody is
 	mu    sync.Mutex
 	lines []string
 }
@@ -137,6 +139,9 @@ type screen struct {
 func newScreen() *screen { return &screen{Ui: &packersdk.BasicUi{Writer: io.Discard}} }
 
 func (s *screen) Say(line string) {
+	if s.heard != nil {
+		s.heard(line)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lines = append(s.lines, line)
@@ -153,27 +158,34 @@ func (s *screen) text() string {
 // here is the folder of this package, wherever a test goes.
 var here, _ = os.Getwd()
 
-// standin builds the program that takes goss's place, once.
+// scratch is the folder for programs that all tests share.
+var scratch string
+
+// standin builds the program that takes goss's place, once, and packs it: to
+// do that for each test takes longer than the test.
 var standin = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "standin-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "goss")
+	bin := filepath.Join(scratch, "standin")
 	cmd := exec.Command("go", "build", "-o", bin, "-ldflags", "-s -w", "./testdata/standin")
 	cmd.Dir = here
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("build the stand-in: %w\n%s", err, out)
+		return "", fmt.Errorf("build the stand-in: %w\n%s", err, out)
 	}
-	return bin, nil
+	data, err := os.ReadFile(bin)
+	if err != nil {
+		return "", err
+	}
+	return bin, os.WriteFile(bin+".gz", gzipped(data), 0o600)
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if bin, err := standin(); err == nil {
-		os.RemoveAll(filepath.Dir(bin))
+	var err error
+	if scratch, err = os.MkdirTemp("", "goss-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	code := m.Run()
+	os.RemoveAll(scratch)
 	os.Exit(code)
 }
 
@@ -204,7 +216,7 @@ func newCheck(t testing.TB, orders ...string) *check {
 	c.file("goss.yaml", ordered(orders...))
 	c.options = map[string]any{
 		"tests": []string{c.tests}, "goss_file": "checks/goss.yaml",
-		"goss_binary": bin, "remote_folder": c.base, "use_sudo": false,
+		"goss_binary": bin + ".gz", "remote_folder": c.base, "use_sudo": false,
 	}
 	return c
 }
@@ -225,12 +237,17 @@ func (c *check) file(name, content string) {
 	}
 }
 
+// patient is for machines of which nothing is known but that they are slow:
+// other tests run on this one.
+var patient = limits{remove: 10 * time.Minute, settle: 10 * time.Minute}
+
 // run prepares and provisions.
 func (c *check) run(ctx context.Context) error {
 	c.t.Helper()
 	var p Provisioner
 	p.DropIn = c.dropIn
 	p.box = c.box
+	p.within = patient
 	if err := p.Prepare(c.options); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}

@@ -16,16 +16,13 @@ import (
 	"testing"
 )
 
-func gzipped(t testing.TB, data []byte) []byte {
-	t.Helper()
+// gzipped packs data without making it smaller: that takes a while under the
+// race detector, and nothing here is about it.
+func gzipped(data []byte) []byte {
 	var b bytes.Buffer
-	zw := gzip.NewWriter(&b)
-	if _, err := zw.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := zw.Close(); err != nil {
-		t.Fatal(err)
-	}
+	zw, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	zw.Write(data)
+	zw.Close()
 	return b.Bytes()
 }
 
@@ -160,11 +157,11 @@ func TestArchiveArrives(t *testing.T) {
 	}
 
 	there := t.TempDir()
-	script := unpackScript(there, digestOf(gzipped(t, []byte("goss"))), digestOf(packed), layout, "")
+	script := unpackScript(there, digestOf(gzipped([]byte("goss"))), digestOf(packed), layout, "")
 	if err := os.WriteFile(filepath.Join(there, "inputs.gz"), packed, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(there, "goss.gz"), gzipped(t, []byte("goss")), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(there, "goss.gz"), gzipped([]byte("goss")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil || len(out) > 0 {

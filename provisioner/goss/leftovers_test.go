@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
@@ -24,8 +23,7 @@ func TestNothingStays(t *testing.T) {
 		name   string
 		orders []string
 		set    func(*check)
-		cancel bool
-		within time.Duration
+		ends   bool // while goss hangs, which says why
 		says   string
 	}{
 		{name: "success", orders: []string{"print checks/pass.json"}},
@@ -41,8 +39,8 @@ func TestNothingStays(t *testing.T) {
 			}
 		}},
 		{name: "an orphan", orders: []string{"orphan %s", "print checks/pass.json"}},
-		{name: "cancel", orders: []string{"hang %s"}, cancel: true, says: "canceled"},
-		{name: "timeout", orders: []string{"hang %s"}, within: 3 * time.Second, says: "deadline"},
+		{name: "cancel", orders: []string{"hang %s"}, ends: true, says: "canceled"},
+		{name: "timeout", orders: []string{"hang %s"}, ends: true, says: "deadline"},
 		{name: "what a test leaves in its folder", orders: []string{"print checks/pass.json"}, set: func(c *check) {
 			c.host.program("setsid", `mkdir -p x/y && touch x/y/z ../w; exec /usr/bin/setsid "$@"`)
 		}},
@@ -74,25 +72,18 @@ func TestNothingStays(t *testing.T) {
 					tt.set(c)
 				}
 				before := listing(t, home)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				if tt.within > 0 {
-					ctx, cancel = context.WithTimeout(ctx, tt.within)
-					defer cancel()
-				}
-				done := make(chan error, 1)
-				go func() { done <- c.run(ctx) }()
-				if tt.cancel {
-					for len(readFields(pids)) == 0 && t.Context().Err() == nil {
-						select {
-						case err := <-done:
-							t.Fatalf("ended by itself: %v", err)
-						case <-time.After(10 * time.Millisecond):
-						}
+				var err error
+				if tt.ends {
+					ctx, end := context.WithCancel(t.Context())
+					defer end()
+					if tt.name == "timeout" {
+						ctx, end = newExpiring(t)
 					}
-					cancel()
+					_, err = c.whileItHangs(ctx, pids, end)
+				} else {
+					err = c.run(t.Context())
 				}
-				if err := <-done; tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+				if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
 					t.Errorf("got error %v, want %q", err, tt.says)
 				}
 				if after := listing(t, home); after != before {

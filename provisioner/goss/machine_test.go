@@ -253,7 +253,8 @@ func TestProvisionOverSSHIsCancelled(t *testing.T) {
 			if viaRPC {
 				used = behindRPC(t, comm)
 			}
-			var p Provisioner
+			// The machine's goss does not end, so that it is waited for in vain.
+			p := Provisioner{within: limits{patient.remove, 200 * time.Millisecond}}
 			tests := tree(t, map[string]string{"goss.yaml": gossfileText})
 			if err := p.Prepare(map[string]any{"goss_file": filepath.Join(tests, "goss.yaml"), "goss_binary": arm64ELF(t)}); err != nil {
 				t.Fatal(err)

@@ -69,11 +69,15 @@ func (c *Config) decode(dropIn bool, raws ...any) error {
 	c.checkMachine(&bad)
 	c.checkOutput(&bad)
 	c.checkSelection(&bad)
+	c.checkFinish(&bad)
 	bad.add(c.checkVars()...)
 	switch {
 	case !c.checks():
 		if len(c.Record) == 0 {
 			bad.addf("tests, goss_file or goss_files must be set: there is nothing to check otherwise")
+		}
+		if c.Finish != "" {
+			bad.addf("finish is set, but nothing is checked before it: tests, goss_file or goss_files must be set")
 		}
 		if c.Wait != "" {
 			bad.addf("wait is set, but there is nothing to wait with: tests, goss_file or goss_files must be set")
@@ -171,8 +175,8 @@ func (c *Config) checkBinary(bad *problems) {
 	case c.GossSHA256 != "" && c.GossBinary == "" && c.url() == "" && c.Version == "":
 		bad.addf("goss_sha256 is set but goss_binary, goss_url and version are not; the plugin checks its own goss by itself")
 	}
-	if c.GossMirror != "" && (c.GossSHA256 == "" || c.Version == "") {
-		bad.addf("goss_mirror has releases of goss: version must say which, and goss_sha256 what its digest is")
+	if c.GossMirror != "" && (c.GossSHA256 == "") != (c.Version == "") {
+		bad.addf("goss_mirror has releases of goss: version must say which, and goss_sha256 what its digest is, or neither is set")
 	}
 	for _, o := range []struct{ name, value string }{{"goss_url", c.GossURL}, {"goss_mirror", c.GossMirror}} {
 		if o.value != "" && !tmpl.Unknown(o.value) && !strings.HasPrefix(o.value, "https://") && !strings.HasPrefix(o.value, "http://") {

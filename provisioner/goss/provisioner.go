@@ -52,6 +52,7 @@ type Provisioner struct {
 
 	config Config
 	box    proof.Box // where notes for the builder are left; tests set it
+	within limits    // tests set them
 }
 
 var _ packersdk.Provisioner = (*Provisioner)(nil)
@@ -70,11 +71,15 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	secrets.AddVariables(p.config.PackerSensitiveVars, p.config.PackerUserVars)
 	secrets.Add(p.config.SudoPassword, p.config.Password)
 	r := run{
-		c: &p.config, secrets: &secrets, ui: secrets.Ui(ui), box: p.box, build: p.config.buildOf(data),
+		within: p.within,
+		c:      &p.config, secrets: &secrets, ui: secrets.Ui(ui), box: p.box, build: p.config.buildOf(data),
 		guest: &guest{comm: comm, mark: newMark()},
 	}
 	if r.box.Dir == "" {
 		r.box = proof.Default()
+	}
+	if r.within == (limits{}) {
+		r.within = limits{removeWithin, settleWithin}
 	}
 	return secrets.Error(r.check(ctx))
 }
@@ -87,6 +92,7 @@ type run struct {
 	guest   *guest
 	box     proof.Box
 	build   build
+	within  limits
 
 	// What the machine was found to be, and what ran on it.
 	machine facts
@@ -95,6 +101,11 @@ type run struct {
 	in      *inputs
 	vars    variables
 	linted  map[string]goss.Linted
+	// sent are the files as they were read to be brought.
+	sent []goss.Source
+	// finishing is the script of the option finish, finished the same once it
+	// has run.
+	finishing, finished *goss.Source
 
 	w    *workspace
 	prog program
@@ -112,18 +123,13 @@ func (r *run) check(ctx context.Context) error {
 		return err
 	}
 	result, recorded, err := r.onMachine(ctx)
-	if err != nil {
-		return err
-	}
 	if recorded != nil {
-		if err := r.writeRecorded(recorded); err != nil {
-			return err
-		}
+		err = errors.Join(err, r.writeRecorded(recorded))
 	}
 	if result == nil {
-		return nil
+		return err
 	}
-	return r.conclude(result)
+	return r.conclude(result, err)
 }
 
 // gather reads what is brought along.
@@ -153,6 +159,8 @@ func (r *run) somethingToRun() error {
 }
 
 // onMachine is what is done on the machine, and what is left of it is nothing.
+// Beside an error the result is that of a check that broke off, if it had come
+// to any.
 func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []byte, err error) {
 	c := r.c
 	sudo, input := c.sudo()
@@ -164,7 +172,7 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		return nil, nil, err
 	}
 	r.w = newWorkspace(r.guest, c.folders(r.machine.home))
-	r.w.keep, r.w.strict = c.KeepRemote, c.Strict
+	r.w.keep, r.w.strict, r.w.within = c.KeepRemote, c.Strict, r.within
 	c.rights(r.w, r.machine.sudo, sudo, input)
 	switch {
 	case r.machine.sudo || r.machine.uid == "0":
@@ -196,17 +204,33 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		return nil, recorded, err
 	}
 	r.ui.Sayf("Checking the machine with %s (linux/%s) as %s: %s", r.used.Origin, r.machine.arch, r.user, strings.Join(r.in.gossfiles, ", "))
-	if err := r.await(ctx); err != nil {
-		return nil, nil, err
+	rules, err := r.rules()
+	if err != nil {
+		return nil, recorded, err
+	}
+	if result, err = r.await(ctx, rules); err != nil {
+		return result, recorded, err
 	}
 	if err := r.choose(ctx); err != nil {
-		return nil, nil, err
+		return nil, recorded, err
 	}
-	result, err = r.suites(ctx)
-	if err == nil {
+	if result, err = r.validateAll(ctx, rules); err == nil {
 		err = r.render(ctx)
 	}
+	if err == nil && result.Err() == nil {
+		err = r.finish(ctx)
+	}
 	return result, recorded, err
+}
+
+// rules are the demands of the template on this machine.
+func (r *run) rules() (goss.Rules, error) {
+	rules, err := r.c.rules()
+	rules.Mask = r.secrets.Text
+	if rules.Baseline != nil {
+		rules.Baseline = rules.Baseline.Masking(r.secrets.Text)
+	}
+	return rules, err
 }
 
 // sudo is the command for sudo, if it is wanted, and what it reads.

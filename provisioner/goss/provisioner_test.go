@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,7 +134,7 @@ func TestProvisionOnABadLine(t *testing.T) {
 					if err != nil {
 						return nil, err
 					}
-					return bytes.NewReader(gzipped(h.t, other)), nil
+					return bytes.NewReader(gzipped(other)), nil
 				}
 				return r, nil
 			}
@@ -236,14 +237,26 @@ func TestProvisionSaysWhatTheMachineLacks(t *testing.T) {
 	}
 }
 
-// A machine without the plugin's own goss is told so; one of another
-// architecture than the given binary as well.
+// For a machine for which the plugin carries no goss the published one is
+// fetched, and known by its digest. A binary for another architecture is
+// refused.
 func TestProvisionChoosesTheBinary(t *testing.T) {
+	asked := ""
+	mirror := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.Path
+		w.Write([]byte("another goss"))
+	}))
+	defer mirror.Close()
+	t.Setenv("PACKER_CACHE_DIR", t.TempDir())
 	c := newCheck(t, "print checks/pass.json")
 	delete(c.options, "goss_binary")
+	c.options["goss_mirror"] = mirror.URL
 	c.host.program("uname", `[ "$1" = -m ] && echo x86_64 || echo Linux`)
-	if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), "carries no goss for linux/amd64") {
-		t.Errorf("got error %v", err)
+	if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), "but "+goss.PublishedSHA256("amd64")+" is demanded") || asked != "/v0.4.10/goss_0.4.10_linux_x86_64.tar.gz" {
+		t.Errorf("got error %v, asked for %s", err, asked)
+	}
+	if !strings.Contains(c.ui.text(), "carries no goss for linux/amd64") {
+		t.Errorf("the screen shows\n%s", c.ui.text())
 	}
 	c = newCheck(t, "print checks/pass.json")
 	exe, err := goss.BinaryFromFile(c.options["goss_binary"].(string), "")
@@ -337,5 +350,27 @@ func TestSecretsAreMaskedBeforeTheyAreCut(t *testing.T) {
 			t.Errorf("%v: got error %v", options, err)
 		}
 		c.mustBeClean()
+	}
+}
+
+// A line on the screen is cut to a length too, also while something is waited
+// for.
+func TestSecretsAreMaskedWhileWaiting(t *testing.T) {
+	const password = "hunter2-hunter2-hunter2-hunter2"
+	recorded, err := os.ReadFile(filepath.Join("testdata", "mixed.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Names are cut at 160 letters; half of the secret is before that.
+	for _, length := range []int{10, 140} {
+		c := newCheck(t, "attempt 1 print checks/secret.json", "attempt 1 exit 1", "print checks/pass.json")
+		long := "/" + strings.Repeat("x", length) + password
+		c.file("secret.json", strings.ReplaceAll(string(recorded), "/etc/no-such-file", long))
+		c.options["wait"], c.options["wait_interval"] = "checks/goss.yaml", "1ms"
+		c.options["packer_user_variables"] = map[string]string{"password": password}
+		c.options["packer_sensitive_variables"] = []string{"password"}
+		if err := c.run(t.Context()); err != nil || strings.Contains(c.ui.text(), "hunter2") || !strings.Contains(c.ui.text(), "must exist: File /xxxx") {
+			t.Fatalf("%d: %v\n%s", length, err, c.ui.text())
+		}
 	}
 }

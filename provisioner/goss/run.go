@@ -40,7 +40,7 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 	}
 	files, err := r.cargo()
 	if err != nil {
-		return fmt.Errorf("pack the test files: %w", err)
+		return fmt.Errorf("pack the files: %w", err)
 	}
 	packed, layout, err := archive(files)
 	if err != nil {
@@ -76,6 +76,11 @@ func (r *run) cargo() ([]cargo, error) {
 		{"run.sh", "0600", []byte(r.prog.script())},
 		{"leave.sh", "0600", []byte(r.w.leave())},
 	}
+	last, err := r.finishCargo()
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, last...)
 	shown := map[string]bool{}
 	for _, l := range r.linted {
 		for _, name := range l.Gossfiles {
@@ -87,6 +92,7 @@ func (r *run) cargo() ([]cargo, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.sent = append(r.sent, goss.Source{Name: f.remote, Origin: repositoryPath(f.local), Data: data})
 		mode := "0600"
 		if f.executable {
 			mode = "0700"
@@ -192,11 +198,14 @@ func again(err error) bool {
 	return errors.As(err, &verdict) && verdict.Again()
 }
 
-// await runs the gossfile that must pass first, until it does.
-func (r *run) await(ctx context.Context) error {
+// await runs the gossfile that must pass first, until it does. Where it does
+// not, the result is what that gossfile came to, and that the others were not
+// run.
+func (r *run) await(ctx context.Context, rules goss.Rules) (*goss.Result, error) {
 	if r.in.wait == "" {
-		return nil
+		return nil, nil
 	}
+	session := goss.NewSession(rules, append(r.suites(r.in.wait), r.suites(r.in.gossfiles...)...)...)
 	n, start := 0, time.Now()
 	err := wait.Loop{
 		What: r.in.wait + " to pass", Timeout: r.c.waitTimeout, Option: "wait_timeout", Tolerate: again,
@@ -205,11 +214,13 @@ func (r *run) await(ctx context.Context) error {
 			r.ui.Sayf("Still waiting for %s to pass after %s", r.in.wait, elapsed)
 		},
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
-		n++
+		began := time.Now()
 		run, err := r.validate(ctx, "./"+r.in.wait)
 		if err != nil {
 			return false, err
 		}
+		n++
+		_ = session.Record(0, run, began, time.Since(began)) // by rules that are not for what is waited for
 		report, err := goss.Judge(run, goss.Rules{Mask: r.secrets.Text})
 		if err == nil {
 			r.ui.Sayf("%s passed after %s and %s", r.in.wait, spelled(n, "attempt"), time.Since(start).Round(100*time.Millisecond))
@@ -217,14 +228,17 @@ func (r *run) await(ctx context.Context) error {
 		}
 		if n == 1 && again(err) {
 			r.ui.Sayf("Waiting for %s to pass for up to %s: %v", r.in.wait, r.c.waitTimeout, err)
-			r.failing(report)
+			r.failing(report.Masked(r.secrets.Text))
 		}
 		return false, fmt.Errorf("%s: %w", r.in.wait, err)
 	})
-	return err
+	if err == nil || n == 0 {
+		return nil, err
+	}
+	return session.Result(), err
 }
 
-// failing shows the tests that failed.
+// failing shows the tests that failed, of a report that is masked.
 func (r *run) failing(report *goss.Report) {
 	if report == nil {
 		return
@@ -236,19 +250,10 @@ func (r *run) failing(report *goss.Report) {
 	}
 }
 
-// suites runs every gossfile, and those with failing tests again for as long
-// as retry_timeout lasts.
-func (r *run) suites(ctx context.Context) (*goss.Result, error) {
-	rules, err := r.c.rules()
-	if err != nil {
-		return nil, err
-	}
-	rules.Mask = r.secrets.Text
-	if rules.Baseline != nil {
-		rules.Baseline = rules.Baseline.Masking(r.secrets.Text)
-	}
+// suites are gossfiles as they are judged.
+func (r *run) suites(names ...string) []goss.Suite {
 	var suites []goss.Suite
-	for _, name := range r.in.gossfiles {
+	for _, name := range names {
 		l := r.linted[name]
 		suite := goss.Suite{Name: name, Path: repositoryPath(r.in.origin(name)), Findings: l.Findings, Places: l.Places}
 		if one := r.chosen[name]; one != nil {
@@ -256,15 +261,29 @@ func (r *run) suites(ctx context.Context) (*goss.Result, error) {
 		}
 		suites = append(suites, suite)
 	}
+	return suites
+}
+
+// validateAll runs every gossfile, and those with failing tests again for as
+// long as retry_timeout lasts. Beside an error the result is what it had come
+// to by then; nil if nothing was run.
+func (r *run) validateAll(ctx context.Context, rules goss.Rules) (*goss.Result, error) {
+	suites := r.suites(r.in.gossfiles...)
 	session := goss.NewSession(rules, suites...)
 	r.printed = map[string][]byte{}
+	brokeOff := func(err error) (*goss.Result, error) {
+		if len(r.printed) == 0 {
+			return nil, err
+		}
+		return session.Result(), err
+	}
 	for round, start := 1, time.Now(); ; round++ {
 		pending := session.Pending()
 		for _, i := range pending {
 			began := time.Now()
 			run, err := r.attempt(ctx, suites[i].Name)
 			if err != nil {
-				return nil, err
+				return brokeOff(err)
 			}
 			r.printed[suites[i].Name] = run.Output
 			err = session.Record(i, run, began, time.Since(began))
@@ -286,7 +305,7 @@ func (r *run) suites(ctx context.Context) (*goss.Result, error) {
 			r.ui.Sayf("Next attempt in %s, %s left, of what failed: %s", pause, left.Round(time.Second), named(suites, next))
 		}
 		if err := wait.Sleep(ctx, pause); err != nil {
-			return nil, err
+			return brokeOff(err)
 		}
 	}
 }

@@ -28,6 +28,10 @@ const (
 	settleWithin = 3 * time.Second
 )
 
+// limits are how long leaving may take, and how much of that is for calls that
+// were abandoned and may still be under way.
+type limits struct{ remove, settle time.Duration }
+
 // newMark makes the word that everything we do on the machine has in it, and
 // that is the name of the private folder. It is chosen here and not on the
 // machine, so that it is known even if the answer to "make it" is lost.
@@ -92,6 +96,8 @@ type workspace struct {
 	tried  []string // every folder that may have been made
 	place  *placement
 	jobs   int
+	within limits
+	gone   bool // it was removed, and the machine may be locked
 }
 
 // newWorkspace chooses the names.
@@ -139,7 +145,10 @@ func (w *workspace) leave() string {
 // cancelled. It is an error when the folder is still there afterwards: it would
 // become part of the image.
 func (w *workspace) remove(ctx context.Context) error {
-	ctx, cancel := wait.Cleanup(ctx, removeWithin)
+	if w.gone {
+		return nil
+	}
+	ctx, cancel := wait.Cleanup(ctx, w.within.remove)
 	defer cancel()
 	asRoot, gone := "", w.tried
 	if w.asRoot != nil {
@@ -155,7 +164,7 @@ func (w *workspace) remove(ctx context.Context) error {
 	}
 	// A cancelled upload may still have been writing, and a cancelled command
 	// may have ended only now. Once they are over nothing comes back.
-	short, cancelShort := context.WithTimeout(ctx, settleWithin)
+	short, cancelShort := context.WithTimeout(ctx, w.within.settle)
 	defer cancelShort()
 	if w.guest.interrupted.Load() {
 		w.guest.settle(short)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: MPL-2.0
 #
 # The last step before an image is made: forgets what belongs to this one machine. What boots from the image is a new
-# machine, with its own keys, id and logs. Runs as root. Nobody can log in by key afterwards; the session that runs this
+# machine, with its own keys, id and logs. Runs as root, by the option finish of the check. Nobody can log in by key afterwards; the session that runs this
 # goes on.
 set -eu
 

@@ -23,6 +23,11 @@ variable "afterwards" {
   default = []
 }
 
+# A script that is the check's own last act; none by default.
+variable "finish" {
+  default = ""
+}
+
 source "armfree-oci" "test" {
   image_name        = "proof"
   ssh_username      = "debian"
@@ -49,6 +54,7 @@ build {
     skip_install  = true
     download_path = "/home/debian/goss"
     min_tests     = 7
+    finish        = var.finish
   }
 
   provisioner "shell" {

@@ -154,20 +154,23 @@ var gossCount = regexp.MustCompile(`Count: (\d+), Failed: 0, Skipped: 0`)
 
 func (g *accGuest) goss(binary []byte) {
 	g.t.Helper()
-	file, err := os.ReadFile(filepath.Join(examples, "goss", "base.goss.yaml"))
-	if err != nil {
-		g.t.Fatal(err)
-	}
 	g.do("cat >/dev/shm/goss && chmod 755 /dev/shm/goss", string(binary))
-	g.do("cat >/dev/shm/base.goss.yaml", string(file))
 	g.stage("goss upload")
-	status, out, stderr := run(g.t, g.c, "sudo /dev/shm/goss -g /dev/shm/base.goss.yaml validate --no-color", "")
-	if m := gossCount.FindStringSubmatch(out); status != 0 || m == nil || len(m[1]) < 2 {
-		g.t.Errorf("goss: status %d\n%s\n%s", status, out, stderr)
-	} else {
-		g.t.Log(m[0])
+	for _, name := range []string{"base.goss.yaml", "oci-bootable.goss.yaml"} {
+		file, err := os.ReadFile(filepath.Join(examples, "goss", name))
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		g.do("cat >/dev/shm/"+name, string(file))
+		status, out, stderr := run(g.t, g.c, "sudo /dev/shm/goss -g /dev/shm/"+name+" validate --no-color", "")
+		if m := gossCount.FindStringSubmatch(out); status != 0 || m == nil || len(m[1]) < 2 {
+			g.t.Errorf("goss %s: status %d\n%s\n%s", name, status, out, stderr)
+		} else {
+			g.t.Log(name, m[0])
+		}
+		g.do("rm /dev/shm/"+name, "")
 	}
-	g.do("rm /dev/shm/goss /dev/shm/base.goss.yaml", "")
+	g.do("rm /dev/shm/goss", "")
 	g.stage("goss")
 }
 

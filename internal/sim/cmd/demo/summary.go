@@ -26,7 +26,12 @@ func (d *demo) summary(s *stage.Stage, image string, start, built time.Time) err
 	w := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "built\t%s\ttenancy build, %s\n", source, stage.BuildRegion)
 	fmt.Fprintf(w, "copied to\t%s\ttenancy production, %s\n", image, stage.ProductionRegion)
+	checked := validated(s, image)
+	fmt.Fprintf(w, "checked\t%s\n", checked)
 	w.Flush()
+	if !strings.HasPrefix(checked, "true ") {
+		return fmt.Errorf("the image is not the machine that was checked: its tag says %q", checked)
+	}
 
 	log := s.Cloud.Requests()
 	at := func(tenancy, op string, last bool) time.Time {
@@ -82,4 +87,18 @@ func (d *demo) summary(s *stage.Stage, image string, start, built time.Time) err
 	}
 	fmt.Fprintf(d.out, "\nNothing else is left: no machine, no volume, no object, no pre-authenticated request, in either tenancy.\n")
 	return nil
+}
+
+// validated is what an image says of its check.
+func validated(s *stage.Stage, image string) string {
+	for _, t := range s.Cloud.Inventory().Tenancies {
+		for _, r := range t.Regions {
+			for _, i := range r.Images {
+				if i.ID == image {
+					return i.FreeformTags["armfree-validated"]
+				}
+			}
+		}
+	}
+	return ""
 }
