@@ -60,7 +60,7 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 		m.Owner = id
 	}
 	for _, v := range provers {
-		v.identify(id, now)
+		v.copied = id.ID
 	}
 	object := c.ObjectName
 	if object == "" {

@@ -31,12 +31,10 @@ type prover struct {
 	goss        packersdk.Provisioner // may be nil
 	client      *oci.Client
 	compartment string // of the machine and the image
-	// key tells destinations apart. owner is whose the machine is: the same in each
-	// run of the same copy, so that the next run finds what a killed one left. It is
-	// known once the copy has its identity.
-	key   string
-	owner owner.Build
-	ui    packersdk.Ui
+	// key tells destinations apart. copied is the identity of the copy, which is known
+	// once all destinations are.
+	key, copied string
+	ui          packersdk.Ui
 }
 
 // prepareCheckers prepares what is run on the machines.
@@ -69,9 +67,13 @@ func longest(all []*prover) (d time.Duration) {
 	return d
 }
 
-// identify settles whose the machines are.
-func (p *prover) identify(copied owner.Build, now time.Time) {
-	p.owner = owner.Derive(now, p.v.life()+p.p.config.CleanupTimeout+machineMargin, "verify", copied.ID, p.key)
+// owned is whose a machine is that is launched from now on. The identity is the same
+// in each run of the same copy, so that the next run finds what a killed one left. The
+// time counts from now and not from the start of the run, which an export and an import
+// may make hours ago: a machine that is somebody's leftover already would be swept away
+// by the next build.
+func (p *prover) owned() owner.Build {
+	return owner.Derive(time.Now(), p.v.life()+p.p.config.CleanupTimeout+machineMargin, "verify", p.copied, p.key)
 }
 
 // machineMargin is how much longer a machine is nobody's leftover than it may be
@@ -106,9 +108,10 @@ func (p *prover) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := oci.NewBuild(p.client, c, p.owner, p.ui.Sayf)
+	mine := p.owned()
+	b := oci.NewBuild(p.client, c, mine, p.ui.Sayf)
 	for _, place := range machines(b.Leftovers()) {
-		r, err := sweep.Sweep{Cloud: place, Rules: sweep.Rules{Builds: []string{p.owner.ID}}}.Run(ctx)
+		r, err := sweep.Sweep{Cloud: place, Rules: sweep.Rules{Builds: []string{mine.ID}}}.Run(ctx)
 		if err != nil {
 			return fmt.Errorf("whether an earlier run left a machine cannot be seen: %w", err)
 		}
@@ -121,13 +124,13 @@ func (p *prover) Check(ctx context.Context) error {
 
 // Verify implements imagecopy.Verifier.
 func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, error) {
-	start := time.Now()
+	start, mine := time.Now(), p.owned()
 	c := &p.p.config
 	comm, errs := p.v.communicator()
 	if len(errs) > 0 {
 		return cloud.Verified{}, errors.Join(errs...)
 	}
-	done, err := buildcfg.UseKey(&c.PackerConfig, &comm, "verify_"+p.owner.ID, p.p.Mask.Add, p.ui)
+	done, err := buildcfg.UseKey(&c.PackerConfig, &comm, "verify_"+mine.ID, p.p.Mask.Add, p.ui)
 	if err != nil {
 		return cloud.Verified{}, err
 	}
@@ -143,12 +146,12 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 	p.ui.Sayf("Verifying %s: looking for a machine to start from it", image)
 	run := owner.NewBuild(start, p.v.life())
 	limits := buildcfg.Limits{CapacityOrder: "place", CapacityInterval: p.v.CapacityInterval}
-	at := &site{Fleet: fleet.New(fleet.Place{Cloud: "oci", Region: p.client.Region, Site: oci.NewBuild(p.client, cfg, p.owner, p.ui.Sayf)})}
+	at := &site{Fleet: fleet.New(fleet.Place{Cloud: "oci", Region: p.client.Region, Site: oci.NewBuild(p.client, cfg, mine, p.ui.Sayf)})}
 	build := phase.Build{
-		UI: p.ui, Hook: hook{p.goss, p.v.TestTimeout}, Site: at, Token: run.Token, ID: p.owner.ID,
+		UI: p.ui, Hook: hook{p.goss, p.v.TestTimeout}, Site: at, Token: run.Token, ID: mine.ID,
 		Policy: limits.Policy(), Timeout: p.v.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, Comm: &comm,
 		More: func(m *phase.FindMachine) map[string]interface{} {
-			return ocibuild.Generated(m.ID, p.owner.ID, m.Offer, image)
+			return ocibuild.Generated(m.ID, mine.ID, m.Offer, image)
 		},
 		NoImage: "the machine was there to verify one",
 	}
