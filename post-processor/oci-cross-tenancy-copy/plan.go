@@ -117,7 +117,11 @@ func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Pr
 			Destination: m, Key: key, ImageName: name, Direct: d.Route == "" || d.Route == "direct", Ways: ways,
 		}
 		if d.Verify != nil {
-			v := p.prover(i, m, key, ui)
+			v, err := p.prover(i, m, key, ui)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", block, err))
+				continue
+			}
 			provers = append(provers, v)
 			target.Verify, target.KeepUnverified = v, d.Verify.OnFailure == keepFailed
 		}

@@ -34,6 +34,7 @@ type prover struct {
 	// key tells destinations apart. copied is the identity of the copy, which is known
 	// once all destinations are.
 	key, copied string
+	by          string // what is verified by, as it was when the run began
 	ui          packersdk.Ui
 }
 
@@ -52,11 +53,15 @@ func (p *PostProcessor) prepareCheckers() (bad []error) {
 }
 
 // prover is that of a destination.
-func (p *PostProcessor) prover(i int, m *oci.Importer, key string, ui packersdk.Ui) *prover {
-	return &prover{
-		p: p, v: p.config.Destinations[i].Verify, goss: p.checkers[i], client: m.Client, compartment: m.Compartment,
-		key: key, ui: labelled{ui, m.Label},
+func (p *PostProcessor) prover(i int, m *oci.Importer, key string, ui packersdk.Ui) (*prover, error) {
+	v := p.config.Destinations[i].Verify
+	by, err := v.by(p.checkers[i])
+	if err != nil {
+		return nil, fmt.Errorf("verify: what goss is to read: %w", err)
 	}
+	return &prover{
+		p: p, v: v, goss: p.checkers[i], client: m.Client, compartment: m.Compartment, key: key, by: by, ui: labelled{ui, m.Label},
+	}, nil
 }
 
 // longest is how long the verifications may take, which go on at the same time.
@@ -81,7 +86,20 @@ func (p *prover) owned() owner.Build {
 const machineMargin = time.Hour
 
 // By implements imagecopy.Verifier.
-func (p *prover) By() string { return p.v.by() }
+func (p *prover) By() string { return p.by }
+
+// unchanged says whether goss would read what it would have read when the run began:
+// the image is tagged with that.
+func (p *prover) unchanged() error {
+	by, err := p.v.by(p.goss)
+	if err == nil && by != p.by {
+		err = errors.New("it was changed since this run began; run it again")
+	}
+	if err != nil {
+		return fmt.Errorf("what goss is to read: %w", err)
+	}
+	return nil
+}
 
 // build is what is launched; image is empty as long as there is none.
 func (p *prover) build(image, public string) (oci.BuildConfig, error) {
@@ -126,6 +144,9 @@ func (p *prover) Check(ctx context.Context) error {
 func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, error) {
 	start, mine := time.Now(), p.owned()
 	c := &p.p.config
+	if err := p.unchanged(); err != nil {
+		return cloud.Verified{}, err
+	}
 	comm, errs := p.v.communicator()
 	if len(errs) > 0 {
 		return cloud.Verified{}, errors.Join(errs...)
