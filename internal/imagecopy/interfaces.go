@@ -104,7 +104,8 @@ type Verifier interface {
 	By() string
 	// Check says, before anything is exported, why it could not be done.
 	Check(ctx context.Context) error
-	// Verify proves it. Nothing that it made is left when it returns.
+	// Verify proves it. Nothing that it made is left when it returns. An error is an
+	// *Untried if it could not be looked at the image at all.
 	Verify(ctx context.Context, image string) (cloud.Verified, error)
 }
 
@@ -122,7 +123,8 @@ type Target struct {
 	Verify Verifier // may be nil
 	// KeepUnverified leaves an image where it is that did not pass its
 	// verification, unfinished and under a name that says so; the next run of the
-	// copy verifies it again. Else it is deleted.
+	// copy verifies it again. Else it is deleted. One that could not be looked at
+	// always stays like that.
 	KeepUnverified bool
 }
 

@@ -29,7 +29,10 @@ func provisional(name string) string {
 }
 
 // unproven is the error of an image that did not pass, or could not be looked at.
-type unproven struct{ err error }
+type unproven struct {
+	err     error
+	untried bool // nothing is known about the image
+}
 
 func (e *unproven) Error() string { return e.err.Error() }
 func (e *unproven) Unwrap() error { return e.err }
@@ -39,6 +42,19 @@ func (e *unproven) Unwrap() error { return e.err }
 func isUnproven(err error) bool {
 	var u *unproven
 	return errors.As(err, &u)
+}
+
+// Untried is the error of a Verifier that never had a machine: it says nothing about
+// the image.
+type Untried struct{ Err error }
+
+func (e *Untried) Error() string { return e.Err.Error() }
+func (e *Untried) Unwrap() error { return e.Err }
+
+// isUntried says whether an error leaves open what the image is like.
+func isUntried(err error) bool {
+	var u *unproven
+	return errors.As(err, &u) && u.untried
 }
 
 // proven says whether a destination has a finished image that has passed what it is
@@ -89,7 +105,8 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 		err = ctx.Err()
 	}
 	if err != nil {
-		return &unproven{err}
+		var u *Untried
+		return &unproven{err, errors.As(err, &u) || ctx.Err() != nil}
 	}
 	v.By = t.Verify.By()
 	spec.Verified = &v
@@ -115,12 +132,13 @@ func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
 }
 
 // fail is the error of an image that came to nothing, which goes, unless it is to
-// stay for people to look at.
+// stay for people to look at, or nothing is known of it yet: hours of exporting and
+// importing are not thrown away because there was no machine.
 func (c *Copy) fail(ctx context.Context, t Target, id string, err error) error {
 	if !isUnproven(err) {
 		return errors.Join(err, c.discard(ctx, t, id))
 	}
-	if t.KeepUnverified {
+	if t.KeepUnverified || isUntried(err) {
 		c.found.stay(t, id)
 		return fmt.Errorf("image %s was not verified. It stays, under the name %q and tagged as unfinished; the next run of this copy verifies it again: %w", id, provisional(c.nameIn(t)), err)
 	}

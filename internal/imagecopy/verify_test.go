@@ -171,15 +171,30 @@ func TestVerifyIsChecked(t *testing.T) {
 	mustLeave(t, w)
 }
 
-// A cancel while an image is verified leaves nothing.
-func TestVerifyIsCancelled(t *testing.T) {
-	w := newWorld()
-	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := runWith(ctx, w, with(&inspector{verify: func(context.Context, string) error { cancel(); return nil }}), "a")
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+// An image that could not be looked at stays, whatever is to become of bad ones, and the
+// next run goes on with it.
+func TestVerifyIsNotTried(t *testing.T) {
+	for name, try := range map[string]func(cancel func()) error{
+		"no machine": func(func()) error { return &Untried{errNoBoot} },
+		"Ctrl-C":     func(cancel func()) error { cancel(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			i := &inspector{by: "x", verify: func(context.Context, string) error { return try(cancel) }}
+			results, _, err := runWith(ctx, w, with(i), "a")
+			if err == nil || !strings.Contains(err.Error(), "It stays") || results[0].Unverified == "" || results[0].Image != "" {
+				t.Errorf("%v, %+v", err, results)
+			}
+			mustLeave(t, w, "image debian-unverified@a (unfinished)")
+			i.verify = nil
+			if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || w.count("import a") != 1 || w.count("export") != 1 {
+				t.Errorf("%v, %q", err, w.steps)
+			}
+			mustLeave(t, w, "image debian-unverified@a")
+		})
 	}
-	mustLeave(t, w)
 }
 
 func TestProvisionalNames(t *testing.T) {

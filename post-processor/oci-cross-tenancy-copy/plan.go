@@ -54,7 +54,7 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	slices.Sort(keys)
 	now := time.Now()
 	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
-	whole := c.ExportTimeout + read + longest(provers) + c.CleanupTimeout + linkMargin
+	whole := c.ExportTimeout + read + takeTurns(provers) + c.CleanupTimeout + linkMargin
 	id := owner.Derive(now, whole, append([]string{what.key(c), region, c.Source.Bucket, c.ObjectName}, keys...)...)
 	for _, m := range importers {
 		m.Owner = id

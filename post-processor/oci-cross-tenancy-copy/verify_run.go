@@ -15,6 +15,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -35,7 +36,9 @@ type prover struct {
 	// once all destinations are.
 	key, copied string
 	by          string // what is verified by, as it was when the run began
-	ui          packersdk.Ui
+	// turn has room for one verification at a time in the destination's tenancy.
+	turn chan struct{}
+	ui   packersdk.Ui
 }
 
 // prepareCheckers prepares what is run on the machines.
@@ -64,12 +67,37 @@ func (p *PostProcessor) prover(i int, m *oci.Importer, key string, ui packersdk.
 	}, nil
 }
 
-// longest is how long the verifications may take, which go on at the same time.
-func longest(all []*prover) (d time.Duration) {
+// takeTurns lets one verification go on at a time in each tenancy: each of them is
+// within the tenancy's limits, and within what is free in it, by itself. It returns how
+// long all of them may take.
+func takeTurns(all []*prover) (most time.Duration) {
+	turns, takes := map[string]chan struct{}{}, map[string]time.Duration{}
 	for _, p := range all {
-		d = max(d, p.v.life()+p.p.config.CleanupTimeout)
+		at := p.client.Tenancy
+		if turns[at] == nil {
+			turns[at] = make(chan struct{}, 1)
+		}
+		p.turn = turns[at]
+		takes[at] += p.v.life() + p.p.config.CleanupTimeout
+		most = max(most, takes[at])
 	}
-	return d
+	return most
+}
+
+// wait waits until no other verification goes on in the tenancy.
+func (p *prover) wait(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	p.ui.Say("Waiting for another verification in this tenancy: there is one at a time")
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // owned is whose a machine is that is launched from now on. The identity is the same
@@ -142,6 +170,21 @@ func (p *prover) Check(ctx context.Context) error {
 
 // Verify implements imagecopy.Verifier.
 func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, error) {
+	if err := p.wait(ctx); err != nil {
+		return cloud.Verified{}, &imagecopy.Untried{Err: err}
+	}
+	defer func() { <-p.turn }()
+	had := false
+	v, err := p.start(ctx, image, func() { had = true })
+	if err != nil && !had {
+		err = &imagecopy.Untried{Err: err}
+	}
+	return v, err
+}
+
+// start starts a machine from an image and looks at it. had is called once there is
+// one.
+func (p *prover) start(ctx context.Context, image string, had func()) (cloud.Verified, error) {
 	start, mine := time.Now(), p.owned()
 	c := &p.p.config
 	if err := p.unchanged(); err != nil {
@@ -174,6 +217,7 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 		More: func(m *phase.FindMachine) map[string]interface{} {
 			return ocibuild.Generated(m.ID, mine.ID, m.Offer, image)
 		},
+		Found:   func(*phase.FindMachine) { had() },
 		NoImage: "the machine was there to verify one",
 	}
 	if b := p.v.Bastion; b != nil {
