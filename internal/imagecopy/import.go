@@ -29,7 +29,7 @@ func (c *Copy) each(ctx context.Context, have []standing, results []Result) {
 			start, r := time.Now(), &results[i]
 			r.Image, r.Route, r.Err = c.one(ctx, i, h)
 			r.Took = time.Since(start)
-			r.Verified, r.Unverified = c.found.of(c.Targets[i])
+			c.found.of(c.Targets[i], r)
 			if r.Err != nil {
 				r.Err = fmt.Errorf("destination %s: %w", r.Destination, r.Err)
 			}

@@ -102,10 +102,13 @@ type Way interface {
 type Verifier interface {
 	// By names what images are verified by: the same for the same checks.
 	By() string
+	// Tidy removes what an earlier run of the same copy left.
+	Tidy(ctx context.Context) error
 	// Check says, before anything is exported, why it could not be done.
 	Check(ctx context.Context) error
-	// Verify proves it. Nothing that it made is left when it returns. An error is an
-	// *Untried if it could not be looked at the image at all.
+	// Verify proves it. Nothing that it made is left when it returns, or the error
+	// says so, which is a *Left if the image is good. An error is an *Untried if it
+	// could not be looked at the image at all.
 	Verify(ctx context.Context, image string) (cloud.Verified, error)
 }
 

@@ -51,6 +51,13 @@ type Untried struct{ Err error }
 func (e *Untried) Error() string { return e.Err.Error() }
 func (e *Untried) Unwrap() error { return e.Err }
 
+// Left is the error of a Verifier that found the image good and could not remove what
+// it made.
+type Left struct{ Err error }
+
+func (e *Left) Error() string { return e.Err.Error() }
+func (e *Left) Unwrap() error { return e.Err }
+
 // isUntried says whether an error leaves open what the image is like.
 func isUntried(err error) bool {
 	var u *unproven
@@ -68,12 +75,22 @@ type ledger struct {
 	mu    sync.Mutex
 	good  map[string]*cloud.Verified
 	stays map[string]string
+	left  map[string]error
 }
 
-func (l *ledger) of(t Target) (*cloud.Verified, string) {
+func (l *ledger) of(t Target, r *Result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.good[t.Key], l.stays[t.Key]
+	r.Verified, r.Unverified, r.Left = l.good[t.Key], l.stays[t.Key], l.left[t.Key]
+}
+
+func (l *ledger) leave(t Target, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left == nil {
+		l.left = map[string]error{}
+	}
+	l.left[t.Key] = fmt.Errorf("destination %s: the image was verified, but what that took is left: %w", t.Name(), err)
 }
 
 func (l *ledger) passed(t Target, v cloud.Verified) {
@@ -101,6 +118,10 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 	}
 	c.board.set(t.Name(), "verifying")
 	v, err := t.Verify.Verify(ctx, id)
+	if left := (*Left)(nil); errors.As(err, &left) {
+		c.found.leave(t, left)
+		err = nil
+	}
 	if err == nil {
 		err = ctx.Err()
 	}

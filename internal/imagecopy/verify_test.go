@@ -19,10 +19,12 @@ type inspector struct {
 	check  error
 	verify func(ctx context.Context, image string) error
 	seen   []string
+	tidied int
 }
 
 func (i *inspector) By() string                  { return i.by }
 func (i *inspector) Check(context.Context) error { return i.check }
+func (i *inspector) Tidy(context.Context) error  { i.tidied++; return nil }
 func (i *inspector) Verify(ctx context.Context, image string) (cloud.Verified, error) {
 	i.seen = append(i.seen, image)
 	if i.verify == nil {
@@ -194,6 +196,25 @@ func TestVerifyIsNotTried(t *testing.T) {
 			}
 			mustLeave(t, w, "image debian-unverified@a")
 		})
+	}
+}
+
+// A machine that stays makes the run fail, and the image no worse; the next run looks for
+// the machine although the image has passed.
+func TestVerifyLeavesAMachine(t *testing.T) {
+	w := newWorld()
+	stays := errors.New("machine m could not be terminated")
+	i := &inspector{by: "x", verify: func(context.Context, string) error { return &Left{stays} }}
+	source := func(c *Copy) { c.Targets[0].Verify, c.RemoveSource = i, true }
+	results, _, err := runWith(t.Context(), w, source, "a")
+	if !errors.Is(err, stays) || results[0].Err != nil || !errors.Is(results[0].Left, stays) || results[0].Image != "debian-unverified@a" || !w.source {
+		t.Errorf("%v, %+v", err, results)
+	}
+	if f := w.images["debian-unverified@a"]; f.Unfinished || f.Verified == nil {
+		t.Errorf("%+v", f)
+	}
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || i.tidied != 2 || len(i.seen) != 1 {
+		t.Errorf("%v, looked %d times", err, i.tidied)
 	}
 }
 

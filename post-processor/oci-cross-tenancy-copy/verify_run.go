@@ -147,15 +147,23 @@ func (p *prover) build(image, public string) (oci.BuildConfig, error) {
 	return c, nil
 }
 
-// Check implements imagecopy.Verifier. What a run of the same copy left that was
-// killed goes first: it may be in the way.
-func (p *prover) Check(ctx context.Context) error {
+// checked is what is looked at before there is an image; nothing is launched in it.
+func (p *prover) checked() (*oci.Build, owner.Build, error) {
+	mine := p.owned()
 	c, err := p.build("", "")
+	if err != nil {
+		return nil, mine, err
+	}
+	return oci.NewBuild(p.client, c, mine, p.ui.Sayf), mine, nil
+}
+
+// Tidy implements imagecopy.Verifier: it removes the machines of a run of the same copy
+// that was killed, or that could not remove them.
+func (p *prover) Tidy(ctx context.Context) error {
+	b, mine, err := p.checked()
 	if err != nil {
 		return err
 	}
-	mine := p.owned()
-	b := oci.NewBuild(p.client, c, mine, p.ui.Sayf)
 	for _, place := range machines(b.Leftovers()) {
 		r, err := sweep.Sweep{Cloud: place, Rules: sweep.Rules{Builds: []string{mine.ID}}}.Run(ctx)
 		if err != nil {
@@ -164,6 +172,15 @@ func (p *prover) Check(ctx context.Context) error {
 		if line := r.Line(); line != "" {
 			p.ui.Say(line)
 		}
+	}
+	return nil
+}
+
+// Check implements imagecopy.Verifier.
+func (p *prover) Check(ctx context.Context) error {
+	b, _, err := p.checked()
+	if err != nil {
+		return err
 	}
 	return b.Check(ctx)
 }
@@ -175,7 +192,14 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 	}
 	defer func() { <-p.turn }()
 	had := false
-	v, err := p.start(ctx, image, func() { had = true })
+	var left []error
+	v, err := p.start(ctx, image, func() { had = true }, func(err error) { left = append(left, err) })
+	switch {
+	case err == nil && len(left) > 0:
+		return v, &imagecopy.Left{Err: errors.Join(left...)}
+	case err != nil:
+		err = errors.Join(append([]error{err}, left...)...)
+	}
 	if err != nil && !had {
 		err = &imagecopy.Untried{Err: err}
 	}
@@ -183,8 +207,8 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 }
 
 // start starts a machine from an image and looks at it. had is called once there is
-// one.
-func (p *prover) start(ctx context.Context, image string, had func()) (cloud.Verified, error) {
+// one, and left is told what could not be removed.
+func (p *prover) start(ctx context.Context, image string, had func(), left func(error)) (cloud.Verified, error) {
 	start, mine := time.Now(), p.owned()
 	c := &p.p.config
 	if err := p.unchanged(); err != nil {
@@ -218,7 +242,7 @@ func (p *prover) start(ctx context.Context, image string, had func()) (cloud.Ver
 			return ocibuild.Generated(m.ID, mine.ID, m.Offer, image)
 		},
 		Found:   func(*phase.FindMachine) { had() },
-		NoImage: "the machine was there to verify one",
+		NoImage: "the machine was there to verify one", Left: left,
 	}
 	if b := p.v.Bastion; b != nil {
 		build.Tunnel = &phase.Tunnel{

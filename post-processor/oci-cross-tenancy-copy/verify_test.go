@@ -308,6 +308,36 @@ func TestVerifyTwoInTurns(t *testing.T) {
 	}
 }
 
+// A machine that cannot be terminated makes the run fail, although the image is good, and
+// the next run, which has nothing to verify, removes it.
+func TestVerifyLeavesAMachine(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "TerminateInstance", Status: 403, Code: "NotAllowed"}); err != nil {
+		t.Fatal(err)
+	}
+	in := verifying(s, nil)
+	path := filepath.Join(t.TempDir(), "report.json")
+	in["report"] = path
+	_, said, err := verified(t.Context(), t, s, in)
+	machines := s.Cloud.Inventory().Tenancies[1].Regions[0].Instances
+	if err == nil || len(machines) != 1 || !strings.Contains(err.Error(), machines[0].ID) || strings.Contains(err.Error(), "was not verified") {
+		t.Fatalf("%v, %+v\n%s", err, machines, said)
+	}
+	image := production(s)[0]
+	if d := reported(t, path); image.Name != "copied" || d.Image != image.ID || d.Status != "copied" || d.Verified == nil || !strings.Contains(d.Left, machines[0].ID) {
+		t.Errorf("%+v, %+v", image, d)
+	}
+	s.Cloud.ResetFaults()
+	again, said, err := verified(t.Context(), t, s, verifying(s, nil))
+	if err != nil || again != image.ID || s.Cloud.CountRequests("LaunchInstance") != 1 {
+		t.Errorf("%s, %v\n%s", again, err, said)
+	}
+	if left := s.Left(image.ID); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, said)
+	}
+}
+
 // Cancelled at any request of the verification, the copy ends soon and leaves nothing
 // but the image, for the next run.
 func TestCancelVerify(t *testing.T) {
