@@ -147,6 +147,11 @@ func (c *Copy) look(ctx context.Context, t Target, img cloud.Image) (s standing,
 			s.older = append(s.older, f)
 		}
 	}
+	for _, f := range s.begun {
+		if f.Failed && t.Verify == nil {
+			return s, fmt.Errorf("image %s (%s) is of an earlier run of this copy and did not pass its verification. It is not taken without one: delete it, or put the block verify back", f.ID, f.Name)
+		}
+	}
 	if c.Conflict == Fail && len(s.older) > 0 {
 		return s, fmt.Errorf("there is an image %q already (%s), and image_name_conflict is \"fail\"", name, s.older[0].ID)
 	}

@@ -76,6 +76,9 @@ type Destination interface {
 	// AwaitImport waits for the import and makes the image fit for the machines
 	// that it is for. Without a job it is looked up.
 	AwaitImport(ctx context.Context, image, job string, progress func(percent float64)) error
+	// Pend gives an image that is not finished its name, and notes if it was started
+	// and did not pass.
+	Pend(ctx context.Context, image string, i cloud.Import, failed bool) error
 	// Seal marks the image as finished.
 	Seal(ctx context.Context, image string, i cloud.Import) error
 	// Delete removes an image. None is no error.

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // provisionalSuffix ends the name of an image that has yet to pass.
@@ -152,6 +153,19 @@ func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
 	return nil
 }
 
+// pend keeps an image from those who look it up by its name, and notes whether it has
+// failed.
+func (c *Copy) pend(ctx context.Context, t Target, id string, failed bool) error {
+	spec := c.spec(t)
+	spec.Name = provisional(spec.Name)
+	if failed { // it is to be noted, also if the user does not want to wait any more
+		g, cancel := wait.Cleanup(ctx, c.Cleanup)
+		defer cancel()
+		ctx = g
+	}
+	return t.Pend(ctx, id, spec, failed)
+}
+
 // fail is the error of an image that came to nothing, which goes, unless it is to
 // stay for people to look at, or nothing is known of it yet: hours of exporting and
 // importing are not thrown away because there was no machine.
@@ -161,6 +175,11 @@ func (c *Copy) fail(ctx context.Context, t Target, id string, err error) error {
 	}
 	if t.KeepUnverified || isUntried(err) {
 		c.found.stay(t, id)
+		if !isUntried(err) {
+			if perr := c.pend(ctx, t, id, true); perr != nil {
+				err = errors.Join(err, fmt.Errorf("that it did not pass cannot be noted in its tag; a run without verify would take it for good: %w", perr))
+			}
+		}
 		return fmt.Errorf("image %s was not verified. It stays, under the name %q and tagged as unfinished; the next run of this copy verifies it again: %w", id, provisional(c.nameIn(t)), err)
 	}
 	if derr := c.discard(ctx, t, id); derr != nil {

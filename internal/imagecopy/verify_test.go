@@ -108,6 +108,20 @@ func TestVerifyKeeps(t *testing.T) {
 	}
 }
 
+// One that did not pass is not taken by a run that would not look at it.
+func TestVerifyFailedAndForgotten(t *testing.T) {
+	w := newWorld()
+	i := &inspector{by: "x", verify: noBoot}
+	if _, _, err := runWith(t.Context(), w, func(c *Copy) { c.Targets[0].Verify, c.Targets[0].KeepUnverified = i, true }, "a"); err == nil {
+		t.Fatal("no error")
+	}
+	_, _, err := run(t.Context(), w, "a")
+	if err == nil || !strings.Contains(err.Error(), "did not pass its verification") {
+		t.Errorf("%v", err)
+	}
+	mustLeave(t, w, "image debian-unverified@a (unfinished)")
+}
+
 // What an earlier run began, and what fails now, is not imported a second time.
 func TestVerifyOfAnAdoptedImageFails(t *testing.T) {
 	w := newWorld()

@@ -275,6 +275,12 @@ func TestVerifyAgain(t *testing.T) {
 		t.Fatal(said)
 	}
 	kept := production(s)[0].ID
+	if tag := production(s)[0].FreeformTags["armfree"]; !strings.Contains(tag, "check=failed") || !strings.Contains(tag, "state=unfinished") || !strings.Contains(tag, "expires=") {
+		t.Errorf("the tag is %q", tag)
+	}
+	if _, said, err := verified(t.Context(), t, s, settings(s)); err == nil || !strings.Contains(said, "did not pass its verification") || production(s)[0].Name != "copied-unverified" {
+		t.Errorf("without verify: %v\n%s", err, said)
+	}
 	image, said, err := verified(t.Context(), t, s, verifying(s, nil))
 	if err != nil || image != kept || production(s)[0].Name != "copied" {
 		t.Fatalf("%s after %s, %v\n%s", image, kept, err, said)
