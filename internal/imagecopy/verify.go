@@ -33,6 +33,7 @@ func provisional(name string) string {
 type unproven struct {
 	err     error
 	untried bool // nothing is known about the image
+	passed  bool // it is good, and does not say so yet
 }
 
 func (e *unproven) Error() string { return e.err.Error() }
@@ -58,12 +59,6 @@ type Left struct{ Err error }
 
 func (e *Left) Error() string { return e.Err.Error() }
 func (e *Left) Unwrap() error { return e.Err }
-
-// isUntried says whether an error leaves open what the image is like.
-func isUntried(err error) bool {
-	var u *unproven
-	return errors.As(err, &u) && u.untried
-}
 
 // proven says whether a destination has a finished image that has passed what it is
 // to pass.
@@ -128,7 +123,7 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 	}
 	if err != nil {
 		var u *Untried
-		return &unproven{err, errors.As(err, &u) || ctx.Err() != nil}
+		return &unproven{err: err, untried: errors.As(err, &u) || ctx.Err() != nil}
 	}
 	v.By = t.Verify.By()
 	spec.Verified = &v
@@ -170,12 +165,17 @@ func (c *Copy) pend(ctx context.Context, t Target, id string, failed bool) error
 // stay for people to look at, or nothing is known of it yet: hours of exporting and
 // importing are not thrown away because there was no machine.
 func (c *Copy) fail(ctx context.Context, t Target, id string, err error) error {
-	if !isUnproven(err) {
+	var u *unproven
+	if !errors.As(err, &u) {
 		return errors.Join(err, c.discard(ctx, t, id))
 	}
-	if t.KeepUnverified || isUntried(err) {
+	if u.passed {
 		c.found.stay(t, id)
-		if !isUntried(err) {
+		return fmt.Errorf("image %s has passed and could not be tagged as finished. It stays, tagged as unfinished; the next run of this copy goes on with it: %w", id, err)
+	}
+	if t.KeepUnverified || u.untried {
+		c.found.stay(t, id)
+		if !u.untried {
 			if perr := c.pend(ctx, t, id, true); perr != nil {
 				err = errors.Join(err, fmt.Errorf("that it did not pass cannot be noted in its tag; a run without verify would take it for good: %w", perr))
 			}

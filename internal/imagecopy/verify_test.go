@@ -232,6 +232,24 @@ func TestVerifyLeavesAMachine(t *testing.T) {
 	}
 }
 
+// One that has passed is not thrown away because its tags cannot be changed now.
+func TestVerifiedAndNotSealed(t *testing.T) {
+	w := newWorld()
+	no := errors.New("a bad day")
+	w.fail["seal a"] = no
+	i := &inspector{by: "x"}
+	results, _, err := runWith(t.Context(), w, with(i), "a")
+	if !errors.Is(err, no) || !strings.Contains(err.Error(), "has passed") || results[0].Unverified == "" || results[0].Image != "" {
+		t.Errorf("%v, %+v", err, results)
+	}
+	mustLeave(t, w, "image debian-unverified@a (unfinished)")
+	delete(w.fail, "seal a")
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || w.count("import a") != 1 {
+		t.Errorf("%v, %q", err, w.steps)
+	}
+	mustLeave(t, w, "image debian-unverified@a")
+}
+
 func TestProvisionalNames(t *testing.T) {
 	for _, name := range []string{"debian", "", strings.Repeat("x", 255), strings.Repeat("ä", 127)} {
 		got := provisional(name)
