@@ -85,7 +85,7 @@ func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string
 			continue
 		}
 		c.Say("%s: an earlier run began to import %s, it is waited for", t.Name(), f.ID)
-		err := c.finish(ctx, t, f.ID, "", c.spec(t))
+		err := c.finish(ctx, t, f, "", c.spec(t))
 		if err == nil {
 			done = f.ID
 			continue
@@ -206,7 +206,7 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 	}
 	if err = ctx.Err(); err == nil {
 		c.Say("Image %s is being imported into %s", id, t.Name())
-		if err = c.finish(ctx, t, id, job, spec); err == nil {
+		if err = c.finish(ctx, t, cloud.Found{ID: id, Name: first.Name}, job, spec); err == nil {
 			return id, nil
 		}
 	}
@@ -214,9 +214,13 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 }
 
 // finish makes an image that is being imported one that counts.
-func (c *Copy) finish(ctx context.Context, t Target, id, job string, spec cloud.Import) error {
+func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, job string, spec cloud.Import) error {
+	id := f.ID
 	err := t.AwaitImport(ctx, id, job, func(p float64) { c.board.set(t.Name(), percent(p)) })
 	if err != nil {
+		return err
+	}
+	if err := c.hide(ctx, t, f); err != nil {
 		return err
 	}
 	if err := c.prove(ctx, t, id, &spec); err != nil {

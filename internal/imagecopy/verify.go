@@ -161,6 +161,18 @@ func (c *Copy) pend(ctx context.Context, t Target, id string, failed bool) error
 	return t.Pend(ctx, id, spec, failed)
 }
 
+// hide takes the final name from an image that is to be verified and that a run without
+// that began to import.
+func (c *Copy) hide(ctx context.Context, t Target, f cloud.Found) error {
+	if t.Verify == nil || f.Name == provisional(c.nameIn(t)) {
+		return nil
+	}
+	if err := c.pend(ctx, t, f.ID, f.Failed); err != nil {
+		return &unproven{err: fmt.Errorf("it cannot be renamed: %w", err), untried: true}
+	}
+	return nil
+}
+
 // fail is the error of an image that came to nothing, which goes, unless it is to
 // stay for people to look at, or nothing is known of it yet: hours of exporting and
 // importing are not thrown away because there was no machine.

@@ -250,6 +250,32 @@ func TestVerifiedAndNotSealed(t *testing.T) {
 	mustLeave(t, w, "image debian-unverified@a")
 }
 
+// One that a run without verify began to import does not have its name while it is looked
+// at.
+func TestVerifyHidesWhatIsAdopted(t *testing.T) {
+	w := newWorld()
+	w.after = func(step string) {
+		if step == "await a" {
+			w.mu.Lock()
+			w.dead = true
+			w.mu.Unlock()
+		}
+	}
+	if _, _, err := run(t.Context(), w, "a"); err == nil || w.images["debian@a"].Name != "debian" {
+		t.Fatalf("%v, %+v", err, w.images)
+	}
+	w.dead, w.after = false, nil
+	i := &inspector{by: "x", verify: func(_ context.Context, image string) error {
+		if f := w.images[image]; f.Name != "debian-unverified" || !f.Unfinished {
+			t.Errorf("%+v", f)
+		}
+		return nil
+	}}
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || len(i.seen) != 1 || w.images["debian@a"].Name != "debian" {
+		t.Errorf("%v, %+v", err, w.images)
+	}
+}
+
 func TestProvisionalNames(t *testing.T) {
 	for _, name := range []string{"debian", "", strings.Repeat("x", 255), strings.Repeat("ä", 127)} {
 		got := provisional(name)
