@@ -273,6 +273,8 @@ func (d destination) Seal(ctx context.Context, id string, i cloud.Import) error 
 		f.Unfinished, f.Failed, f.Source, f.Verified = false, false, i.Source.ID, i.Verified
 		if i.Has == nil {
 			f.Name = i.Name
+		} else {
+			f.Tags = i.Has
 		}
 		d.images[id] = f
 	})

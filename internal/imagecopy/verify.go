@@ -136,9 +136,12 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
 	c.Say("%s: image %s is a finished copy of %s, and has not been verified in this way yet", t.Name(), h.done, c.image.ID)
 	spec := c.spec(t)
-	spec.Mark, spec.Has = h.has.Mark, h.has.Tags
 	if err := c.prove(ctx, t, h.done, &spec); err != nil {
 		return fmt.Errorf("image %s, which was copied before, was not verified, and stays: %w", h.done, err)
+	}
+	// People may have tagged it meanwhile, and an update replaces all tags.
+	if err := c.reread(ctx, t, h.done, &spec); err != nil {
+		return fmt.Errorf("image %s was verified, but its tags cannot be read: %w", h.done, err)
 	}
 	if err := t.Seal(ctx, h.done, spec); err != nil {
 		return fmt.Errorf("image %s was verified, but it cannot be tagged with that: %w", h.done, err)
@@ -146,6 +149,21 @@ func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
 	c.Say("Image %s in %s is verified", h.done, t.Name())
 	c.replace(ctx, t, h)
 	return nil
+}
+
+// reread notes in spec what a finished image is tagged with now.
+func (c *Copy) reread(ctx context.Context, t Target, id string, spec *cloud.Import) error {
+	images, err := t.Images(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range images {
+		if f.ID == id {
+			spec.Mark, spec.Has = f.Mark, f.Tags
+			return nil
+		}
+	}
+	return errors.New("the image is not there any more")
 }
 
 // pend keeps an image from those who look it up by its name, and notes whether it has

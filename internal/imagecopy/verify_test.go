@@ -276,6 +276,24 @@ func TestVerifyHidesWhatIsAdopted(t *testing.T) {
 	}
 }
 
+// What people tagged a finished image with while it was verified stays.
+func TestVerifyLaterKeepsTags(t *testing.T) {
+	w := newWorld()
+	if _, _, err := run(t.Context(), w, "a"); err != nil {
+		t.Fatal(err)
+	}
+	tag := func(value string) {
+		f := w.images["debian@a"]
+		f.Tags = map[string]string{"team": value}
+		w.images["debian@a"] = f
+	}
+	tag("before")
+	i := &inspector{by: "x", verify: func(context.Context, string) error { tag("meanwhile"); return nil }}
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || len(i.seen) != 1 || w.images["debian@a"].Tags["team"] != "meanwhile" {
+		t.Errorf("%v, %+v", err, w.images)
+	}
+}
+
 func TestProvisionalNames(t *testing.T) {
 	for _, name := range []string{"debian", "", strings.Repeat("x", 255), strings.Repeat("ä", 127)} {
 		got := provisional(name)
