@@ -15,6 +15,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
@@ -253,6 +254,11 @@ func (p *prover) start(ctx context.Context, image string, had func(), left func(
 	if _, err := build.Run(ctx); err != nil {
 		return cloud.Verified{}, err
 	}
+	if p.goss != nil && !p.p.unreachable {
+		if err := at.passed(); err != nil {
+			return cloud.Verified{}, err
+		}
+	}
 	v := cloud.Verified{Time: time.Now(), Tests: at.tests, Digest: at.digest}
 	what := "boots and lets " + comm.SSHUsername + " in"
 	if p.goss != nil {
@@ -266,8 +272,21 @@ func (p *prover) start(ctx context.Context, image string, had func(), left func(
 type site struct {
 	*fleet.Fleet
 	// What goss found on the machine.
+	state  string // one of goss's, empty without a note
 	tests  int
 	digest string
+}
+
+// passed says whether goss itself said that the machine passed: that the provisioner
+// came to a good end is not enough for a tag that others rely on.
+func (s *site) passed() error {
+	switch s.state {
+	case goss.ProofPassed:
+		return nil
+	case "":
+		return errors.New("goss left no note of what it found, so that nothing is proven")
+	}
+	return fmt.Errorf("goss's note says %q and not that the machine passed", s.state)
 }
 
 // Plan implements phase.Site, without the words for a build.
@@ -282,7 +301,7 @@ func (s *site) Plan(ctx context.Context) (cloud.Plan, error) {
 // TagImage implements phase.Site: it learns what goss found on the machine.
 func (s *site) TagImage(_ string, tags map[string]string) error {
 	of, err := proof.ParseValue(tags[proof.Tag])
-	s.tests, s.digest = of.Tests, of.Digest
+	s.state, s.tests, s.digest = of.State, of.Tests, of.Digest
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
@@ -311,6 +312,28 @@ func TestVerifyTwoInTurns(t *testing.T) {
 	}
 	if left := s.Left(strings.Split(images, ",")...); len(left) > 0 {
 		t.Errorf("left behind: %q\n%s", left, said)
+	}
+}
+
+// A provisioner that is content and says nothing of it proves nothing.
+func TestVerifyWithoutANote(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	file, _ := gossfiles(t)
+	p := &PostProcessor{Mask: new(mask.Masker), HTTP: s.Net.Client(), Goss: func() packersdk.Provisioner { return content{} }}
+	if err := p.Configure(verifying(s, map[string]interface{}{"goss_file": file})); err != nil {
+		t.Fatal(err)
+	}
+	var out inpacker.Output
+	_, _, _, err := p.PostProcess(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, &foreign{})
+	if err == nil || !strings.Contains(err.Error(), "left no note") || len(production(s)) != 0 {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	for state, good := range map[string]bool{"true": true, "stale": false, "reported": false, "false": false} {
+		at := new(site)
+		if err := at.TagImage("", map[string]string{proof.Tag: state + " tests=1 sha256=00"}); err != nil || (at.passed() == nil) != good {
+			t.Errorf("%s: %v, %v", state, err, at.passed())
+		}
 	}
 }
 
