@@ -27,6 +27,8 @@ type Found struct {
 	// Unfinished that it has not been verified.
 	Mark       string
 	Unfinished bool
+	// Failed means that it was started and did not pass.
+	Failed bool
 	// Source is the id of the image that it is a copy of, if it was one of ours.
 	Source string
 	// Verified is how a finished copy was verified by starting it; nil if it was

@@ -59,10 +59,8 @@ func (c *Copy) check(ctx context.Context) ([]standing, error) {
 					}
 				}
 			}
-			if err == nil && t.Verify != nil && !proven(t, have[i]) {
-				if verr := t.Verify.Check(ctx); verr != nil {
-					err = fmt.Errorf("verify: %w", verr)
-				}
+			if err == nil && t.Verify != nil {
+				err = checkVerify(ctx, t, have[i])
 			}
 			if err != nil {
 				bad[i] = fmt.Errorf("destination %s: %w", t.Name(), err)
@@ -77,6 +75,19 @@ func (c *Copy) check(ctx context.Context) ([]standing, error) {
 		return nil, fmt.Errorf("this copy cannot work, and nothing was started:\n%w", err)
 	}
 	return have, nil
+}
+
+// checkVerify says why an image could not be verified. A machine that an earlier run
+// could not remove costs money, also if there is nothing to verify any more.
+func checkVerify(ctx context.Context, t Target, h standing) error {
+	err := t.Verify.Tidy(ctx)
+	if err == nil && !proven(t, h) {
+		err = t.Verify.Check(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	return nil
 }
 
 // checkStore looks at the bucket, and whether an earlier run was broken off.
@@ -134,6 +145,11 @@ func (c *Copy) look(ctx context.Context, t Target, img cloud.Image) (s standing,
 			}
 		case f.Name == name && name != "":
 			s.older = append(s.older, f)
+		}
+	}
+	for _, f := range s.begun {
+		if f.Failed && t.Verify == nil {
+			return s, fmt.Errorf("image %s (%s) is of an earlier run of this copy and did not pass its verification. It is not taken without one: delete it, or put the block verify back", f.ID, f.Name)
 		}
 	}
 	if c.Conflict == Fail && len(s.older) > 0 {

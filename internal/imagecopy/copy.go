@@ -90,8 +90,11 @@ type Result struct {
 	Verified *cloud.Verified
 	// Unverified is an image that stays although it did not pass.
 	Unverified string
-	Took       time.Duration
-	Err        error
+	// Left is what verifying the image left behind, of which the image is none the
+	// worse. The run fails at its end.
+	Left error
+	Took time.Duration
+	Err  error
 }
 
 // Run copies the image. The results have the order of Targets; the error
@@ -155,7 +158,7 @@ func (c *Copy) Image() cloud.Image { return c.image }
 func failures(results []Result) error {
 	var errs []error
 	for _, r := range results {
-		errs = append(errs, r.Err)
+		errs = append(errs, r.Err, r.Left)
 	}
 	return errors.Join(errs...)
 }

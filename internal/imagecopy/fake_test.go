@@ -259,12 +259,22 @@ func (d destination) AwaitImport(ctx context.Context, id, _ string, progress fun
 	})
 }
 
+func (d destination) Pend(ctx context.Context, id string, i cloud.Import, failed bool) error {
+	return d.step(ctx, "pend "+d.name, func() {
+		f := d.images[id]
+		f.Name, f.Failed = i.Name, failed
+		d.images[id] = f
+	})
+}
+
 func (d destination) Seal(ctx context.Context, id string, i cloud.Import) error {
 	return d.step(ctx, "seal "+d.name, func() {
 		f := d.images[id]
-		f.Unfinished, f.Source, f.Verified = false, i.Source.ID, i.Verified
+		f.Unfinished, f.Failed, f.Source, f.Verified = false, false, i.Source.ID, i.Verified
 		if i.Has == nil {
 			f.Name = i.Name
+		} else {
+			f.Tags = i.Has
 		}
 		d.images[id] = f
 	})

@@ -29,7 +29,7 @@ func (c *Copy) each(ctx context.Context, have []standing, results []Result) {
 			start, r := time.Now(), &results[i]
 			r.Image, r.Route, r.Err = c.one(ctx, i, h)
 			r.Took = time.Since(start)
-			r.Verified, r.Unverified = c.found.of(c.Targets[i])
+			c.found.of(c.Targets[i], r)
 			if r.Err != nil {
 				r.Err = fmt.Errorf("destination %s: %w", r.Destination, r.Err)
 			}
@@ -85,7 +85,7 @@ func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string
 			continue
 		}
 		c.Say("%s: an earlier run began to import %s, it is waited for", t.Name(), f.ID)
-		err := c.finish(ctx, t, f.ID, "", c.spec(t))
+		err := c.finish(ctx, t, f, "", c.spec(t))
 		if err == nil {
 			done = f.ID
 			continue
@@ -206,7 +206,7 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 	}
 	if err = ctx.Err(); err == nil {
 		c.Say("Image %s is being imported into %s", id, t.Name())
-		if err = c.finish(ctx, t, id, job, spec); err == nil {
+		if err = c.finish(ctx, t, cloud.Found{ID: id, Name: first.Name}, job, spec); err == nil {
 			return id, nil
 		}
 	}
@@ -214,15 +214,23 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 }
 
 // finish makes an image that is being imported one that counts.
-func (c *Copy) finish(ctx context.Context, t Target, id, job string, spec cloud.Import) error {
+func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, job string, spec cloud.Import) error {
+	id := f.ID
 	err := t.AwaitImport(ctx, id, job, func(p float64) { c.board.set(t.Name(), percent(p)) })
 	if err != nil {
+		return err
+	}
+	if err := c.hide(ctx, t, f); err != nil {
 		return err
 	}
 	if err := c.prove(ctx, t, id, &spec); err != nil {
 		return err
 	}
-	return t.Seal(ctx, id, spec)
+	err = t.Seal(ctx, id, spec)
+	if err != nil && t.Verify != nil {
+		return &unproven{err: err, passed: true} // hours went into it, and it is good
+	}
+	return err
 }
 
 // discard deletes an image that is not finished.

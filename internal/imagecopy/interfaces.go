@@ -76,6 +76,9 @@ type Destination interface {
 	// AwaitImport waits for the import and makes the image fit for the machines
 	// that it is for. Without a job it is looked up.
 	AwaitImport(ctx context.Context, image, job string, progress func(percent float64)) error
+	// Pend gives an image that is not finished its name, and notes if it was started
+	// and did not pass.
+	Pend(ctx context.Context, image string, i cloud.Import, failed bool) error
 	// Seal marks the image as finished.
 	Seal(ctx context.Context, image string, i cloud.Import) error
 	// Delete removes an image. None is no error.
@@ -102,9 +105,13 @@ type Way interface {
 type Verifier interface {
 	// By names what images are verified by: the same for the same checks.
 	By() string
+	// Tidy removes what an earlier run of the same copy left.
+	Tidy(ctx context.Context) error
 	// Check says, before anything is exported, why it could not be done.
 	Check(ctx context.Context) error
-	// Verify proves it. Nothing that it made is left when it returns.
+	// Verify proves it. Nothing that it made is left when it returns, or the error
+	// says so, which is a *Left if the image is good. An error is an *Untried if it
+	// could not be looked at the image at all.
 	Verify(ctx context.Context, image string) (cloud.Verified, error)
 }
 
@@ -122,7 +129,8 @@ type Target struct {
 	Verify Verifier // may be nil
 	// KeepUnverified leaves an image where it is that did not pass its
 	// verification, unfinished and under a name that says so; the next run of the
-	// copy verifies it again. Else it is deleted.
+	// copy verifies it again. Else it is deleted. One that could not be looked at
+	// always stays like that.
 	KeepUnverified bool
 }
 

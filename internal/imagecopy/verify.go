@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // provisionalSuffix ends the name of an image that has yet to pass.
@@ -29,7 +30,11 @@ func provisional(name string) string {
 }
 
 // unproven is the error of an image that did not pass, or could not be looked at.
-type unproven struct{ err error }
+type unproven struct {
+	err     error
+	untried bool // nothing is known about the image
+	passed  bool // it is good, and does not say so yet
+}
 
 func (e *unproven) Error() string { return e.err.Error() }
 func (e *unproven) Unwrap() error { return e.err }
@@ -40,6 +45,20 @@ func isUnproven(err error) bool {
 	var u *unproven
 	return errors.As(err, &u)
 }
+
+// Untried is the error of a Verifier that never had a machine: it says nothing about
+// the image.
+type Untried struct{ Err error }
+
+func (e *Untried) Error() string { return e.Err.Error() }
+func (e *Untried) Unwrap() error { return e.Err }
+
+// Left is the error of a Verifier that found the image good and could not remove what
+// it made.
+type Left struct{ Err error }
+
+func (e *Left) Error() string { return e.Err.Error() }
+func (e *Left) Unwrap() error { return e.Err }
 
 // proven says whether a destination has a finished image that has passed what it is
 // to pass.
@@ -52,12 +71,22 @@ type ledger struct {
 	mu    sync.Mutex
 	good  map[string]*cloud.Verified
 	stays map[string]string
+	left  map[string]error
 }
 
-func (l *ledger) of(t Target) (*cloud.Verified, string) {
+func (l *ledger) of(t Target, r *Result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.good[t.Key], l.stays[t.Key]
+	r.Verified, r.Unverified, r.Left = l.good[t.Key], l.stays[t.Key], l.left[t.Key]
+}
+
+func (l *ledger) leave(t Target, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left == nil {
+		l.left = map[string]error{}
+	}
+	l.left[t.Key] = fmt.Errorf("destination %s: the image was verified, but what that took is left: %w", t.Name(), err)
 }
 
 func (l *ledger) passed(t Target, v cloud.Verified) {
@@ -85,11 +114,16 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 	}
 	c.board.set(t.Name(), "verifying")
 	v, err := t.Verify.Verify(ctx, id)
+	if left := (*Left)(nil); errors.As(err, &left) {
+		c.found.leave(t, left)
+		err = nil
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return &unproven{err}
+		var u *Untried
+		return &unproven{err: err, untried: errors.As(err, &u) || ctx.Err() != nil}
 	}
 	v.By = t.Verify.By()
 	spec.Verified = &v
@@ -102,9 +136,12 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
 	c.Say("%s: image %s is a finished copy of %s, and has not been verified in this way yet", t.Name(), h.done, c.image.ID)
 	spec := c.spec(t)
-	spec.Mark, spec.Has = h.has.Mark, h.has.Tags
 	if err := c.prove(ctx, t, h.done, &spec); err != nil {
 		return fmt.Errorf("image %s, which was copied before, was not verified, and stays: %w", h.done, err)
+	}
+	// People may have tagged it meanwhile, and an update replaces all tags.
+	if err := c.reread(ctx, t, h.done, &spec); err != nil {
+		return fmt.Errorf("image %s was verified, but its tags cannot be read: %w", h.done, err)
 	}
 	if err := t.Seal(ctx, h.done, spec); err != nil {
 		return fmt.Errorf("image %s was verified, but it cannot be tagged with that: %w", h.done, err)
@@ -114,14 +151,65 @@ func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
 	return nil
 }
 
+// reread notes in spec what a finished image is tagged with now.
+func (c *Copy) reread(ctx context.Context, t Target, id string, spec *cloud.Import) error {
+	images, err := t.Images(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range images {
+		if f.ID == id {
+			spec.Mark, spec.Has = f.Mark, f.Tags
+			return nil
+		}
+	}
+	return errors.New("the image is not there any more")
+}
+
+// pend keeps an image from those who look it up by its name, and notes whether it has
+// failed.
+func (c *Copy) pend(ctx context.Context, t Target, id string, failed bool) error {
+	spec := c.spec(t)
+	spec.Name = provisional(spec.Name)
+	if failed { // it is to be noted, also if the user does not want to wait any more
+		g, cancel := wait.Cleanup(ctx, c.Cleanup)
+		defer cancel()
+		ctx = g
+	}
+	return t.Pend(ctx, id, spec, failed)
+}
+
+// hide takes the final name from an image that is to be verified and that a run without
+// that began to import.
+func (c *Copy) hide(ctx context.Context, t Target, f cloud.Found) error {
+	if t.Verify == nil || f.Name == provisional(c.nameIn(t)) {
+		return nil
+	}
+	if err := c.pend(ctx, t, f.ID, f.Failed); err != nil {
+		return &unproven{err: fmt.Errorf("it cannot be renamed: %w", err), untried: true}
+	}
+	return nil
+}
+
 // fail is the error of an image that came to nothing, which goes, unless it is to
-// stay for people to look at.
+// stay for people to look at, or nothing is known of it yet: hours of exporting and
+// importing are not thrown away because there was no machine.
 func (c *Copy) fail(ctx context.Context, t Target, id string, err error) error {
-	if !isUnproven(err) {
+	var u *unproven
+	if !errors.As(err, &u) {
 		return errors.Join(err, c.discard(ctx, t, id))
 	}
-	if t.KeepUnverified {
+	if u.passed {
 		c.found.stay(t, id)
+		return fmt.Errorf("image %s has passed and could not be tagged as finished. It stays, tagged as unfinished; the next run of this copy goes on with it: %w", id, err)
+	}
+	if t.KeepUnverified || u.untried {
+		c.found.stay(t, id)
+		if !u.untried {
+			if perr := c.pend(ctx, t, id, true); perr != nil {
+				err = errors.Join(err, fmt.Errorf("that it did not pass cannot be noted in its tag; a run without verify would take it for good: %w", perr))
+			}
+		}
 		return fmt.Errorf("image %s was not verified. It stays, under the name %q and tagged as unfinished; the next run of this copy verifies it again: %w", id, provisional(c.nameIn(t)), err)
 	}
 	if derr := c.discard(ctx, t, id); derr != nil {

@@ -19,10 +19,12 @@ type inspector struct {
 	check  error
 	verify func(ctx context.Context, image string) error
 	seen   []string
+	tidied int
 }
 
 func (i *inspector) By() string                  { return i.by }
 func (i *inspector) Check(context.Context) error { return i.check }
+func (i *inspector) Tidy(context.Context) error  { i.tidied++; return nil }
 func (i *inspector) Verify(ctx context.Context, image string) (cloud.Verified, error) {
 	i.seen = append(i.seen, image)
 	if i.verify == nil {
@@ -106,6 +108,20 @@ func TestVerifyKeeps(t *testing.T) {
 	}
 }
 
+// One that did not pass is not taken by a run that would not look at it.
+func TestVerifyFailedAndForgotten(t *testing.T) {
+	w := newWorld()
+	i := &inspector{by: "x", verify: noBoot}
+	if _, _, err := runWith(t.Context(), w, func(c *Copy) { c.Targets[0].Verify, c.Targets[0].KeepUnverified = i, true }, "a"); err == nil {
+		t.Fatal("no error")
+	}
+	_, _, err := run(t.Context(), w, "a")
+	if err == nil || !strings.Contains(err.Error(), "did not pass its verification") {
+		t.Errorf("%v", err)
+	}
+	mustLeave(t, w, "image debian-unverified@a (unfinished)")
+}
+
 // What an earlier run began, and what fails now, is not imported a second time.
 func TestVerifyOfAnAdoptedImageFails(t *testing.T) {
 	w := newWorld()
@@ -171,15 +187,111 @@ func TestVerifyIsChecked(t *testing.T) {
 	mustLeave(t, w)
 }
 
-// A cancel while an image is verified leaves nothing.
-func TestVerifyIsCancelled(t *testing.T) {
-	w := newWorld()
-	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := runWith(ctx, w, with(&inspector{verify: func(context.Context, string) error { cancel(); return nil }}), "a")
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+// An image that could not be looked at stays, whatever is to become of bad ones, and the
+// next run goes on with it.
+func TestVerifyIsNotTried(t *testing.T) {
+	for name, try := range map[string]func(cancel func()) error{
+		"no machine": func(func()) error { return &Untried{errNoBoot} },
+		"Ctrl-C":     func(cancel func()) error { cancel(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			i := &inspector{by: "x", verify: func(context.Context, string) error { return try(cancel) }}
+			results, _, err := runWith(ctx, w, with(i), "a")
+			if err == nil || !strings.Contains(err.Error(), "It stays") || results[0].Unverified == "" || results[0].Image != "" {
+				t.Errorf("%v, %+v", err, results)
+			}
+			mustLeave(t, w, "image debian-unverified@a (unfinished)")
+			i.verify = nil
+			if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || w.count("import a") != 1 || w.count("export") != 1 {
+				t.Errorf("%v, %q", err, w.steps)
+			}
+			mustLeave(t, w, "image debian-unverified@a")
+		})
 	}
-	mustLeave(t, w)
+}
+
+// A machine that stays makes the run fail, and the image no worse; the next run looks for
+// the machine although the image has passed.
+func TestVerifyLeavesAMachine(t *testing.T) {
+	w := newWorld()
+	stays := errors.New("machine m could not be terminated")
+	i := &inspector{by: "x", verify: func(context.Context, string) error { return &Left{stays} }}
+	source := func(c *Copy) { c.Targets[0].Verify, c.RemoveSource = i, true }
+	results, _, err := runWith(t.Context(), w, source, "a")
+	if !errors.Is(err, stays) || results[0].Err != nil || !errors.Is(results[0].Left, stays) || results[0].Image != "debian-unverified@a" || !w.source {
+		t.Errorf("%v, %+v", err, results)
+	}
+	if f := w.images["debian-unverified@a"]; f.Unfinished || f.Verified == nil {
+		t.Errorf("%+v", f)
+	}
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || i.tidied != 2 || len(i.seen) != 1 {
+		t.Errorf("%v, looked %d times", err, i.tidied)
+	}
+}
+
+// One that has passed is not thrown away because its tags cannot be changed now.
+func TestVerifiedAndNotSealed(t *testing.T) {
+	w := newWorld()
+	no := errors.New("a bad day")
+	w.fail["seal a"] = no
+	i := &inspector{by: "x"}
+	results, _, err := runWith(t.Context(), w, with(i), "a")
+	if !errors.Is(err, no) || !strings.Contains(err.Error(), "has passed") || results[0].Unverified == "" || results[0].Image != "" {
+		t.Errorf("%v, %+v", err, results)
+	}
+	mustLeave(t, w, "image debian-unverified@a (unfinished)")
+	delete(w.fail, "seal a")
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || w.count("import a") != 1 {
+		t.Errorf("%v, %q", err, w.steps)
+	}
+	mustLeave(t, w, "image debian-unverified@a")
+}
+
+// One that a run without verify began to import does not have its name while it is looked
+// at.
+func TestVerifyHidesWhatIsAdopted(t *testing.T) {
+	w := newWorld()
+	w.after = func(step string) {
+		if step == "await a" {
+			w.mu.Lock()
+			w.dead = true
+			w.mu.Unlock()
+		}
+	}
+	if _, _, err := run(t.Context(), w, "a"); err == nil || w.images["debian@a"].Name != "debian" {
+		t.Fatalf("%v, %+v", err, w.images)
+	}
+	w.dead, w.after = false, nil
+	i := &inspector{by: "x", verify: func(_ context.Context, image string) error {
+		if f := w.images[image]; f.Name != "debian-unverified" || !f.Unfinished {
+			t.Errorf("%+v", f)
+		}
+		return nil
+	}}
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || len(i.seen) != 1 || w.images["debian@a"].Name != "debian" {
+		t.Errorf("%v, %+v", err, w.images)
+	}
+}
+
+// What people tagged a finished image with while it was verified stays.
+func TestVerifyLaterKeepsTags(t *testing.T) {
+	w := newWorld()
+	if _, _, err := run(t.Context(), w, "a"); err != nil {
+		t.Fatal(err)
+	}
+	tag := func(value string) {
+		f := w.images["debian@a"]
+		f.Tags = map[string]string{"team": value}
+		w.images["debian@a"] = f
+	}
+	tag("before")
+	i := &inspector{by: "x", verify: func(context.Context, string) error { tag("meanwhile"); return nil }}
+	if _, _, err := runWith(t.Context(), w, with(i), "a"); err != nil || len(i.seen) != 1 || w.images["debian@a"].Tags["team"] != "meanwhile" {
+		t.Errorf("%v, %+v", err, w.images)
+	}
 }
 
 func TestProvisionalNames(t *testing.T) {

@@ -192,7 +192,7 @@ func (m *Importer) Images(ctx context.Context) ([]cloud.Found, error) {
 			}
 			f := cloud.Found{ID: *i.Id, Name: text(i.DisplayName), Ready: i.LifecycleState == core.ImageLifecycleStateAvailable || i.LifecycleState == core.ImageLifecycleStateExporting}
 			if t, err := owner.ParseTag(i.FreeformTags[owner.Key]); err == nil && t.Role == owner.RoleImport {
-				f.Mark, f.Unfinished, f.Source = t.Attempt, t.Unfinished, t.Source
+				f.Mark, f.Unfinished, f.Failed, f.Source = t.Attempt, t.Unfinished, t.Failed, t.Source
 				f.Verified, f.Tags = verifiedOf(t, i.FreeformTags), i.FreeformTags
 			}
 			found = append(found, f)
@@ -215,6 +215,15 @@ func (m *Importer) AwaitImport(ctx context.Context, id, job string, progress fun
 		return err
 	}
 	return m.fit(ctx, id, m.completion())
+}
+
+// Pend implements imagecopy.Destination.
+func (m *Importer) Pend(ctx context.Context, id string, i cloud.Import, failed bool) error {
+	t := m.Owner.Tag(owner.RoleImport)
+	t.Attempt, t.Unfinished, t.Failed = i.Mark, true, failed
+	w := m.completion()
+	w.name, w.tags, w.say = i.Name, t.With(m.tags(i)), nil
+	return m.seal(ctx, id, w)
 }
 
 // Seal implements imagecopy.Destination. Operating system and version, by which

@@ -34,6 +34,8 @@ type Tag struct {
 	// Unfinished means that not everything about it has been verified yet. A
 	// finished image is never a leftover.
 	Unfinished bool
+	// Failed means that it was started and did not pass.
+	Failed bool
 	// Verified names what an image was verified by when it was started, if it was.
 	Verified string
 	// Source is the id of the image that this one is a copy of, and Origin the
@@ -56,6 +58,9 @@ func (t Tag) String() string {
 	}
 	if t.Unfinished {
 		s += " state=unfinished"
+	}
+	if t.Failed {
+		s += " check=failed"
 	}
 	if t.Verified != "" {
 		s += " verified=" + t.Verified
@@ -83,6 +88,8 @@ func ParseTag(value string) (t Tag, err error) {
 			t.Attempt = v
 		case "state":
 			t.Unfinished = v == "unfinished"
+		case "check":
+			t.Failed = v == "failed"
 		case "verified":
 			t.Verified = v
 		case "source":

@@ -28,7 +28,7 @@ func TestNameRoundTrip(t *testing.T) {
 func TestTag(t *testing.T) {
 	b := NewBuild(time.Now(), time.Hour)
 	want := b.Tag(RoleImage)
-	want.Attempt, want.Unfinished = b.Token("x"), true
+	want.Attempt, want.Unfinished, want.Failed = b.Token("x"), true, true
 	all := want.With(map[string]string{"Name": "mine", "empty": ""})
 	if v, ok := all["empty"]; len(all) != 3 || all["Name"] != "mine" || !ok || v != "" {
 		t.Errorf("tags: %v", all)

@@ -61,6 +61,9 @@ type Build struct {
 	Tunnel *Tunnel
 	// NoImage, if set, says why no image is made.
 	NoImage string
+	// Left, if set, is told what could not be removed; a finished image stays one all
+	// the same.
+	Left func(error)
 }
 
 // Made is what a build has made.
@@ -102,7 +105,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	b.UI.Sayf("Build %s", b.ID)
 	lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers()) })
 	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
-	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout}
+	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout, Left: b.Left}
 	if err := runner.Run(ctx, phases...); err != nil {
 		return nil, err
 	}

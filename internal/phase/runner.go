@@ -65,6 +65,8 @@ type Runner struct {
 	OnError string
 	// CleanupTimeout limits the undoing of each phase.
 	CleanupTimeout time.Duration
+	// Left, if set, is told what undoing could not remove, beside the Ui.
+	Left func(error)
 }
 
 // Run runs phases in order and undoes them in reverse order. The error is the
@@ -148,6 +150,9 @@ func (r Runner) undoOne(ctx context.Context, p Phase, failed error) {
 	defer cancel()
 	if err := p.Undo(c, failed); err != nil {
 		r.UI.Errorf("Cleanup: %v", err)
+		if r.Left != nil {
+			r.Left(err)
+		}
 	}
 }
 

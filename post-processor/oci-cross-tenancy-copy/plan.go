@@ -54,13 +54,13 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	slices.Sort(keys)
 	now := time.Now()
 	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
-	whole := c.ExportTimeout + read + longest(provers) + c.CleanupTimeout + linkMargin
+	whole := c.ExportTimeout + read + takeTurns(provers) + c.CleanupTimeout + linkMargin
 	id := owner.Derive(now, whole, append([]string{what.key(c), region, c.Source.Bucket, c.ObjectName}, keys...)...)
 	for _, m := range importers {
 		m.Owner = id
 	}
 	for _, v := range provers {
-		v.identify(id, now)
+		v.copied = id.ID
 	}
 	object := c.ObjectName
 	if object == "" {
@@ -117,7 +117,11 @@ func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Pr
 			Destination: m, Key: key, ImageName: name, Direct: d.Route == "" || d.Route == "direct", Ways: ways,
 		}
 		if d.Verify != nil {
-			v := p.prover(i, m, key, ui)
+			v, err := p.prover(i, m, key, ui)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", block, err))
+				continue
+			}
 			provers = append(provers, v)
 			target.Verify, target.KeepUnverified = v, d.Verify.OnFailure == keepFailed
 		}

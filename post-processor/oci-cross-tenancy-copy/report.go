@@ -39,6 +39,8 @@ type reportDestination struct {
 	Verified *reportVerified `json:"verified,omitempty"`
 	// Unverified is an image that stays although it did not pass.
 	Unverified string `json:"unverified_image_ocid,omitempty"`
+	// Left is what verifying a good image left behind, such as a machine.
+	Left string `json:"left_behind,omitempty"`
 }
 
 type reportVerified struct {
@@ -65,6 +67,9 @@ func (p *PostProcessor) report(c *imagecopy.Copy, results []imagecopy.Result, st
 				d.Verified = &reportVerified{v.Time.UTC().Truncate(time.Second), v.Tests, v.Digest}
 			}
 			d.Unverified = r.Unverified
+			if r.Left != nil {
+				d.Left = p.Mask.Text(r.Left.Error())
+			}
 			switch {
 			case r.Err != nil:
 				d.Status, d.Error = "failed", p.Mask.Text(r.Err.Error())

@@ -26,7 +26,8 @@ import (
 
 // Verify starts a machine from the copy in its destination, signs in to it by SSH,
 // runs gossfiles on it if there are any, and terminates it. The copy counts only if
-// all of that works.
+// all of that works. Copies in one tenancy are verified one after the other, so that
+// each has all that the tenancy's limits and its free allowance leave.
 type Verify struct {
 	// The subnet of the machine, in the destination's region. Defaults to the
 	// environment variable `PROD_OCI_SUBNET_OCID`.
@@ -90,11 +91,14 @@ type Verify struct {
 	InstanceTimeout time.Duration `mapstructure:"instance_timeout" required:"false"`
 	// How long all gossfiles together may take. Defaults to `30m`.
 	TestTimeout time.Duration `mapstructure:"test_timeout" required:"false"`
-	// What becomes of an image that was imported and did not pass. `delete` deletes
-	// it. `keep` leaves it as it is, tagged as unfinished and under a name that ends in
-	// `-unverified`: the next run of the same copy verifies it again, without another
-	// export and import. Defaults to `delete`: what is not proven is no image, and one
-	// that fails each night would fill up the limit `custom-image-count`.
+	// What becomes of an image that was imported and did not boot or did not pass.
+	// `delete` deletes it. `keep` leaves it as it is, tagged as unfinished and under a
+	// name that ends in `-unverified`: the next run of the same copy verifies it again,
+	// without another export and import. Defaults to `delete`: what is not proven is no
+	// image, and one that fails each night would fill up the limit
+	// `custom-image-count`. An image of which nothing is known, because no machine could
+	// be had or the run was cancelled, always stays like that for the next run; once its
+	// time is over it is a leftover, and may be swept.
 	OnFailure string `mapstructure:"on_failure" required:"false"`
 
 	Gossfiles `mapstructure:",squash"`

@@ -11,9 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -99,28 +96,38 @@ func (g *Gossfiles) options() map[string]interface{} {
 	return all
 }
 
-// by names what an image is verified by: where the files or the variables are others,
-// it is another name.
-func (g *Gossfiles) by() string {
+// bringer is a provisioner that knows what it would bring to a machine.
+type bringer interface{ InputsDigest() (string, error) }
+
+// by names what an image is verified by: where the machine, what goss reads or the
+// variables are others, it is another name. goss is nil if nothing is run.
+func (v *Verify) by(goss packersdk.Provisioner) (string, error) {
 	h := sha256.New()
-	options := g.options()
-	for _, name := range []string{"retry_timeout", "wait_timeout", "goss_binary"} {
-		delete(options, name) // they do not change what is checked
+	options := v.Gossfiles.options()
+	for _, name := range []string{
+		"retry_timeout", "wait_timeout", "goss_binary", // which do not change what is checked
+		"tests", "goss_file", "goss_files", "vars_files", "wait", // where files are here does not matter
+	} {
+		delete(options, name)
 	}
-	text, _ := json.Marshal(options) // texts and lists of texts
+	o := v.options("")
+	text, err := json.Marshal([]any{options, o.Search.Shape, o.Search.ShapeConfig})
+	if err != nil {
+		return "", err
+	}
 	h.Write(text)
-	for _, root := range append(append([]string{g.GossFile, g.Wait}, append(g.Tests, g.GossFiles...)...), g.VarsFiles...) {
-		_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return nil //nolint:nilerr // what is not a file is one of goss's names for it
-			}
-			text, err := os.ReadFile(path) //nolint:gosec // the user's own
-			fmt.Fprintf(h, "%d:%s%v%d:", len(path), path, err != nil, len(text))
-			h.Write(text)
-			return nil
-		})
+	if goss != nil {
+		b, is := goss.(bringer)
+		if !is {
+			return "", errors.New("it is not known what goss reads")
+		}
+		sum, err := b.InputsDigest()
+		if err != nil {
+			return "", err
+		}
+		h.Write([]byte(sum))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:6])
+	return hex.EncodeToString(h.Sum(nil)[:6]), nil
 }
 
 // checker makes the provisioner that runs the gossfiles; nil if there are none.

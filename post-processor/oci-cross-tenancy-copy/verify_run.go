@@ -15,6 +15,8 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/goss"
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -31,12 +33,13 @@ type prover struct {
 	goss        packersdk.Provisioner // may be nil
 	client      *oci.Client
 	compartment string // of the machine and the image
-	// key tells destinations apart. owner is whose the machine is: the same in each
-	// run of the same copy, so that the next run finds what a killed one left. It is
-	// known once the copy has its identity.
-	key   string
-	owner owner.Build
-	ui    packersdk.Ui
+	// key tells destinations apart. copied is the identity of the copy, which is known
+	// once all destinations are.
+	key, copied string
+	by          string // what is verified by, as it was when the run began
+	// turn has room for one verification at a time in the destination's tenancy.
+	turn chan struct{}
+	ui   packersdk.Ui
 }
 
 // prepareCheckers prepares what is run on the machines.
@@ -54,24 +57,57 @@ func (p *PostProcessor) prepareCheckers() (bad []error) {
 }
 
 // prover is that of a destination.
-func (p *PostProcessor) prover(i int, m *oci.Importer, key string, ui packersdk.Ui) *prover {
+func (p *PostProcessor) prover(i int, m *oci.Importer, key string, ui packersdk.Ui) (*prover, error) {
+	v := p.config.Destinations[i].Verify
+	by, err := v.by(p.checkers[i])
+	if err != nil {
+		return nil, fmt.Errorf("verify: what goss is to read: %w", err)
+	}
 	return &prover{
-		p: p, v: p.config.Destinations[i].Verify, goss: p.checkers[i], client: m.Client, compartment: m.Compartment,
-		key: key, ui: labelled{ui, m.Label},
-	}
+		p: p, v: v, goss: p.checkers[i], client: m.Client, compartment: m.Compartment, key: key, by: by, ui: labelled{ui, m.Label},
+	}, nil
 }
 
-// longest is how long the verifications may take, which go on at the same time.
-func longest(all []*prover) (d time.Duration) {
+// takeTurns lets one verification go on at a time in each tenancy: each of them is
+// within the tenancy's limits, and within what is free in it, by itself. It returns how
+// long all of them may take.
+func takeTurns(all []*prover) (most time.Duration) {
+	turns, takes := map[string]chan struct{}{}, map[string]time.Duration{}
 	for _, p := range all {
-		d = max(d, p.v.life()+p.p.config.CleanupTimeout)
+		at := p.client.Tenancy
+		if turns[at] == nil {
+			turns[at] = make(chan struct{}, 1)
+		}
+		p.turn = turns[at]
+		takes[at] += p.v.life() + p.p.config.CleanupTimeout
+		most = max(most, takes[at])
 	}
-	return d
+	return most
 }
 
-// identify settles whose the machines are.
-func (p *prover) identify(copied owner.Build, now time.Time) {
-	p.owner = owner.Derive(now, p.v.life()+p.p.config.CleanupTimeout+machineMargin, "verify", copied.ID, p.key)
+// wait waits until no other verification goes on in the tenancy.
+func (p *prover) wait(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	p.ui.Say("Waiting for another verification in this tenancy: there is one at a time")
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// owned is whose a machine is that is launched from now on. The identity is the same
+// in each run of the same copy, so that the next run finds what a killed one left. The
+// time counts from now and not from the start of the run, which an export and an import
+// may make hours ago: a machine that is somebody's leftover already would be swept away
+// by the next build.
+func (p *prover) owned() owner.Build {
+	return owner.Derive(time.Now(), p.v.life()+p.p.config.CleanupTimeout+machineMargin, "verify", p.copied, p.key)
 }
 
 // machineMargin is how much longer a machine is nobody's leftover than it may be
@@ -79,7 +115,20 @@ func (p *prover) identify(copied owner.Build, now time.Time) {
 const machineMargin = time.Hour
 
 // By implements imagecopy.Verifier.
-func (p *prover) By() string { return p.v.by() }
+func (p *prover) By() string { return p.by }
+
+// unchanged says whether goss would read what it would have read when the run began:
+// the image is tagged with that.
+func (p *prover) unchanged() error {
+	by, err := p.v.by(p.goss)
+	if err == nil && by != p.by {
+		err = errors.New("it was changed since this run began; run it again")
+	}
+	if err != nil {
+		return fmt.Errorf("what goss is to read: %w", err)
+	}
+	return nil
+}
 
 // build is what is launched; image is empty as long as there is none.
 func (p *prover) build(image, public string) (oci.BuildConfig, error) {
@@ -99,16 +148,25 @@ func (p *prover) build(image, public string) (oci.BuildConfig, error) {
 	return c, nil
 }
 
-// Check implements imagecopy.Verifier. What a run of the same copy left that was
-// killed goes first: it may be in the way.
-func (p *prover) Check(ctx context.Context) error {
+// checked is what is looked at before there is an image; nothing is launched in it.
+func (p *prover) checked() (*oci.Build, owner.Build, error) {
+	mine := p.owned()
 	c, err := p.build("", "")
+	if err != nil {
+		return nil, mine, err
+	}
+	return oci.NewBuild(p.client, c, mine, p.ui.Sayf), mine, nil
+}
+
+// Tidy implements imagecopy.Verifier: it removes the machines of a run of the same copy
+// that was killed, or that could not remove them.
+func (p *prover) Tidy(ctx context.Context) error {
+	b, mine, err := p.checked()
 	if err != nil {
 		return err
 	}
-	b := oci.NewBuild(p.client, c, p.owner, p.ui.Sayf)
 	for _, place := range machines(b.Leftovers()) {
-		r, err := sweep.Sweep{Cloud: place, Rules: sweep.Rules{Builds: []string{p.owner.ID}}}.Run(ctx)
+		r, err := sweep.Sweep{Cloud: place, Rules: sweep.Rules{Builds: []string{mine.ID}}}.Run(ctx)
 		if err != nil {
 			return fmt.Errorf("whether an earlier run left a machine cannot be seen: %w", err)
 		}
@@ -116,18 +174,52 @@ func (p *prover) Check(ctx context.Context) error {
 			p.ui.Say(line)
 		}
 	}
+	return nil
+}
+
+// Check implements imagecopy.Verifier.
+func (p *prover) Check(ctx context.Context) error {
+	b, _, err := p.checked()
+	if err != nil {
+		return err
+	}
 	return b.Check(ctx)
 }
 
 // Verify implements imagecopy.Verifier.
 func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, error) {
-	start := time.Now()
+	if err := p.wait(ctx); err != nil {
+		return cloud.Verified{}, &imagecopy.Untried{Err: err}
+	}
+	defer func() { <-p.turn }()
+	had := false
+	var left []error
+	v, err := p.start(ctx, image, func() { had = true }, func(err error) { left = append(left, err) })
+	switch {
+	case err == nil && len(left) > 0:
+		return v, &imagecopy.Left{Err: errors.Join(left...)}
+	case err != nil:
+		err = errors.Join(append([]error{err}, left...)...)
+	}
+	if err != nil && !had {
+		err = &imagecopy.Untried{Err: err}
+	}
+	return v, err
+}
+
+// start starts a machine from an image and looks at it. had is called once there is
+// one, and left is told what could not be removed.
+func (p *prover) start(ctx context.Context, image string, had func(), left func(error)) (cloud.Verified, error) {
+	start, mine := time.Now(), p.owned()
 	c := &p.p.config
+	if err := p.unchanged(); err != nil {
+		return cloud.Verified{}, err
+	}
 	comm, errs := p.v.communicator()
 	if len(errs) > 0 {
 		return cloud.Verified{}, errors.Join(errs...)
 	}
-	done, err := buildcfg.UseKey(&c.PackerConfig, &comm, "verify_"+p.owner.ID, p.p.Mask.Add, p.ui)
+	done, err := buildcfg.UseKey(&c.PackerConfig, &comm, "verify_"+mine.ID, p.p.Mask.Add, p.ui)
 	if err != nil {
 		return cloud.Verified{}, err
 	}
@@ -143,14 +235,15 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 	p.ui.Sayf("Verifying %s: looking for a machine to start from it", image)
 	run := owner.NewBuild(start, p.v.life())
 	limits := buildcfg.Limits{CapacityOrder: "place", CapacityInterval: p.v.CapacityInterval}
-	at := &site{Fleet: fleet.New(fleet.Place{Cloud: "oci", Region: p.client.Region, Site: oci.NewBuild(p.client, cfg, p.owner, p.ui.Sayf)})}
+	at := &site{Fleet: fleet.New(fleet.Place{Cloud: "oci", Region: p.client.Region, Site: oci.NewBuild(p.client, cfg, mine, p.ui.Sayf)})}
 	build := phase.Build{
-		UI: p.ui, Hook: hook{p.goss, p.v.TestTimeout}, Site: at, Token: run.Token, ID: p.owner.ID,
+		UI: p.ui, Hook: hook{p.goss, p.v.TestTimeout}, Site: at, Token: run.Token, ID: mine.ID,
 		Policy: limits.Policy(), Timeout: p.v.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, Comm: &comm,
 		More: func(m *phase.FindMachine) map[string]interface{} {
-			return ocibuild.Generated(m.ID, p.owner.ID, m.Offer, image)
+			return ocibuild.Generated(m.ID, mine.ID, m.Offer, image)
 		},
-		NoImage: "the machine was there to verify one",
+		Found:   func(*phase.FindMachine) { had() },
+		NoImage: "the machine was there to verify one", Left: left,
 	}
 	if b := p.v.Bastion; b != nil {
 		build.Tunnel = &phase.Tunnel{
@@ -160,6 +253,11 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 	}
 	if _, err := build.Run(ctx); err != nil {
 		return cloud.Verified{}, err
+	}
+	if p.goss != nil && !p.p.unreachable {
+		if err := at.passed(); err != nil {
+			return cloud.Verified{}, err
+		}
 	}
 	v := cloud.Verified{Time: time.Now(), Tests: at.tests, Digest: at.digest}
 	what := "boots and lets " + comm.SSHUsername + " in"
@@ -174,8 +272,21 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 type site struct {
 	*fleet.Fleet
 	// What goss found on the machine.
+	state  string // one of goss's, empty without a note
 	tests  int
 	digest string
+}
+
+// passed says whether goss itself said that the machine passed: that the provisioner
+// came to a good end is not enough for a tag that others rely on.
+func (s *site) passed() error {
+	switch s.state {
+	case goss.ProofPassed:
+		return nil
+	case "":
+		return errors.New("goss left no note of what it found, so that nothing is proven")
+	}
+	return fmt.Errorf("goss's note says %q and not that the machine passed", s.state)
 }
 
 // Plan implements phase.Site, without the words for a build.
@@ -190,7 +301,7 @@ func (s *site) Plan(ctx context.Context) (cloud.Plan, error) {
 // TagImage implements phase.Site: it learns what goss found on the machine.
 func (s *site) TagImage(_ string, tags map[string]string) error {
 	of, err := proof.ParseValue(tags[proof.Tag])
-	s.tests, s.digest = of.Tests, of.Digest
+	s.state, s.tests, s.digest = of.State, of.Tests, of.Digest
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
@@ -129,7 +130,7 @@ func TestVerify(t *testing.T) {
 		},
 		{
 			name: "there is no capacity", faults: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Tenancy: "production"}}, change: map[string]interface{}{"capacity_timeout": "1s"},
-			says: []string{"no machine could be had", "capacity_timeout", "was deleted"}, fails: true,
+			says: []string{"no machine could be had", "capacity_timeout", "It stays"}, fails: true, keeps: true,
 		},
 		{name: "a launch that dies", faults: []ocisim.Fault{{Kind: ocisim.FaultLaunchFails, Times: 1}}, says: []string{"boots and lets debian in"}},
 		{name: "a reply to a launch is lost", faults: []ocisim.Fault{{Kind: ocisim.FaultCutAfterEffect, Op: "LaunchInstance", Times: 1}}, says: []string{"the machine is there"}},
@@ -275,6 +276,12 @@ func TestVerifyAgain(t *testing.T) {
 		t.Fatal(said)
 	}
 	kept := production(s)[0].ID
+	if tag := production(s)[0].FreeformTags["armfree"]; !strings.Contains(tag, "check=failed") || !strings.Contains(tag, "state=unfinished") || !strings.Contains(tag, "expires=") {
+		t.Errorf("the tag is %q", tag)
+	}
+	if _, said, err := verified(t.Context(), t, s, settings(s)); err == nil || !strings.Contains(said, "did not pass its verification") || production(s)[0].Name != "copied-unverified" {
+		t.Errorf("without verify: %v\n%s", err, said)
+	}
 	image, said, err := verified(t.Context(), t, s, verifying(s, nil))
 	if err != nil || image != kept || production(s)[0].Name != "copied" {
 		t.Fatalf("%s after %s, %v\n%s", image, kept, err, said)
@@ -287,11 +294,11 @@ func TestVerifyAgain(t *testing.T) {
 	}
 }
 
-// Two copies in the same place are verified at the same time, and neither removes the
-// other's machine.
-func TestVerifyTwoAtOnce(t *testing.T) {
+// Two copies in one tenancy are verified one after the other: there is room for one
+// machine.
+func TestVerifyTwoInTurns(t *testing.T) {
 	t.Parallel()
-	s := stage.ForTest(t, stage.Options{Driver: gossSays(true), Adjust: func(_, p *ocisim.Tenancy) { p.Limits["standard-a1-core-count"] = 8 }})
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true), Adjust: func(_, p *ocisim.Tenancy) { p.Limits["standard-a1-core-count"] = 1 }})
 	in := verifying(s, nil)
 	second := maps.Clone(dest(in))
 	second["image_name"] = "second"
@@ -308,8 +315,60 @@ func TestVerifyTwoAtOnce(t *testing.T) {
 	}
 }
 
-// Cancelled at any request of the verification, the copy ends soon and leaves
-// nothing.
+// A provisioner that is content and says nothing of it proves nothing.
+func TestVerifyWithoutANote(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	file, _ := gossfiles(t)
+	p := &PostProcessor{Mask: new(mask.Masker), HTTP: s.Net.Client(), Goss: func() packersdk.Provisioner { return content{} }}
+	if err := p.Configure(verifying(s, map[string]interface{}{"goss_file": file})); err != nil {
+		t.Fatal(err)
+	}
+	var out inpacker.Output
+	_, _, _, err := p.PostProcess(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, &foreign{})
+	if err == nil || !strings.Contains(err.Error(), "left no note") || len(production(s)) != 0 {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	for state, good := range map[string]bool{"true": true, "stale": false, "reported": false, "false": false} {
+		at := new(site)
+		if err := at.TagImage("", map[string]string{proof.Tag: state + " tests=1 sha256=00"}); err != nil || (at.passed() == nil) != good {
+			t.Errorf("%s: %v, %v", state, err, at.passed())
+		}
+	}
+}
+
+// A machine that cannot be terminated makes the run fail, although the image is good, and
+// the next run, which has nothing to verify, removes it.
+func TestVerifyLeavesAMachine(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
+	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "TerminateInstance", Status: 403, Code: "NotAllowed"}); err != nil {
+		t.Fatal(err)
+	}
+	in := verifying(s, nil)
+	path := filepath.Join(t.TempDir(), "report.json")
+	in["report"] = path
+	_, said, err := verified(t.Context(), t, s, in)
+	machines := s.Cloud.Inventory().Tenancies[1].Regions[0].Instances
+	if err == nil || len(machines) != 1 || !strings.Contains(err.Error(), machines[0].ID) || strings.Contains(err.Error(), "was not verified") {
+		t.Fatalf("%v, %+v\n%s", err, machines, said)
+	}
+	image := production(s)[0]
+	if d := reported(t, path); image.Name != "copied" || d.Image != image.ID || d.Status != "copied" || d.Verified == nil || !strings.Contains(d.Left, machines[0].ID) {
+		t.Errorf("%+v, %+v", image, d)
+	}
+	s.Cloud.ResetFaults()
+	again, said, err := verified(t.Context(), t, s, verifying(s, nil))
+	if err != nil || again != image.ID || s.Cloud.CountRequests("LaunchInstance") != 1 {
+		t.Errorf("%s, %v\n%s", again, err, said)
+	}
+	if left := s.Left(image.ID); len(left) > 0 {
+		t.Errorf("left behind: %q\n%s", left, said)
+	}
+}
+
+// Cancelled at any request of the verification, the copy ends soon and leaves nothing
+// but the image, for the next run.
 func TestCancelVerify(t *testing.T) {
 	s := stage.ForTest(t, stage.Options{Driver: gossSays(true)})
 	if _, said, err := verified(t.Context(), t, s, settings(s)); err != nil {
@@ -334,9 +393,15 @@ func TestCancelVerify(t *testing.T) {
 			w := &tripwire.Wire{Op: m.Op, Nth: m.Nth, Pull: cancel}
 			s := stage.ForTest(t, stage.Options{Driver: gossSays(true), Wrap: w.Wrap})
 			w.Watch(s.Cloud)
-			image, said, err := verified(ctx, t, s, verifying(s, map[string]interface{}{"on_failure": "delete"}))
+			_, said, err := verified(ctx, t, s, verifying(s, map[string]interface{}{"on_failure": "delete"}))
 			if err == nil {
 				t.Error("it went on")
+			}
+			image := ""
+			for _, i := range production(s) {
+				if image = i.ID; i.Name != "copied-unverified" || !strings.Contains(i.FreeformTags["armfree"], "state=unfinished") {
+					t.Errorf("%+v", i)
+				}
 			}
 			if left := s.Left(image); len(left) > 0 {
 				t.Errorf("left behind: %q\n%s", left, said)

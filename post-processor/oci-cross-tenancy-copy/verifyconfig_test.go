@@ -111,36 +111,47 @@ func TestDefaultsOfVerify(t *testing.T) {
 }
 
 // What an image is verified by is the same for the same checks, and another for
-// others.
+// others, however the gossfiles are named.
 func TestWhatVerifies(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	_, in := template(t)
+	by := func(block map[string]interface{}) string {
+		t.Helper()
+		all := map[string]interface{}{"subnet_ocid": aSubnet, "ssh_username": "debian"}
+		maps.Copy(all, block)
+		p, err := configured(t, in, all)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return path
+		by, err := p.config.Destinations[0].Verify.by(p.checkers[0])
+		if err != nil || len(by) != 12 {
+			t.Fatalf("%q, %v", by, err)
+		}
+		return by
 	}
-	file := write("a.yaml", "file: {}\n")
-	base := Gossfiles{Tests: []string{file}, VarsInline: map[string]string{"a": "1", "b": "2"}}
-	names := []string{(&Gossfiles{}).by(), base.by()}
-	other := base
-	other.VarsInline = map[string]string{"a": "1", "b": "3"}
-	names = append(names, other.by())
-	write("a.yaml", "file: {/x: {exists: true}}\n")
-	names = append(names, base.by())
-	folder := base
-	folder.Tests = []string{dir}
-	names = append(names, folder.by())
-	write("b.yaml", "x")
-	names = append(names, folder.by())
-	slow := folder
-	slow.RetryTimeout, slow.VarsInline = "9m", maps.Clone(slow.VarsInline)
-	if slow.by() != folder.by() {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"a.yaml": "file: {}\n", "b.yaml": "file: {}\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with := func(more map[string]interface{}) map[string]interface{} {
+		all := map[string]interface{}{"goss_files": []string{filepath.Join(dir, "*.yaml")}, "vars_inline": map[string]string{"a": "1", "b": "2"}}
+		maps.Copy(all, more)
+		return all
+	}
+	names := []string{
+		by(nil), by(map[string]interface{}{"shape_config": []interface{}{map[string]interface{}{"ocpus": 2, "memory_in_gbs": 8}}}), by(with(nil)),
+		by(with(map[string]interface{}{"vars_inline": map[string]string{"a": "1", "b": "3"}})), by(with(map[string]interface{}{"min_tests": 2})),
+	}
+	if by(with(map[string]interface{}{"retry_timeout": "9m"})) != names[2] {
 		t.Error("patience changes what is checked")
 	}
+	if err := os.WriteFile(filepath.Join(dir, "b.yaml"), []byte("file: {/x: {exists: true}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	names = append(names, by(with(nil)))
 	slices.Sort(names)
-	if n := len(slices.Compact(slices.Clone(names))); n != 6 || len(names[0]) != 12 {
+	if n := len(slices.Compact(slices.Clone(names))); n != 6 {
 		t.Errorf("%d names in %q", n, names)
 	}
 }

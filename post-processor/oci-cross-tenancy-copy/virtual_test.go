@@ -187,6 +187,7 @@ type content struct{}
 
 func (content) ConfigSpec() hcldec.ObjectSpec { return nil }
 func (content) Prepare(...interface{}) error  { return nil }
+func (content) InputsDigest() (string, error) { return "", nil }
 func (content) Provision(ctx context.Context, _ packersdk.Ui, _ packersdk.Communicator, _ map[string]interface{}) error {
 	return ctx.Err()
 }

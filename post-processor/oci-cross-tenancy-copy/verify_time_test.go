@@ -1,0 +1,74 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+)
+
+// launches calls see with the owner of every machine that is asked for.
+func launches(t *testing.T, see func(owner.Tag)) func(http.ResponseWriter, *http.Request, int) bool {
+	return func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+		if r.Method != http.MethodPost || !strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), "/instances") {
+			return false
+		}
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		var body struct{ FreeformTags map[string]string }
+		if err := json.Unmarshal(text, &body); err != nil {
+			t.Error(err)
+		}
+		tag, err := owner.ParseTag(body.FreeformTags[owner.Key])
+		if err != nil {
+			t.Errorf("%v: %s", err, text)
+		}
+		see(tag)
+		return false
+	}
+}
+
+// However long the export and the import take, a machine is nobody's leftover as long
+// as it may be needed.
+func TestVerifyAfterHours(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtual(t)
+		for _, slow := range []ocisim.Fault{
+			{Kind: ocisim.FaultSlow, State: "EXPORTING", Delay: ocisim.Duration(3 * time.Hour)},
+			{Kind: ocisim.FaultSlow, State: "IMPORTING", Delay: ocisim.Duration(3 * time.Hour)},
+		} {
+			if err := v.AddFaults(slow); err != nil {
+				t.Fatal(err)
+			}
+		}
+		start, n := time.Now(), 0
+		v.wire.reset(launches(t, func(tag owner.Tag) {
+			n++
+			if left := time.Until(tag.Expires); left < 2*time.Hour {
+				t.Errorf("after %s a machine is launched that is a leftover in %s", time.Since(start), left)
+			}
+		}))
+		in := v.settings("verify")
+		in["export_timeout"] = "4h"
+		in["destination"].([]interface{})[0].(map[string]interface{})["import_timeout"] = "4h"
+		image, said, err := v.copy(t.Context(), t, in)
+		if err != nil || n != 1 || time.Since(start) < 6*time.Hour {
+			t.Errorf("%v, %d machines after %s\n%s", err, n, time.Since(start), said)
+		}
+		v.mustLeave(t, image, said)
+	})
+}
