@@ -21,6 +21,8 @@ type AMI struct {
 	ID string
 	// Warn is told what of the image does not come along.
 	Warn func(format string, args ...any)
+	// Goes says that the image is to be removed in the end.
+	Goes bool
 
 	root types.Snapshot
 }
@@ -60,7 +62,10 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 		bad("has no snapshot of its root volume")
 		return out, errors.Join(errs...)
 	}
-	if len(shots) > 1 {
+	switch {
+	case len(shots) > 1 && a.Goes: // what is not copied would be lost
+		bad("has %d volumes, of which only the root volume (%s) is copied, and keep_source_image = false would delete the others as well; leave that option out, and remove the image yourself once you have what is on them", len(shots), aws.ToString(img.RootDeviceName))
+	case len(shots) > 1:
 		a.Warn("Image %s has %d volumes; only the root volume (%s) is copied: an image on OCI is one disk", a.ID, len(shots), aws.ToString(img.RootDeviceName))
 	}
 	if err := a.findRoot(ctx, shots[0]); err != nil {
