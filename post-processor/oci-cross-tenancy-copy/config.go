@@ -125,7 +125,8 @@ type Config struct {
 	// `10m`.
 	CleanupTimeout time.Duration `mapstructure:"cleanup_timeout" required:"false"`
 
-	ctx interpolate.Context
+	ctx      interpolate.Context
+	borrowed bool // the bucket is one of the first destination's tenancy
 }
 
 const defaultShape = "VM.Standard.A1.Flex"

@@ -108,7 +108,7 @@ func (c *Config) prepareSource(note func(...error)) {
 	if c.aFile() && c.KeepSourceImage.False() {
 		note(errors.New("keep_source_image = false: a file is never deleted"))
 	}
-	if c.elsewhere() && !c.Source.Named() {
+	if c.borrowed = c.elsewhere() && !c.Source.Named(); c.borrowed {
 		note(c.Source.PrepareAs("source.", c.Destinations[0].Credentials())...)
 	} else {
 		note(c.Source.Prepare("source.")...)
@@ -121,6 +121,15 @@ func (c *Config) prepareSource(note func(...error)) {
 		_, err := c.signIn(cmp.Or(c.AWS.Region, "us-east-1"))
 		note(err)
 	}
+}
+
+// bucketSaid is whose bucket the image travels through, for people.
+func (c *Config) bucketSaid() string {
+	where := fmt.Sprintf("The image travels through the bucket %q in %s of ", c.Source.Bucket, c.Source.Credentials().Region)
+	if c.borrowed {
+		return where + "the first destination's tenancy: neither the block source nor the environment says who else signs in"
+	}
+	return where + "the tenancy that the block source or the environment names"
 }
 
 // signIn is who signs in to AWS, in a region if one is given.
