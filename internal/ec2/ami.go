@@ -58,8 +58,9 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 		bad("has the boot mode %s; Ampere shapes boot by UEFI only", img.BootMode)
 	}
 	shots := snapshotsOf(img)
-	if len(shots) == 0 || img.RootDeviceType != types.DeviceTypeEbs {
-		bad("has no snapshot of its root volume")
+	root := rootSnapshot(img)
+	if root == "" || img.RootDeviceType != types.DeviceTypeEbs {
+		bad("has no snapshot of its root volume %s", aws.ToString(img.RootDeviceName))
 		return out, errors.Join(errs...)
 	}
 	switch {
@@ -68,11 +69,11 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 	case len(shots) > 1:
 		a.Warn("Image %s has %d volumes; only the root volume (%s) is copied: an image on OCI is one disk", a.ID, len(shots), aws.ToString(img.RootDeviceName))
 	}
-	if err := a.findRoot(ctx, shots[0]); err != nil {
+	if err := a.findRoot(ctx, root); err != nil {
 		return out, errors.Join(append(errs, err)...)
 	}
 	if a.root.State != types.SnapshotStateCompleted {
-		bad("is not ready: its snapshot %s is %s, and must be completed", shots[0], a.root.State)
+		bad("is not ready: its snapshot %s is %s, and must be completed", root, a.root.State)
 	}
 	if n := aws.ToInt32(a.root.VolumeSize); n > maxExport {
 		bad("has a disk of %d GiB; OCI imports up to %d", n, maxExport)
@@ -80,6 +81,16 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 	_, full := a.Snapshot()
 	out.SizeGB = (full + 1<<30 - 1) >> 30
 	return out, errors.Join(errs...)
+}
+
+// rootSnapshot is the snapshot of the device that the image names as its root.
+func rootSnapshot(img types.Image) string {
+	for _, d := range img.BlockDeviceMappings {
+		if d.Ebs != nil && d.DeviceName != nil && *d.DeviceName == aws.ToString(img.RootDeviceName) {
+			return aws.ToString(d.Ebs.SnapshotId)
+		}
+	}
+	return ""
 }
 
 // findRoot looks up the snapshot of the root volume.

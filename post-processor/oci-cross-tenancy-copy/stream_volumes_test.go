@@ -4,6 +4,10 @@
 package ocicrosstenancycopy
 
 import (
+	"bytes"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -73,4 +77,28 @@ func TestStreamKeepsOtherVolumes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Which volume is the root is what the image says, and never a guess: a data volume would
+// be copied without a word.
+func TestStreamRootWithoutDevice(t *testing.T) {
+	inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+		f.tag(t, proven())
+		f.wire.reset(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if !amazon(r) {
+				return false
+			}
+			rec := httptest.NewRecorder()
+			f.serve(rec, r)
+			maps.Copy(w.Header(), rec.Header())
+			w.Header().Del("Content-Length")
+			w.WriteHeader(rec.Code)
+			_, _ = w.Write(bytes.ReplaceAll(rec.Body.Bytes(), []byte("<rootDeviceName>/dev/xvda<"), []byte("<rootDeviceName>/dev/sda1<")))
+			return true
+		})
+		_, said, err := f.copy(t.Context(), t, f.settings())
+		if err == nil || !strings.Contains(said, "has no snapshot of its root volume /dev/sda1") || !strings.Contains(said, "nothing was started") {
+			t.Errorf("%v\n%s", err, said)
+		}
+	})
 }
