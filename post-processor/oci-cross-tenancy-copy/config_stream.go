@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -35,7 +36,8 @@ type Elsewhere struct {
 	// `oci-bootable`, as the builders of this plugin write it: no AMI of another builder
 	// does. Defaults to `false`.
 	AllowUnprovenImage bool `mapstructure:"allow_unproven_image" required:"false"`
-	// An image file to copy, qcow2 or raw: the cloud image of a distribution, say. It
+	// An image file to copy, qcow2 or raw: the cloud image of a distribution, say, or what
+	// a builder makes; behind the builder `null` it must be there beforehand. It
 	// must be one for ARM64 that boots by UEFI from virtio-scsi, as Debian's
 	// `genericcloud-arm64` does; that is not looked at.
 	SourceFile string `mapstructure:"source_file" required:"false"`
@@ -96,8 +98,8 @@ func (c *Config) prepareSource(note func(...error)) {
 		note(errors.New("source_checksum goes with source_file or source_url"))
 	case c.aFile() && !unknown && len(named) == 1:
 		note(c.file().Mistakes()...)
-		if i, err := os.Stat(c.SourceFile); c.SourceFile != "" && (err != nil || !i.Mode().IsRegular()) {
-			note(fmt.Errorf("source_file: there is no file %s", c.SourceFile))
+		if err := fileThere(c.SourceFile); err != nil && (!errors.Is(err, fs.ErrNotExist) || c.PackerBuilderType == "null") {
+			note(err) // a file that is lacking may be made by the build
 		}
 	}
 	switch diskimage.Compression(c.Compression) {
@@ -122,6 +124,30 @@ func (c *Config) prepareSource(note func(...error)) {
 		note(err)
 	}
 }
+
+// fileThere says why source_file cannot be read, if it is set.
+func fileThere(path string) error {
+	if path == "" {
+		return nil
+	}
+	i, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &missingFile{path}
+	case err != nil:
+		return fmt.Errorf("source_file: %w", err)
+	case !i.Mode().IsRegular():
+		return fmt.Errorf("source_file: %s is no regular file", path)
+	}
+	return nil
+}
+
+// missingFile is that a file does not exist.
+type missingFile struct{ path string }
+
+func (e *missingFile) Error() string { return "source_file: there is no file " + e.path }
+
+func (*missingFile) Unwrap() error { return fs.ErrNotExist }
 
 // bucketSaid is whose bucket the image travels through, for people.
 func (c *Config) bucketSaid() string {
