@@ -36,12 +36,17 @@ type subject struct {
 	disk imagecopy.Disk
 }
 
-// key is what tells subjects apart: an object with other bytes is another one.
+// key is what tells subjects apart: an object with other bytes is another one, and so is
+// one that says something else of the image.
 func (s subject) key(c *Config) string {
 	if s.disk == nil {
 		return s.id
 	}
-	return s.id + " " + cmp.Or(c.Compression, string(diskimage.Zstd))
+	meta := []string{c.OperatingSystem, c.OperatingSystemVersion}
+	if f, is := s.disk.(*file); is { // of others the id says the name, and the name the rest
+		meta = append(meta, f.Name())
+	}
+	return fmt.Sprintf("%s %s %q", s.id, cmp.Or(c.Compression, string(diskimage.Zstd)), meta)
 }
 
 // find says what is copied: what the template names, or what was built.
