@@ -79,7 +79,9 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 		bad("has a disk of %d GiB; OCI imports up to %d", n, maxExport)
 	}
 	_, full := a.Snapshot()
-	out.SizeGB = (full + 1<<30 - 1) >> 30
+	if out.SizeGB = (full + 1<<30 - 1) >> 30; full == 0 { // it may be as large as its volume
+		out.SizeGB = int64(aws.ToInt32(a.root.VolumeSize))
+	}
 	return out, errors.Join(errs...)
 }
 

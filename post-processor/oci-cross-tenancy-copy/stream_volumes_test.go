@@ -5,9 +5,11 @@ package ocicrosstenancycopy
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/armfree/packer-plugin-armfree/internal/imagestream"
 )
 
 // withDevices registers an image of the AMI's snapshot with more devices.
@@ -51,6 +55,22 @@ func (f *flying) withDevices(t *testing.T, more ...ec2types.BlockDeviceMapping) 
 	f.wire.reset(nil)
 }
 
+// rewrite changes what Amazon answers.
+func (f *flying) rewrite(change func([]byte) []byte) func(http.ResponseWriter, *http.Request, int) bool {
+	return func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		if !amazon(r) {
+			return false
+		}
+		rec := httptest.NewRecorder()
+		f.serve(rec, r)
+		maps.Copy(w.Header(), rec.Header())
+		w.Header().Del("Content-Length")
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(change(rec.Body.Bytes()))
+		return true
+	}
+}
+
 // What is not copied is not deleted either: an image whose data volumes stay behind is
 // not taken with keep_source_image = false.
 func TestStreamKeepsOtherVolumes(t *testing.T) {
@@ -84,21 +104,55 @@ func TestStreamKeepsOtherVolumes(t *testing.T) {
 func TestStreamRootWithoutDevice(t *testing.T) {
 	inFlight(t, blocks(1), func(t *testing.T, f *flying) {
 		f.tag(t, proven())
-		f.wire.reset(func(w http.ResponseWriter, r *http.Request, _ int) bool {
-			if !amazon(r) {
-				return false
-			}
-			rec := httptest.NewRecorder()
-			f.serve(rec, r)
-			maps.Copy(w.Header(), rec.Header())
-			w.Header().Del("Content-Length")
-			w.WriteHeader(rec.Code)
-			_, _ = w.Write(bytes.ReplaceAll(rec.Body.Bytes(), []byte("<rootDeviceName>/dev/xvda<"), []byte("<rootDeviceName>/dev/sda1<")))
-			return true
-		})
+		f.wire.reset(f.rewrite(func(b []byte) []byte {
+			return bytes.ReplaceAll(b, []byte("<rootDeviceName>/dev/xvda<"), []byte("<rootDeviceName>/dev/sda1<"))
+		}))
 		_, said, err := f.copy(t.Context(), t, f.settings())
 		if err == nil || !strings.Contains(said, "has no snapshot of its root volume /dev/sda1") || !strings.Contains(said, "nothing was started") {
 			t.Errorf("%v\n%s", err, said)
 		}
 	})
+}
+
+// A snapshot of which EC2 does not say how much is written may be as large as its volume.
+func TestStreamLimitWithoutFullSize(t *testing.T) {
+	for limit, fails := range map[int]bool{7: true, 8: false, -1: false} {
+		inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+			f.tag(t, proven())
+			said := regexp.MustCompile("<fullSnapshotSizeInBytes>[0-9]+</fullSnapshotSizeInBytes>")
+			f.wire.reset(f.rewrite(func(b []byte) []byte { return said.ReplaceAll(b, nil) }))
+			in := f.settings()
+			in["size_limit_in_gbs"] = limit
+			_, text, err := f.copy(t.Context(), t, in)
+			if (err != nil) != fails || fails && !strings.Contains(text, "has 8 GB, and the limit is 7") {
+				t.Errorf("limit %d: %v\n%s", limit, err, text)
+			}
+		})
+	}
+}
+
+// counted is an object that takes everything.
+type counted struct {
+	imagestream.Object
+	n int
+}
+
+func (c *counted) Part(_ context.Context, _ int, data []byte) error {
+	c.n += len(data)
+	return nil
+}
+
+// Whatever was said of the size beforehand, no more than the limit is uploaded.
+func TestUploadEndsAtLimit(t *testing.T) {
+	under := &counted{}
+	o := &limitedObject{Object: under, left: 100, gigabytes: 7}
+	for i, want := range []bool{true, true, false, false} {
+		err := o.Part(t.Context(), i+1, make([]byte, 50))
+		if (err == nil) != want || !want && !strings.Contains(err.Error(), "size_limit_in_gbs: the image takes more than 7 GB") {
+			t.Errorf("part %d: %v", i, err)
+		}
+	}
+	if under.n != 100 {
+		t.Errorf("%d bytes", under.n)
+	}
 }

@@ -102,7 +102,11 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
 		Image:    diskimage.Options{Compression: diskimage.Compression(c.Compression)},
 		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
-			return bucket.Upload(ctx, object)
+			o, err := bucket.Upload(ctx, object)
+			if err != nil || c.SizeLimitInGBs <= 0 {
+				return o, err
+			}
+			return &limitedObject{Object: o, left: c.SizeLimitInGBs << 30, gigabytes: c.SizeLimitInGBs}, nil
 		},
 	}
 }
