@@ -133,7 +133,7 @@ func fileThere(path string) error {
 	i, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &missingFile{path}
+		return fmt.Errorf("source_file: there is no file %s: %w", path, err)
 	case err != nil:
 		return fmt.Errorf("source_file: %w", err)
 	case !i.Mode().IsRegular():
@@ -141,13 +141,6 @@ func fileThere(path string) error {
 	}
 	return nil
 }
-
-// missingFile is that a file does not exist.
-type missingFile struct{ path string }
-
-func (e *missingFile) Error() string { return "source_file: there is no file " + e.path }
-
-func (*missingFile) Unwrap() error { return fs.ErrNotExist }
 
 // bucketSaid is whose bucket the image travels through, for people.
 func (c *Config) bucketSaid() string {
