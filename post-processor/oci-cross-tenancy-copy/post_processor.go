@@ -79,9 +79,6 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	if err != nil {
 		return nil, true, true, err
 	}
-	if what.disk != nil {
-		ui.Say(p.config.bucketSaid())
-	}
 	start := time.Now()
 	results, err := c.Run(ctx)
 	for _, r := range results {

@@ -97,6 +97,7 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 	if s.disk == nil {
 		return imagecopy.Exported{Exporter: &oci.Exporter{Client: bucket.Client, Image: s.id, Timeout: c.ExportTimeout, Say: ui.Sayf}}
 	}
+	ui.Say(c.bucketSaid())
 	return &imagecopy.Streamed{
 		Disk: s.disk, Label: s.label, Timeout: c.ExportTimeout,
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
