@@ -21,6 +21,8 @@ type AMI struct {
 	ID string
 	// Warn is told what of the image does not come along.
 	Warn func(format string, args ...any)
+	// Goes says that the image is to be removed in the end.
+	Goes bool
 
 	root types.Snapshot
 }
@@ -56,25 +58,41 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 		bad("has the boot mode %s; Ampere shapes boot by UEFI only", img.BootMode)
 	}
 	shots := snapshotsOf(img)
-	if len(shots) == 0 || img.RootDeviceType != types.DeviceTypeEbs {
-		bad("has no snapshot of its root volume")
+	root := rootSnapshot(img)
+	if root == "" || img.RootDeviceType != types.DeviceTypeEbs {
+		bad("has no snapshot of its root volume %s", aws.ToString(img.RootDeviceName))
 		return out, errors.Join(errs...)
 	}
-	if len(shots) > 1 {
+	switch {
+	case len(shots) > 1 && a.Goes: // what is not copied would be lost
+		bad("has %d volumes, of which only the root volume (%s) is copied, and keep_source_image = false would delete the others as well; leave that option out, and remove the image yourself once you have what is on them", len(shots), aws.ToString(img.RootDeviceName))
+	case len(shots) > 1:
 		a.Warn("Image %s has %d volumes; only the root volume (%s) is copied: an image on OCI is one disk", a.ID, len(shots), aws.ToString(img.RootDeviceName))
 	}
-	if err := a.findRoot(ctx, shots[0]); err != nil {
+	if err := a.findRoot(ctx, root); err != nil {
 		return out, errors.Join(append(errs, err)...)
 	}
 	if a.root.State != types.SnapshotStateCompleted {
-		bad("is not ready: its snapshot %s is %s, and must be completed", shots[0], a.root.State)
+		bad("is not ready: its snapshot %s is %s, and must be completed", root, a.root.State)
 	}
 	if n := aws.ToInt32(a.root.VolumeSize); n > maxExport {
 		bad("has a disk of %d GiB; OCI imports up to %d", n, maxExport)
 	}
 	_, full := a.Snapshot()
-	out.SizeGB = (full + 1<<30 - 1) >> 30
+	if out.SizeGB = (full + 1<<30 - 1) >> 30; full == 0 { // it may be as large as its volume
+		out.SizeGB = int64(aws.ToInt32(a.root.VolumeSize))
+	}
 	return out, errors.Join(errs...)
+}
+
+// rootSnapshot is the snapshot of the device that the image names as its root.
+func rootSnapshot(img types.Image) string {
+	for _, d := range img.BlockDeviceMappings {
+		if d.Ebs != nil && d.DeviceName != nil && *d.DeviceName == aws.ToString(img.RootDeviceName) {
+			return aws.ToString(d.Ebs.SnapshotId)
+		}
+	}
+	return ""
 }
 
 // findRoot looks up the snapshot of the root volume.

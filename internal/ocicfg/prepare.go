@@ -64,6 +64,23 @@ func (a *Access) unknown() bool {
 	})
 }
 
+// Named says whether the template or a variable that Prepare reads says who signs in. A
+// region or a passphrase alone is not that, nor is a file at its usual place.
+func (a *Access) Named(prefixes ...string) bool {
+	if a.UseInstancePrincipals || a.UseResourcePrincipal || a.UseOKEWorkloadIdentity || len(a.OIDC) > 0 {
+		return true
+	}
+	if where, _ := a.locate("", prefixes); where.fileOption != "" || where.profileFrom != "" {
+		return true
+	}
+	if slices.Contains(prefixes, "") && os.Getenv("OCI_CLI_AUTH") != "" {
+		return true
+	}
+	return slices.ContainsFunc(append(environments(prefixes), a.template("")), func(s *source) bool {
+		return s.has(tenancyOCID, userOCID, fingerprint, keyText, keyPath, tokenPath, "oidc.domain_url")
+	})
+}
+
 // asked is the kind that the template asks for by an option of its own. The
 // options that it excludes are those that oracle-oci excludes; only the template
 // can contradict itself, never the environment.

@@ -33,6 +33,9 @@ type Origin struct {
 	credentials oci.Credentials
 }
 
+// originPrefixes are what the names of an Origin's variables begin with.
+func originPrefixes() []string { return []string{"BUILD_", ""} }
+
 // Prepare is that of a Place.
 func (s *Origin) Prepare(block string) (bad []error) {
 	if s.Bucket == "" {
@@ -41,7 +44,7 @@ func (s *Origin) Prepare(block string) (bad []error) {
 	if s.Namespace == "" {
 		s.Namespace = os.Getenv("BUILD_OCI_NAMESPACE")
 	}
-	s.credentials, bad = s.Access.Prepare(block, "BUILD_", "")
+	s.credentials, bad = s.Access.Prepare(block, originPrefixes()...)
 	return append(bad, s.bucketMissing(block)...)
 }
 

@@ -52,7 +52,7 @@ func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made 
 	if err != nil {
 		return subject{}, fmt.Errorf("aws: %w", err)
 	}
-	d := &ami{AMI: ec2.AMI{Client: client, ID: images[region], Warn: ui.Errorf}, unproven: c.AllowUnprovenImage}
+	d := &ami{AMI: ec2.AMI{Client: client, ID: images[region], Warn: ui.Errorf, Goes: c.KeepSourceImage.False()}, unproven: c.AllowUnprovenImage}
 	for r, id := range images {
 		if r != region {
 			d.copies = append(d.copies, &ec2.AMI{Client: client.In(r), ID: id})

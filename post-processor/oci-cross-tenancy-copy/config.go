@@ -110,7 +110,8 @@ type Config struct {
 	// `20`, which is what Object Storage is free for. `-1` is no limit.
 	SizeLimitInGBs int64 `mapstructure:"size_limit_in_gbs" required:"false"`
 	// Keep the source image. With `false` it is deleted once every destination has
-	// its copy and each has been verified. Defaults to `true`.
+	// its copy and each has been verified. An AMI with more volumes than its root is then
+	// refused, since the others are not copied. Defaults to `true`.
 	KeepSourceImage config.Trilean `mapstructure:"keep_source_image" required:"false"`
 	// The operating system that the copies say they hold, by which people look
 	// images up. Defaults to that of the source image.
@@ -124,7 +125,8 @@ type Config struct {
 	// `10m`.
 	CleanupTimeout time.Duration `mapstructure:"cleanup_timeout" required:"false"`
 
-	ctx interpolate.Context
+	ctx      interpolate.Context
+	borrowed bool // the bucket is one of the first destination's tenancy
 }
 
 const defaultShape = "VM.Standard.A1.Flex"

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -35,7 +36,8 @@ type Elsewhere struct {
 	// `oci-bootable`, as the builders of this plugin write it: no AMI of another builder
 	// does. Defaults to `false`.
 	AllowUnprovenImage bool `mapstructure:"allow_unproven_image" required:"false"`
-	// An image file to copy, qcow2 or raw: the cloud image of a distribution, say. It
+	// An image file to copy, qcow2 or raw: the cloud image of a distribution, say, or what
+	// a builder makes; behind the builder `null` it must be there beforehand. It
 	// must be one for ARM64 that boots by UEFI from virtio-scsi, as Debian's
 	// `genericcloud-arm64` does; that is not looked at.
 	SourceFile string `mapstructure:"source_file" required:"false"`
@@ -96,8 +98,8 @@ func (c *Config) prepareSource(note func(...error)) {
 		note(errors.New("source_checksum goes with source_file or source_url"))
 	case c.aFile() && !unknown && len(named) == 1:
 		note(c.file().Mistakes()...)
-		if i, err := os.Stat(c.SourceFile); c.SourceFile != "" && (err != nil || !i.Mode().IsRegular()) {
-			note(fmt.Errorf("source_file: there is no file %s", c.SourceFile))
+		if err := fileThere(c.SourceFile); err != nil && (!errors.Is(err, fs.ErrNotExist) || c.PackerBuilderType == "null") {
+			note(err) // a file that is lacking may be made by the build
 		}
 	}
 	switch diskimage.Compression(c.Compression) {
@@ -108,7 +110,7 @@ func (c *Config) prepareSource(note func(...error)) {
 	if c.aFile() && c.KeepSourceImage.False() {
 		note(errors.New("keep_source_image = false: a file is never deleted"))
 	}
-	if c.elsewhere() && !c.Source.Named() {
+	if c.borrowed = c.elsewhere() && !c.Source.Named(); c.borrowed {
 		note(c.Source.PrepareAs("source.", c.Destinations[0].Credentials())...)
 	} else {
 		note(c.Source.Prepare("source.")...)
@@ -121,6 +123,32 @@ func (c *Config) prepareSource(note func(...error)) {
 		_, err := c.signIn(cmp.Or(c.AWS.Region, "us-east-1"))
 		note(err)
 	}
+}
+
+// fileThere says why source_file cannot be read, if it is set.
+func fileThere(path string) error {
+	if path == "" {
+		return nil
+	}
+	i, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("source_file: there is no file %s: %w", path, err)
+	case err != nil:
+		return fmt.Errorf("source_file: %w", err)
+	case !i.Mode().IsRegular():
+		return fmt.Errorf("source_file: %s is no regular file", path)
+	}
+	return nil
+}
+
+// bucketSaid is whose bucket the image travels through, for people.
+func (c *Config) bucketSaid() string {
+	where := fmt.Sprintf("The image travels through the bucket %q in %s of ", c.Source.Bucket, c.Source.Credentials().Region)
+	if c.borrowed {
+		return where + "the first destination's tenancy: neither the block source nor the environment says who else signs in"
+	}
+	return where + "the tenancy that the block source or the environment names"
 }
 
 // signIn is who signs in to AWS, in a region if one is given.

@@ -26,7 +26,10 @@ type file struct {
 func (p *PostProcessor) file(ctx context.Context) (subject, error) {
 	f := &file{Options: p.config.file(), limit: max(p.config.SizeLimitInGBs, 0)}
 	f.HTTP = p.HTTP
-	var err error
+	err := fileThere(f.File)
+	if err != nil {
+		return subject{}, err
+	}
 	if f.Checksum == "" {
 		if f.Checksum, err = imagefile.Digest(ctx, f.File); err != nil {
 			return subject{}, err

@@ -6,6 +6,7 @@ package ocicrosstenancycopy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -244,4 +245,42 @@ func TestStreamResumes(t *testing.T) {
 		f.mustLeave(t, image, said)
 		sameDisk(t, f.disk, f.imported(t)[0])
 	})
+}
+
+// The object of a run that was killed says what the image is: where the template says
+// something else by now, it is another object.
+func TestStreamObjectWithOtherMetadata(t *testing.T) {
+	for name, change := range map[string]map[string]interface{}{
+		"same": nil, "system": {"operating_system": "Mine"}, "version": {"operating_system_version": "9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				f.tag(t, proven())
+				ctx, cancel := context.WithCancel(t.Context())
+				dead := false
+				f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+					switch {
+					case dead:
+						panic(http.ErrAbortHandler)
+					case r.Method != http.MethodPost || !strings.Contains(r.URL.Path, "/u/"):
+						return false
+					}
+					dead = true
+					f.serve(httptest.NewRecorder(), r) // the object is complete
+					cancel()
+					panic(http.ErrAbortHandler)
+				})
+				if _, said, err := f.copy(ctx, t, f.settings()); err == nil || !dead {
+					t.Fatalf("it was not killed\n%s", said)
+				}
+				f.wire.reset(nil)
+				in := f.settings()
+				maps.Copy(in, change)
+				_, said, err := f.copy(t.Context(), t, in)
+				if used := strings.Contains(said, "The object of an earlier run is used"); err != nil || used != (change == nil) {
+					t.Errorf("used: %t, %v\n%s", used, err, said)
+				}
+			})
+		})
+	}
 }

@@ -127,6 +127,19 @@ func TestStreamFileTooLarge(t *testing.T) {
 	})
 }
 
+// A file that a builder was to make and did not is told before anything is started.
+func TestStreamFileMissing(t *testing.T) {
+	for _, sum := range []string{"", fmt.Sprintf("sha256:%064x", 1)} {
+		inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+			options := map[string]interface{}{"source_file": filepath.Join(t.TempDir(), "none.raw"), "source_checksum": sum}
+			_, said, err := f.copy(t.Context(), t, f.ofFile(options))
+			if err == nil || !strings.Contains(said, "source_file: there is no file ") || len(f.left()) > 0 {
+				t.Errorf("%v, left %q\n%s", err, f.left(), said)
+			}
+		})
+	}
+}
+
 func TestStreamMistakes(t *testing.T) {
 	sum := fmt.Sprintf("sha256:%064x", 1)
 	path := filepath.Join(t.TempDir(), "disk.raw")
@@ -145,8 +158,12 @@ func TestStreamMistakes(t *testing.T) {
 		{map[string]interface{}{"source_url": "https://h/disk.raw"}, "source_checksum must be"},
 		{map[string]interface{}{"source_url": "ftp://h/disk.raw", "source_checksum": sum}, "source_url must be an http or https URL"},
 		{map[string]interface{}{"source_file": path, "source_checksum": "md5:0"}, "source_checksum must be"},
-		{map[string]interface{}{"source_file": path + "x"}, "there is no file"},
-		{map[string]interface{}{"source_file": filepath.Dir(path)}, "there is no file"},
+		// A builder may make it; null makes nothing.
+		{map[string]interface{}{"source_file": path + "x"}, ""},
+		{map[string]interface{}{"source_file": path + "x", "packer_builder_type": "qemu"}, ""},
+		{map[string]interface{}{"source_file": path + "x", "packer_builder_type": "null"}, "there is no file"},
+		{map[string]interface{}{"source_file": path, "packer_builder_type": "null"}, ""},
+		{map[string]interface{}{"source_file": filepath.Dir(path)}, "is no regular file"},
 		{map[string]interface{}{"source_file": path, "source_url": "https://h/disk.raw", "source_checksum": sum}, "source_file and source_url exclude each other"},
 		{map[string]interface{}{"source_file": path, "source_ami": "ami-0123456789abcdef0"}, "source_ami and source_file exclude each other"},
 		{map[string]interface{}{"source_file": path, "keep_source_image": false}, "a file is never deleted"},

@@ -30,7 +30,7 @@ func TestStreamAMI(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, said)
 		}
-		for _, want := range []string{"of " + f.ami + " in eu-central-1 into the object armfree-copy-", "at ", " MB/s", "Copied " + f.ami + " in eu-central-1 to 2 destinations"} {
+		for _, want := range []string{`of the tenancy that the block source or the environment names`, "of " + f.ami + " in eu-central-1 into the object armfree-copy-", "at ", " MB/s", "Copied " + f.ami + " in eu-central-1 to 2 destinations"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("%q is not said:\n%s", want, said)
 			}
@@ -123,6 +123,9 @@ func TestBucketOfTheDestination(t *testing.T) {
 			t.Fatalf("%v\n%s", err, said)
 		}
 		f.mustLeave(t, image, said)
+		if !strings.Contains(said, `the bucket "images" in sa-saopaulo-1 of the first destination's tenancy`) {
+			t.Error(said)
+		}
 		puts := 0
 		for _, r := range f.Requests() {
 			if r.Op == "UploadPart" {

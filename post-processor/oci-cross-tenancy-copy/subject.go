@@ -36,12 +36,17 @@ type subject struct {
 	disk imagecopy.Disk
 }
 
-// key is what tells subjects apart: an object with other bytes is another one.
+// key is what tells subjects apart: an object with other bytes is another one, and so is
+// one that says something else of the image.
 func (s subject) key(c *Config) string {
 	if s.disk == nil {
 		return s.id
 	}
-	return s.id + " " + cmp.Or(c.Compression, string(diskimage.Zstd))
+	meta := []string{c.OperatingSystem, c.OperatingSystemVersion}
+	if f, is := s.disk.(*file); is { // of others the id says the name, and the name the rest
+		meta = append(meta, f.Name())
+	}
+	return fmt.Sprintf("%s %s %q", s.id, cmp.Or(c.Compression, string(diskimage.Zstd)), meta)
 }
 
 // find says what is copied: what the template names, or what was built.
@@ -92,12 +97,17 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 	if s.disk == nil {
 		return imagecopy.Exported{Exporter: &oci.Exporter{Client: bucket.Client, Image: s.id, Timeout: c.ExportTimeout, Say: ui.Sayf}}
 	}
+	ui.Say(c.bucketSaid())
 	return &imagecopy.Streamed{
 		Disk: s.disk, Label: s.label, Timeout: c.ExportTimeout,
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
 		Image:    diskimage.Options{Compression: diskimage.Compression(c.Compression)},
 		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
-			return bucket.Upload(ctx, object)
+			o, err := bucket.Upload(ctx, object)
+			if err != nil || c.SizeLimitInGBs <= 0 {
+				return o, err
+			}
+			return &limitedObject{Object: o, left: c.SizeLimitInGBs << 30, gigabytes: c.SizeLimitInGBs}, nil
 		},
 	}
 }
