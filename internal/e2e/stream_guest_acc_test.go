@@ -45,7 +45,7 @@ func TestAccStreamGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"oci-bootable: done", "Something ran on the machine of image ami-", "The image 'debian-12-arm64-"} {
+	for _, want := range []string{"oci-bootable: done", "forget: done", "The image 'debian-12-arm64-"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not said", want)
 		}

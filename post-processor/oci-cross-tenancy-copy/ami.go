@@ -97,7 +97,7 @@ func (d *ami) proven(img cloud.Image) error {
 	case !c.Bootable:
 		why = fmt.Sprintf("its tag %q does not speak of a gossfile %q", proof.Tag, goss.BootableGossfile)
 	case c.Stale:
-		d.Warn("Something ran on the machine of image %s after it had been checked: that the image boots on OCI was true before that", img.ID)
+		why = "something ran on its machine after the check, other than the check's own `finish`"
 	}
 	switch {
 	case why == "":

@@ -78,7 +78,8 @@ func TestProof(t *testing.T) {
 		says  string
 	}{
 		"proven":              {tag: "true tests=9 sha256=x oci-bootable=true"},
-		"stale":               {tag: "stale tests=9 sha256=x oci-bootable=true", says: "Something ran on the machine"},
+		"stale":               {tag: "stale tests=9 sha256=x oci-bootable=true", fails: true, says: "something ran on its machine after the check"},
+		"stale, but allowed":  {tag: "stale tests=9 sha256=x oci-bootable=true", allow: true, says: "allow_unproven_image lets it pass"},
 		"no tag":              {fails: true, says: "it has no tag \"armfree-validated\""},
 		"not about booting":   {tag: "true tests=9 sha256=x", fails: true, says: "does not speak of a gossfile \"oci-bootable\""},
 		"failed":              {tag: "false tests=9 sha256=x oci-bootable=true", fails: true, says: "did not pass"},
