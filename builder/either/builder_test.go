@@ -159,7 +159,7 @@ func TestWhereThereIsRoom(t *testing.T) {
 			cloud: "oci", asked: true, says: []string{"InsufficientInstanceCapacity"},
 		},
 		{
-			name: "OCI has room after a while", change: set{"prefer_timeout": "50s"}, oci: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Times: 5}},
+			name: "OCI has room after a while", change: set{"prefer_timeout": "9m", "capacity_timeout": "10m"}, oci: []ocisim.Fault{{Kind: ocisim.FaultCapacity, Times: 5}},
 			cloud: "oci",
 		},
 		{
