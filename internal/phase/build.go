@@ -100,7 +100,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 		phases = append(phases, image)
 	}
 	b.UI.Sayf("Build %s", b.ID)
-	lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers()) })
+	defer lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers()) })()
 	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout}
 	if err := runner.Run(ctx, phases...); err != nil {

@@ -81,7 +81,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 		return nil, true, true, err
 	}
 	ui.Sayf("Copy %s", c.Owner.ID)
-	lifeline.Rest(ctx, func() []string { return rest(c) })
+	defer lifeline.Rest(ctx, func() []string { return rest(c) })()
 	start := time.Now()
 	results, err := c.Run(ctx)
 	for _, r := range results {
