@@ -61,6 +61,8 @@ type Build struct {
 	Tunnel *Tunnel
 	// NoImage, if set, says why no image is made.
 	NoImage string
+	// SweepOptions are added to the command that removes the rest.
+	SweepOptions []string
 }
 
 // Made is what a build has made.
@@ -100,7 +102,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 		phases = append(phases, image)
 	}
 	b.UI.Sayf("Build %s", b.ID)
-	defer lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers()) })()
+	defer lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers(), b.SweepOptions...) })()
 	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout}
 	if err := runner.Run(ctx, phases...); err != nil {

@@ -150,7 +150,7 @@ func (p *prover) Verify(ctx context.Context, image string) (cloud.Verified, erro
 		More: func(m *phase.FindMachine) map[string]interface{} {
 			return ocibuild.Generated(m.ID, p.owner.ID, m.Offer, image)
 		},
-		NoImage: "the machine was there to verify one",
+		NoImage: "the machine was there to verify one", SweepOptions: prefixed("PROD_", p.client.Tenancy),
 	}
 	if b := p.v.Bastion; b != nil {
 		build.Tunnel = &phase.Tunnel{
