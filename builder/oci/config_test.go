@@ -339,6 +339,13 @@ func TestAcceptedWithAWarning(t *testing.T) {
 			name: "a token beside a whole user", set: map[string]interface{}{"security_token_file": "nowhere"}, want: "security_token_file is not used",
 			check: func(c *Config) bool { return c.credentials.Kind == oci.APIKey && c.credentials.TokenFile == "" },
 		},
+		{name: "user data that gets no timer", set: map[string]interface{}{"user_data": "## template: jinja\n#cloud-config\n"}, want: "machine_lifetime does not end the machine", check: func(c *Config) bool { return c.MachineLifetime == 0 }},
+		{
+			name: "the same in metadata", want: "machine_lifetime does not end the machine",
+			set: map[string]interface{}{"metadata": map[string]string{"user_data": base64.StdEncoding.EncodeToString([]byte("\x1f\x8b\x08"))}},
+		},
+		{name: "user data that leaves no room", set: map[string]interface{}{"user_data": "#!" + strings.Repeat("x", 22000)}, want: "so little room that nothing can be added"},
+		{name: "user data without a timer, as asked", set: map[string]interface{}{"user_data": "{}", "skip_machine_lifetime": true}},
 		{name: "a key's name of two words", set: map[string]interface{}{"temporary_key_pair_name": "packer {{timestamp}}"}},
 		{name: "bits of a key that has as many as it has", set: map[string]interface{}{"temporary_key_pair_bits": 2048}},
 		{name: "nine tags", set: map[string]interface{}{"tags": map[string]string{"1": "", "2": "", "3": "", "4": "", "5": "", "6": "", "7": "", "8": "", "9": ""}}},

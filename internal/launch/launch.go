@@ -195,14 +195,44 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 			l.Say("The launch was not confirmed (%s), but the machine is there (%s)", v.Reason, id)
 			return id, v, ctx.Err()
 		}
-		if ctx.Err() != nil || sent > resends {
+		if ctx.Err() != nil {
 			return "", v, ctx.Err()
+		}
+		if sent > resends {
+			return l.wait(ctx, token, v)
 		}
 		l.Say("It is not clear what came of the launch: %s. Asking again with the same token in %s", v.Reason, l.Policy.Interval)
 		if err := wait.Sleep(ctx, l.Policy.Interval); err != nil {
 			return "", v, err
 		}
 	}
+}
+
+// wait looks for the machine of a launch of which no reply came through until a list
+// would show it: another launch, with a token of its own, might make a second one.
+func (l *Loop) wait(ctx context.Context, token string, v cloud.Verdict) (string, cloud.Verdict, error) {
+	l.Say("It is still not clear what came of the launch: %s. Looking for its machine for %s before there is another launch", v.Reason, capacity.Short(wait.Unseen))
+	var found string
+	lost := time.Now()
+	err := wait.Loop{
+		What: "the machine of a lost launch reply", Pace: wait.Slow,
+		Tolerate: func(error) bool { return time.Since(lost) < wait.Unseen },
+	}.Until(ctx, func(ctx context.Context) (bool, error) {
+		looked := time.Now()
+		ids, err := l.Cloud.Find(ctx, token)
+		if err == nil && len(ids) > 0 {
+			found = ids[0]
+		}
+		return found != "" || looked.Sub(lost) >= wait.Unseen, err
+	})
+	switch {
+	case found != "":
+		l.made(found, token)
+		l.Say("The launch was not confirmed (%s), but the machine is there (%s)", v.Reason, found)
+	case ctx.Err() == nil && err != nil:
+		return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
+	}
+	return found, v, ctx.Err()
 }
 
 // made tells of the machine of a launch.

@@ -16,6 +16,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // world is a cloud with machines, in which every launch may go wrong.
@@ -24,7 +25,11 @@ type world struct {
 	answer func(n int, o capacity.Offer) fate
 	n      int
 	open   []string
-	lags   bool              // lists do not show machines yet
+	closed []string
+	mute   int           // so many replies are lost, of a launch that the cloud knows as well
+	lags   bool          // lists do not show machines yet
+	shows  time.Duration // how long after a machine was made they do
+	born   map[string]time.Time
 	alive  map[string]string // id -> token
 	most   int               // machines that were alive at the same time
 	tokens []string
@@ -46,6 +51,9 @@ func (w *world) Launch(ctx context.Context, o capacity.Offer, token string) (str
 	w.n++
 	w.tokens = append(w.tokens, token)
 	for id, t := range w.alive {
+		if t == token && w.n <= w.mute {
+			return "", verdictError{w.answer(w.n, o).verdict}
+		}
 		if t == token {
 			return id, nil // the cloud knows the request
 		}
@@ -75,6 +83,10 @@ func (w *world) add(token string) string {
 		w.alive = map[string]string{}
 	}
 	w.alive[id] = token
+	if w.born == nil {
+		w.born = map[string]time.Time{}
+	}
+	w.born[id] = time.Now()
 	w.most = max(w.most, len(w.alive))
 	return id
 }
@@ -84,7 +96,7 @@ func (w *world) Find(_ context.Context, token string) (ids []string, err error) 
 		return nil, nil
 	}
 	for id, t := range w.alive {
-		if t == token {
+		if t == token && time.Since(w.born[id]) >= w.shows {
 			ids = append(ids, id)
 		}
 	}
@@ -133,6 +145,7 @@ func run(ctx context.Context, w *world) (id string, said []string, made []string
 		Say:    func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) },
 		Made:   func(id string) { made = append(made, id) },
 		Open:   func(token string) { w.open = append(w.open, token) },
+		Closed: func(token string) { w.closed = append(w.closed, token) },
 		Gone:   func(id string) { made = slices.DeleteFunc(made, func(m string) bool { return m == id }) },
 	}
 	id, _, err = l.Run(ctx)
@@ -209,6 +222,36 @@ func TestALostReplyIsNeverForgotten(t *testing.T) {
 			t.Errorf("tokens %q: the second request must be the first again", w.tokens)
 		}
 	})
+}
+
+// Each reply of a launch is lost, and a list shows its machine late: no other is
+// launched as long as there may be one.
+func TestLostRepliesAndALateList(t *testing.T) {
+	lost := cloud.Verdict{Result: capacity.Result{Outcome: capacity.Transient, Reason: "502"}, Ambiguous: true}
+	for _, exists := range []bool{true, false} {
+		t.Run(fmt.Sprintf("machine exists: %v", exists), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begun := time.Now()
+				w := &world{shows: wait.Unseen - time.Second, mute: 3, answer: func(n int, _ capacity.Offer) fate {
+					if n <= 3 {
+						return fate{verdict: lost, exists: exists && n == 1}
+					}
+					return fate{}
+				}}
+				id, said, made, err := run(t.Context(), w)
+				want := map[bool]string{true: "machine-1", false: "machine-4"}[exists]
+				if err != nil || id != want || !slices.Equal(made, []string{id}) || w.most != 1 {
+					t.Errorf("got %q, %v; made %v, %d at once\n%s", id, err, made, w.most, strings.Join(said, "\n"))
+				}
+				if !exists && time.Since(begun) < wait.Unseen {
+					t.Errorf("another launch after %s", time.Since(begun))
+				}
+				if len(w.open) == 0 || exists && len(w.closed) == 0 {
+					t.Errorf("told of %d open launches and %d closed", len(w.open), len(w.closed))
+				}
+			})
+		})
+	}
 }
 
 func TestAMachineThatDiesCountsAsItsCause(t *testing.T) {

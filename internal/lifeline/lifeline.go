@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,8 +47,9 @@ type Line struct {
 	runs    map[*run]bool
 	idle    chan struct{} // closed when the last run ends
 	why     error         // why nothing may be begun any more
-	signals int
-	heard   time.Time
+	signals int           // of all kinds
+	presses int           // of Ctrl-C among them, which others do not make more
+	heard   time.Time     // the last of them
 }
 
 // run is one build or copy.
@@ -57,9 +59,12 @@ type run struct {
 	cancel context.CancelCauseFunc
 	cut    context.CancelFunc // ends cleaning up, too
 
-	mu   sync.Mutex
-	rest func() []string
+	mu    sync.Mutex
+	rests []*rest
 }
+
+// rest says how to remove what something of a run may leave.
+type rest struct{ commands func() []string }
 
 type key struct{}
 
@@ -95,13 +100,22 @@ func (l *Line) begin(ctx context.Context, say func(string)) (_ context.Context, 
 	}
 }
 
-// Rest says how to remove by hand what the run of ctx may leave: rest returns
-// commands. Without a line it does nothing.
-func Rest(ctx context.Context, rest func() []string) {
-	if r, ok := ctx.Value(key{}).(*run); ok {
+// Rest says how to remove by hand what the run of ctx may leave: commands returns
+// that. It adds to what others have said of the same run; undo takes it back, once
+// there is nothing of it. Without a line it does nothing.
+func Rest(ctx context.Context, commands func() []string) (undo func()) {
+	r, ok := ctx.Value(key{}).(*run)
+	if !ok {
+		return func() {}
+	}
+	one := &rest{commands}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rests = append(r.rests, one)
+	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.rest = rest
+		r.rests = slices.DeleteFunc(r.rests, func(x *rest) bool { return x == one })
 	}
 }
 
@@ -175,7 +189,10 @@ func (l *Line) hear(ctx context.Context, s os.Signal) {
 	}
 	l.signals++
 	l.heard = now
-	n := l.signals
+	if s == os.Interrupt {
+		l.presses++
+	}
+	n, presses := l.signals, l.presses
 	l.mu.Unlock()
 	switch {
 	case n == 1:
@@ -183,8 +200,9 @@ func (l *Line) hear(ctx context.Context, s os.Signal) {
 	case s != os.Interrupt:
 		// Who sends these ends it all in a moment, and there may be one to go.
 		l.tell("This is being ended while it cleans up.")
-	case n == 2:
-		l.tell("Interrupted again: this ends within " + last.String() + ", whatever is left.")
+	case presses == 1: // it is being cancelled already
+	case presses == 2:
+		l.tell("Interrupted again: this ends within " + (last + unwind).String() + ", whatever is left.")
 		go l.stop(ctx)
 	default:
 		l.Exit(1)
@@ -223,13 +241,19 @@ func (l *Line) tell(why string) {
 
 func (r *run) tell(why string) {
 	r.mu.Lock()
-	rest := r.rest
+	rests := slices.Clone(r.rests)
 	r.mu.Unlock()
 	lines := []string{why}
-	if rest != nil {
-		if commands := rest(); len(commands) > 0 {
-			lines = append(append(lines, "This removes what it leaves:"), commands...)
+	var all []string
+	for _, x := range rests {
+		for _, c := range x.commands() {
+			if !slices.Contains(all, c) {
+				all = append(all, c)
+			}
 		}
+	}
+	if len(all) > 0 {
+		lines = append(append(lines, "This removes what it leaves:"), all...)
 	}
 	r.say(strings.Join(lines, "\n"))
 }

@@ -131,6 +131,7 @@ func TestSignals(t *testing.T) {
 		tidy      bool          // it was undone
 		within    time.Duration // of the last signal
 		says      bool
+		twice     bool // says it twice
 		exit      bool
 	}{
 		{name: "nothing", signals: nil},
@@ -141,6 +142,9 @@ func TestSignals(t *testing.T) {
 		{name: "Ctrl-C twice", signals: []at{{0, os.Interrupt}, {second, os.Interrupt}}, undo: time.Hour, cancelled: true, within: 5 * second, says: true},
 		{name: "Ctrl-C twice, almost done", signals: []at{{0, os.Interrupt}, {second, os.Interrupt}}, undo: 2 * second, cancelled: true, tidy: true, within: 2 * second, says: true},
 		{name: "Ctrl-C three times", signals: []at{{0, os.Interrupt}, {second, os.Interrupt}, {second, os.Interrupt}}, undo: time.Hour, cancelled: true, within: 5 * second, says: true, exit: true},
+		{name: "SIGTERM, and then Ctrl-C once", signals: []at{{0, syscall.SIGTERM}, {second, os.Interrupt}}, undo: time.Minute, cancelled: true, tidy: true, within: time.Minute},
+		{name: "SIGTERM, and then Ctrl-C twice", signals: []at{{0, syscall.SIGTERM}, {second, os.Interrupt}, {second, os.Interrupt}}, undo: time.Hour, cancelled: true, within: 5 * second, says: true},
+		{name: "Ctrl-C and SIGTERM, and then Ctrl-C", signals: []at{{0, os.Interrupt}, {second, syscall.SIGTERM}, {second, os.Interrupt}}, undo: time.Hour, cancelled: true, within: 5 * second, says: true, twice: true},
 		{name: "a CI system that loses patience", signals: []at{{0, os.Interrupt}, {7500 * time.Millisecond, syscall.SIGTERM}}, undo: time.Minute, cancelled: true, tidy: true, within: time.Minute, says: true},
 	}
 	for _, tt := range tests {
@@ -170,7 +174,7 @@ func TestSignals(t *testing.T) {
 					t.Errorf("it took %s", d)
 				}
 				synctest.Wait()
-				if got := strings.Contains(strings.Join(s.said, "\n"), "sweep --build x"); got != tt.says || len(s.said) > 1 {
+				if got := strings.Contains(strings.Join(s.said, "\n"), "sweep --build x"); got != tt.says || len(s.said) > 1 != tt.twice {
 					t.Errorf("said %q", s.said)
 				}
 				time.Sleep(time.Minute)
@@ -198,8 +202,33 @@ func TestDeafRun(t *testing.T) {
 	})
 }
 
+// A run within a run adds what it may leave, and takes that back when it is over.
+func TestRestOfSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		ctx, end := s.begin(t.Context(), s.say)
+		defer end()
+		one := func(line string) func() []string { return func() []string { return []string{line} } }
+		Rest(ctx, one("sweep --build copy"))
+		over := Rest(ctx, one("sweep --build verified"))
+		Rest(ctx, one("sweep --build verifying"))
+		Rest(ctx, one("sweep --build copy")) // said once
+		over()
+		over()
+		s.signals <- os.Interrupt
+		time.Sleep(time.Second)
+		s.signals <- os.Interrupt
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if got := strings.Join(s.said, "\n"); !strings.HasSuffix(got, "leaves:\nsweep --build copy\nsweep --build verifying") {
+			t.Errorf("said %q", got)
+		}
+	})
+}
+
 func TestWithoutLine(t *testing.T) {
-	Rest(t.Context(), nil)
+	Rest(t.Context(), nil)()
 	if err := Alive(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -257,6 +257,75 @@ func TestSweepRefused(t *testing.T) {
 	}
 }
 
+// What cannot be removed today is a leftover tomorrow as well: the note that says until
+// when a copy needs its objects and uploads stays as long as they do.
+func TestSweepRefusedAndAgain(t *testing.T) {
+	for _, op := range []string{"DeleteObject", "AbortMultipartUpload", "ListMultipartUploads"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				on := false
+				s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						mu.Lock()
+						defer mu.Unlock()
+						parts := strings.Split(r.URL.Path, "/") // "", n, namespace, b, bucket, o, object
+						var hit bool
+						switch {
+						case len(parts) > 5 && op == "DeleteObject":
+							hit = r.Method == http.MethodDelete && parts[5] == "o" && strings.HasSuffix(r.URL.Path, ociSuffix)
+						case len(parts) > 5 && op == "AbortMultipartUpload":
+							hit = r.Method == http.MethodDelete && parts[5] == "u"
+						case len(parts) == 6:
+							hit = r.Method == http.MethodGet && parts[5] == "u"
+						}
+						if on && hit {
+							refuse(w, 404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found.")
+							return
+						}
+						next.ServeHTTP(w, r)
+					})
+				}})
+				bucket := s.newBucket(t)
+				empty := s.there()
+				s.copied(t, bucket, owner.NewBuild(time.Now(), 8*time.Hour))
+				time.Sleep(9 * time.Hour)
+				set := func(to bool) { mu.Lock(); on = to; mu.Unlock() }
+				set(true)
+				if r := s.sweep(t, nil); len(r.Left)+len(r.Blind) == 0 || slices.Contains(kinds(r.Removed), "note of a copy") {
+					t.Errorf("left %v, not seen %v, removed %v", r.Left, r.Blind, r.Removed)
+				}
+				set(false)
+				time.Sleep(24 * time.Hour)
+				if r := s.sweep(t, nil); len(r.Left) > 0 {
+					t.Errorf("left %v", r.Left)
+				}
+				if got := s.there(); !slices.Equal(got, empty) {
+					t.Errorf("left behind: %q", got)
+				}
+			})
+		})
+	}
+}
+
+// An object of a copy of which nothing else is left goes when its copy is named.
+func TestSweepCopyWithoutNote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		bucket := s.newBucket(t)
+		empty := s.there()
+		bucket.put(t, copyPrefix+"abcdefghijkl-gone.oci", "half")
+		bucket.upload(t, copyPrefix+"abcdefghijkl-gone.oci")
+		time.Sleep(9 * time.Hour)
+		if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 2 {
+			t.Errorf("removed %v, kept %v", r.Removed, r.Kept)
+		}
+		if r := s.sweep(t, func(w *sweep.Sweep) { w.Rules.Builds = []string{"gone"} }); len(r.Removed) != 2 || !slices.Equal(s.there(), empty) {
+			t.Errorf("removed %v, there is %q", r.Removed, s.there())
+		}
+	})
+}
+
 // What a build does at its start looks only where builds like it leave something.
 func TestSweepAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -75,21 +75,39 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 			note(m)
 		}
 	}
+	needs := map[string][]string{} // ids of the objects and uploads of a copy
+	see := func(t sweep.Thing) {
+		all = append(all, t)
+		if t.Ours {
+			needs[t.Mark.Build] = append(needs[t.Mark.Build], t.ID)
+		}
+	}
+	var notes []sweep.Thing
 	for _, o := range objects {
 		t := thing(sweep.Object, o.Name, o.Name, nil, o.TimeCreated, where)
+		t.ID = where + "/" + t.Name
 		if t.Mark, t.Ours = objectMark(t.Name, expires); t.Ours && t.Mark.Role == owner.RoleCopy && !strings.HasSuffix(t.Name, ociSuffix) {
 			t.Kind = sweep.Note
+			notes = append(notes, t)
+			continue
 		}
-		t.ID = where + "/" + t.Name
-		all = append(all, t)
+		see(t)
 	}
 	uploads, err := b.uploads(ctx)
 	for _, u := range uploads {
 		t := thing(sweep.Upload, u.UploadId, u.Object, nil, u.TimeCreated, where)
 		t.Mark, t.Ours = objectMark(t.Name, expires)
+		see(t)
+	}
+	if err != nil {
+		return all, err // what the notes are there for is not known: they stay
+	}
+	// A note says until when its copy needs the rest, so it goes last.
+	for _, t := range notes {
+		t.UsedBy = needs[t.Mark.Build]
 		all = append(all, t)
 	}
-	return all, err
+	return all, nil
 }
 
 // ownObjects lists the objects whose names may be of this plugin.
@@ -121,7 +139,7 @@ func nameMark(name string) (owner.Tag, bool) {
 // objectMark is what the name of an object says: a note's and an image's own,
 // "armfree-BUILD-image-EXPIRY.oci", or that of a copy that can be taken up,
 // "armfree-copy-IMAGE-BUILD.oci", whose expiry is that of the copy's note or link.
-// Where there is none it has no expiry, and stays.
+// Where there is none it has no expiry, and stays until its copy is named.
 func objectMark(name string, expires map[string]time.Time) (owner.Tag, bool) {
 	bare, isImage := strings.CutSuffix(name, ociSuffix)
 	if m, is := nameMark(bare); is {

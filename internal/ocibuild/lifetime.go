@@ -20,7 +20,8 @@ const (
 )
 
 // settleLifetime decides whether the machine gets a timer. Where the template does
-// not ask for one, and nothing can be added to its user data, it gets none.
+// not ask for one, and nothing can be added to its user data, it gets none, and untimed
+// says why.
 func (m *Machine) settleLifetime(userData []byte) error {
 	asked := m.MachineLifetime != 0
 	switch {
@@ -32,7 +33,12 @@ func (m *Machine) settleLifetime(userData []byte) error {
 		return fmt.Errorf("machine_lifetime must be at least %s, it is %s", minLifetime, m.MachineLifetime)
 	case asked && !sshkey.Mixes(userData):
 		return errors.New("machine_lifetime adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that")
-	case !asked && sshkey.Mixes(userData) && m.roomy(userData):
+	case asked:
+	case !sshkey.Mixes(userData):
+		m.untimed = "nothing can be added to user data of this kind: machine_lifetime does not end the machine"
+	case !m.roomy(userData):
+		m.untimed = "user data and metadata leave so little room that nothing can be added: machine_lifetime does not end the machine"
+	default:
 		m.MachineLifetime = defaultLifetime
 	}
 	return nil

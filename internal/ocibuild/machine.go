@@ -152,6 +152,8 @@ type Machine struct {
 	// They install and update packages, and get in the way of provisioners that
 	// do. Defaults to `false`. The image is not concerned.
 	AgentPlugins bool `mapstructure:"agent_plugins" required:"false"`
+
+	untimed string // why there is no timer although none was forbidden
 }
 
 // prepare checks everything that can be checked without a request.

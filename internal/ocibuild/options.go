@@ -72,6 +72,9 @@ func (o *Options) Prepare(g Given) (warnings []string, errs []error) {
 	}
 	o.userData, bad = o.Machine.prepare()
 	note(bad...)
+	if o.untimed != "" {
+		lines = append(lines, o.untimed)
+	}
 	note(o.Image.prepare(time.Now(), oci.Shapes(o.sizes()))...)
 	for _, l := range lines {
 		warnings = append(warnings, g.Block+l)

@@ -64,6 +64,8 @@ type Build struct {
 	// Left, if set, is told what could not be removed; a finished image stays one all
 	// the same.
 	Left func(error)
+	// SweepOptions are added to the command that removes the rest.
+	SweepOptions []string
 }
 
 // Made is what a build has made.
@@ -103,7 +105,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 		phases = append(phases, image)
 	}
 	b.UI.Sayf("Build %s", b.ID)
-	lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers()) })
+	defer lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers(), b.SweepOptions...) })()
 	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout, Left: b.Left}
 	if err := runner.Run(ctx, phases...); err != nil {

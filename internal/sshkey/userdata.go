@@ -79,15 +79,22 @@ func Mix(user []byte, parts ...Part) ([]byte, error) {
 	return append([]byte(head), body.Bytes()...), nil
 }
 
-// partKind is how cloud-init calls user data that begins like that.
+// partKind is how cloud-init calls user data that begins like that. A kind is the
+// whole first word: "#cloud-config-archive" is no "#cloud-config".
 func partKind(user []byte) string {
-	for start, kind := range map[string]string{
-		"#!": "text/x-shellscript", "#cloud-config": "text/cloud-config", "#include": "text/x-include-url", "#cloud-boothook": "text/cloud-boothook",
-		"Content-Type:": "MIME", "MIME-Version:": "MIME",
-	} {
-		if bytes.HasPrefix(user, []byte(start)) {
-			return kind
-		}
+	line, _, _ := bytes.Cut(user, []byte("\n"))
+	word := string(line)
+	if i := bytes.IndexAny(line, " \t\r"); i >= 0 {
+		word = word[:i]
 	}
-	return ""
+	switch {
+	case strings.HasPrefix(word, "#!"):
+		return "text/x-shellscript"
+	case strings.HasPrefix(word, "Content-Type:"), strings.HasPrefix(word, "MIME-Version:"):
+		return "MIME"
+	}
+	return map[string]string{
+		"#cloud-config": "text/cloud-config", "#cloud-config-archive": "text/cloud-config-archive", "#cloud-config-jsonp": "text/cloud-config-jsonp",
+		"#include": "text/x-include-url", "#include-once": "text/x-include-once-url", "#cloud-boothook": "text/cloud-boothook",
+	}[word]
 }

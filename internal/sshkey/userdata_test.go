@@ -54,6 +54,8 @@ func TestMix(t *testing.T) {
 	}
 	for user, first := range map[string]string{
 		"": "", "#!/bin/sh\necho\n": "text/x-shellscript #!/bin/sh", "#cloud-config\na: b\n": "text/cloud-config #cloud-config", "#include\nhttps://x\n": "text/x-include-url #include",
+		"#include https://x\n": "text/x-include-url #include https://x", "#include-once\r\nhttps://x\n": "text/x-include-once-url #include-once\r", "#cloud-config": "text/cloud-config #cloud-config",
+		"#cloud-config-archive\n- content: x\n": "text/cloud-config-archive #cloud-config-archive", "#cloud-config-jsonp\n[]\n": "text/cloud-config-jsonp #cloud-config-jsonp",
 		"Content-Type: multipart/mixed; boundary=\"b\"\nMIME-Version: 1.0\n\n--b\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n--b--\n": "multipart/mixed --b",
 	} {
 		got, err := Mix([]byte(user), key, boot)
@@ -68,7 +70,7 @@ func TestMix(t *testing.T) {
 			t.Errorf("%q: got %q", user, parts)
 		}
 	}
-	for _, user := range []string{"{}", "\x1f\x8b...", "<powershell>"} {
+	for _, user := range []string{"{}", "\x1f\x8b...", "<powershell>", "## template: jinja\n#cloud-config\n", "#cloud-configs\n", "#included\n", "#cloud-boothooks\n"} {
 		if _, err := Mix([]byte(user), key); err == nil || Mixes([]byte(user)) {
 			t.Errorf("%q is mixed", user)
 		}

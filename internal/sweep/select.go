@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
 
 // DefaultGrace is how long after its expiry a thing is still left alone. A build
@@ -94,6 +96,12 @@ func sort(things []Thing) {
 	})
 }
 
+// copied says whether a thing is what a copy is made through. Its name does not say
+// until when it is needed; what says so may be gone.
+func copied(t Thing) bool {
+	return (t.Kind == Object || t.Kind == Upload) && t.Mark.Role == owner.RoleCopy
+}
+
 // stays says why a thing of ours stays, whoever uses it; empty if it may go.
 func (r Rules) stays(t Thing, now time.Time) string {
 	switch {
@@ -103,7 +111,9 @@ func (r Rules) stays(t Thing, now time.Time) string {
 		return fmt.Sprintf("its mark is that of another kind of thing (%s)", t.Mark.Role)
 	case t.Kind == Image && !t.Mark.Unfinished:
 		return "it is finished"
-	case t.Mark.Expires.IsZero():
+	case t.Mark.Expires.IsZero() && copied(t) && !slices.Contains(r.Builds, t.Mark.Build):
+		return "nothing is left that says until when its copy needs it: sweep --build " + t.Mark.Build + " removes it"
+	case t.Mark.Expires.IsZero() && !copied(t):
 		return "it has no expiry: it is to stay"
 	case t.Mark.Build == r.Except:
 		return "its build is this one"

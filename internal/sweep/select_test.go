@@ -73,6 +73,9 @@ func TestSelect(t *testing.T) {
 		"of unknown age":          {things: []Thing{of(Instance, "i", expires(now.Add(time.Hour)), func(t *Thing) { t.Created = time.Time{} })}, rules: Rules{OlderThan: time.Hour}, why: "may need it"},
 		"a finished image is old": {things: []Thing{of(Image, "a", finished)}, rules: Rules{OlderThan: time.Hour}, why: "finished"},
 		"a build that is named":   {things: []Thing{of(Instance, "i", expires(now.Add(time.Hour))), of(Instance, "j", build("other"))}, rules: Rules{Builds: []string{"dead"}}, goes: "i", why: "another build's"},
+		"a copy without a note":   {things: []Thing{of(Object, "o", expires(time.Time{}))}, why: "sweep --build dead removes it"},
+		"one that is named":       {things: []Thing{of(Object, "o", expires(time.Time{})), of(Upload, "u", expires(time.Time{})), of(Object, "p", build("other"), expires(time.Time{}))}, rules: Rules{Builds: []string{"dead"}}, goes: "u o", why: "nothing is left"},
+		"a volume to keep":        {things: []Thing{of(Volume, "v", expires(time.Time{}))}, rules: Rules{Builds: []string{"dead"}}, why: "no expiry"},
 		"its finished image":      {things: []Thing{of(Image, "a", finished)}, rules: Rules{Builds: []string{"dead"}}, why: "finished"},
 		"in order":                {things: []Thing{of(Snapshot, "s"), of(Image, "a"), of(Group, "g"), of(Object, "o"), of(Instance, "i"), of(Link, "l"), of(Note, "n"), of(Upload, "u")}, goes: "l i u o n g a s"},
 		"its image is finished":   {things: []Thing{of(Snapshot, "s", usedBy("a")), of(Image, "a", finished)}, why: "it is finished"},
@@ -177,7 +180,7 @@ func TestSelectNever(t *testing.T) {
 			switch {
 			case !x.Ours:
 				bad = "foreign"
-			case x.Kind == Image && !x.Mark.Unfinished, x.Mark.Expires.IsZero():
+			case x.Kind == Image && !x.Mark.Unfinished, x.Mark.Expires.IsZero() && (len(rules.Builds) == 0 || x.Mark.Role != owner.RoleCopy || x.Kind != Object && x.Kind != Upload):
 				bad = "finished"
 			case l.Now.IsZero():
 				bad = "nobody knows the time"

@@ -80,7 +80,8 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 	if err != nil {
 		return nil, true, true, err
 	}
-	lifeline.Rest(ctx, func() []string { return rest(c) })
+	ui.Sayf("Copy %s", c.Owner.ID)
+	defer lifeline.Rest(ctx, func() []string { return rest(c) })()
 	start := time.Now()
 	results, err := c.Run(ctx)
 	for _, r := range results {

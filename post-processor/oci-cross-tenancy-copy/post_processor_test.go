@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -232,6 +234,31 @@ func TestSeveralDestinations(t *testing.T) {
 	}
 	if n := s.Cloud.CountRequests("ExportImage"); n != 1 {
 		t.Errorf("%d exports for two destinations", n)
+	}
+}
+
+// A copy says whose its things are, before there is the first of them.
+func TestSaysItsID(t *testing.T) {
+	noted := ""
+	var out inpacker.Output
+	s := stage.ForTest(t, stage.Options{Wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, object, ok := strings.Cut(r.URL.Path, "/o/"); ok && r.Method == http.MethodPut && noted == "" {
+				noted = object + "\n" + out.String()
+			}
+			next.ServeHTTP(w, r)
+		})
+	}})
+	p := &PostProcessor{Mask: new(mask.Masker), HTTP: s.Net.Client()}
+	if err := p.Configure(settings(s)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := p.PostProcess(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, &foreign{}); err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^Copy ([a-z2-7]{16})$`).FindStringSubmatch(noted)
+	if m == nil || !strings.HasPrefix(noted, "armfree-"+m[1]+"-copy-") {
+		t.Errorf("when the note was written: %q", noted)
 	}
 }
 

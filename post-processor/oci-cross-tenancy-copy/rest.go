@@ -16,15 +16,11 @@ import (
 // each tenancy, since each has credentials of its own. Those are in the environment of
 // whoever runs the command, as they are here.
 func rest(c *imagecopy.Copy) (all []string) {
-	side := func(prefix string, places ...sweep.Cloud) {
-		var more []string
-		if os.Getenv(prefix+"OCI_TENANCY_OCID") != "" {
-			more = []string{"--env-prefix", prefix}
-		}
-		all = append(all, sweep.Commands(lifeline.Binary(), c.Owner.ID, places, more...)...)
+	side := func(prefix, tenancy string, places ...sweep.Cloud) {
+		all = append(all, sweep.Commands(lifeline.Binary(), c.Owner.ID, places, prefixed(prefix, tenancy)...)...)
 	}
 	if b, ok := c.Store.(*oci.Bucket); ok {
-		side("BUILD_", &oci.Leftovers{Client: b.Client})
+		side("BUILD_", b.Tenancy, &oci.Leftovers{Client: b.Client})
 	}
 	byTenancy := map[string][]sweep.Cloud{}
 	var order []string
@@ -37,7 +33,16 @@ func rest(c *imagecopy.Copy) (all []string) {
 		}
 	}
 	for _, tenancy := range order {
-		side("PROD_", byTenancy[tenancy]...)
+		side("PROD_", tenancy, byTenancy[tenancy]...)
 	}
 	return all
+}
+
+// prefixed is the option that names the variables of a tenancy's credentials; nothing
+// where those are of another tenancy, and the template has this one's.
+func prefixed(prefix, tenancy string) []string {
+	if os.Getenv(prefix+"OCI_TENANCY_OCID") != tenancy {
+		return nil
+	}
+	return []string{"--env-prefix", prefix}
 }

@@ -244,6 +244,7 @@ func (p *prover) start(ctx context.Context, image string, had func(), left func(
 		},
 		Found:   func(*phase.FindMachine) { had() },
 		NoImage: "the machine was there to verify one", Left: left,
+		SweepOptions: prefixed("PROD_", p.client.Tenancy),
 	}
 	if b := p.v.Bastion; b != nil {
 		build.Tunnel = &phase.Tunnel{
