@@ -66,7 +66,7 @@ func (r *run) finishCargo() ([]cargo, error) {
 		return nil, fmt.Errorf("finish: %w", err)
 	}
 	r.finishing = &goss.Source{Name: filepath.Base(r.c.Finish), Origin: repositoryPath(r.c.Finish), Data: data}
-	return []cargo{{"finish", "0700", data}, {"finish.sh", "0600", []byte(finishScript(r.w.dir, r.w.leave()))}}, nil
+	return []cargo{{"finish", "0700", data}, {"finish.sh", "0600", []byte(finishScript(r.w.dir, r.w.undo(), r.w.leave()))}}, nil
 }
 
 // finish runs the script, and in the same command removes the folder: it may
@@ -82,12 +82,8 @@ func (r *run) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var gone []string
-	if !w.keep {
-		gone = w.tried
-	}
 	// A shell whose folder is removed could not start programs.
-	said, err := w.guest.sh(ctx, "run finish on the machine", "cd /\n"+become+removeScript(w.leave(), "", gone), w.input)
+	said, err := w.guest.sh(ctx, "run finish on the machine", "cd /\n"+become+removeScript(w.leave(), "", w.remains()), w.input)
 	if err != nil {
 		return err
 	}
@@ -103,18 +99,19 @@ func (r *run) finish(ctx context.Context) error {
 		return fmt.Errorf("finish: %s ended with exit code %.20s%s", r.finishing.Name, code, lastWords(string(printed)))
 	}
 	r.finished = r.finishing
-	// All that is left to do is done, unless the folder is still there.
+	// All that is left to do is done, unless something is still there.
 	w.gone = len(said["left"]) == 0
 	return nil
 }
 
 // finishScript runs the file "finish" and then leaves. The end of what it
-// printed is told, unless it removed that too.
-func finishScript(dir, leave string) string {
+// printed is told, unless it removed that too. What was put elsewhere for goss
+// is taken away before: the script may remove the folder that has noted it.
+func finishScript(dir, undo, leave string) string {
 	return `
 umask 022
 cd / || exit 1
-` + quote(dir+"/finish") + ` </dev/null >` + quote(dir+"/finish.out") + ` 2>&1
+` + undo + quote(dir+"/finish") + ` </dev/null >` + quote(dir+"/finish.out") + ` 2>&1
 code=$?
 printf 'armfree:said='
 tail -c ` + maxFinishSaid + ` ` + quote(dir+"/finish.out") + ` 2>/dev/null | base64 | tr -d '\n'

@@ -64,6 +64,9 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 	if err != nil {
 		return err
 	}
+	if w.place != nil {
+		w.place.done = said["put"]
+	}
 	if bad := said.one("bad"); bad != "" {
 		return fmt.Errorf("the upload failed: %.300s", bad)
 	}
