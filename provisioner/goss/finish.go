@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -87,8 +88,8 @@ func (r *run) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	printed, _ := base64.StdEncoding.DecodeString(said.one("said")) // what it printed decides nothing
-	for _, line := range goss.Lines(printed) {
+	printed := r.printedBy(said.one("said"))
+	for _, line := range goss.Lines([]byte(printed)) {
 		r.ui.Say("  " + line)
 	}
 	switch code := said.one("finish"); code {
@@ -96,12 +97,22 @@ func (r *run) finish(ctx context.Context) error {
 	case "":
 		return fmt.Errorf("finish: %s could not be started on the machine", r.finishing.Name)
 	default:
-		return fmt.Errorf("finish: %s ended with exit code %.20s%s", r.finishing.Name, code, lastWords(string(printed)))
+		return fmt.Errorf("finish: %s ended with exit code %.20s%s", r.finishing.Name, code, lastWords(printed))
 	}
 	r.finished = r.finishing
 	// All that is left to do is done, unless something is still there.
 	w.gone = len(said["left"]) == 0
 	return nil
+}
+
+// printedBy is the end of what the script printed, in whole lines and without
+// secrets: half a secret would not be recognised. It decides nothing.
+func (r *run) printedBy(said string) string {
+	printed, _ := base64.StdEncoding.DecodeString(said)
+	if len(printed) > maxFinishSaid {
+		_, printed, _ = bytes.Cut(printed, []byte("\n"))
+	}
+	return r.guest.masked(string(printed))
 }
 
 // finishScript runs the file "finish" and then leaves. The end of what it
@@ -114,10 +125,10 @@ cd / || exit 1
 ` + undo + quote(dir+"/finish") + ` </dev/null >` + quote(dir+"/finish.out") + ` 2>&1
 code=$?
 printf 'armfree:said='
-tail -c ` + maxFinishSaid + ` ` + quote(dir+"/finish.out") + ` 2>/dev/null | base64 | tr -d '\n'
+tail -c ` + strconv.Itoa(maxFinishSaid+1) + ` ` + quote(dir+"/finish.out") + ` 2>/dev/null | base64 | tr -d '\n'
 printf '\narmfree:finish=%s\n' "$code"
 ` + leave
 }
 
 // maxFinishSaid is how much is shown of what the script printed, in bytes.
-const maxFinishSaid = "60000"
+const maxFinishSaid = 60_000

@@ -73,7 +73,7 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	r := run{
 		within: p.within,
 		c:      &p.config, secrets: &secrets, ui: secrets.Ui(ui), box: p.box, build: p.config.buildOf(data),
-		guest: &guest{comm: comm, mark: newMark()},
+		guest: &guest{comm: comm, mark: newMark(), mask: secrets.Text},
 	}
 	if r.box.Dir == "" {
 		r.box = proof.Default()

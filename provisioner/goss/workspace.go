@@ -68,7 +68,7 @@ func look(ctx context.Context, g *guest, sudo, input string) (facts, error) {
 		return facts{}, fmt.Errorf("the machine is of the architecture %q, for which there is no goss", machine)
 	}
 	if sudo != "" && f.uid != "0" {
-		switch answer := said.one("sudo"); {
+		switch answer := g.masked(said.one("sudo")); {
 		case answer == "0":
 		case input != "":
 			return facts{}, fmt.Errorf("sudo does not work with sudo_password on the machine (it says %.200q)", answer)
