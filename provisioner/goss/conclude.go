@@ -42,7 +42,7 @@ func (r *run) conclude(result *goss.Result, broken error) error {
 		errs = append(errs, r.save("receipt", r.c.Receipt, data, 0o600))
 	}
 	switch {
-	case broken != nil && r.printed == nil: // it says what was waited for in vain
+	case broken != nil && len(r.printed) == 0: // it says why, or what was waited for in vain
 		return errors.Join(append([]error{broken}, errs...)...)
 	case broken != nil:
 		return errors.Join(append([]error{broken, verdict}, errs...)...)

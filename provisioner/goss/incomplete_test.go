@@ -6,6 +6,7 @@ package goss
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,30 @@ func TestWhatWasFoundSurvivesAFailure(t *testing.T) {
 			name: "goss does not render", files: map[string]string{"a.yaml": pass},
 			options: map[string]any{"spec_file": "spec.yaml"}, set: func(c *check) { breakAt(c, "2") },
 			says: []string{"could not let goss render on the machine"}, shows: []string{"7 passed"}, tests: 7,
+		},
+		{
+			name: "the connection breaks at the first", files: map[string]string{"a.yaml": pass, "b.yaml": pass},
+			set:  func(c *check) { breakAt(c, "1") },
+			says: []string{"the connection to the machine was lost"}, shows: []string{"the check broke off", "checks/b.yaml"},
+		},
+		{
+			name: "out of time before the first", files: map[string]string{"a.yaml": pass}, expires: "Checking the machine",
+			says: []string{"deadline exceeded"}, shows: []string{"the check broke off"},
+		},
+		{
+			name: "sudo is refused", files: map[string]string{"a.yaml": pass}, options: map[string]any{"use_sudo": true, "report_only": true},
+			set: func(c *check) {
+				c.host.program("id", "echo 1000")
+				c.host.program("sudo", "exit 1")
+			},
+			says: []string{"sudo does not work without a password"}, shows: []string{"the check broke off"},
+		},
+		{
+			name: "an upload fails", files: map[string]string{"a.yaml": pass},
+			set: func(c *check) {
+				c.host.upload = func(string, io.Reader) (io.Reader, error) { return nil, errors.New("no space left") }
+			},
+			says: []string{"no space left"}, shows: []string{"the check broke off"},
 		},
 		{
 			name: "report_only excuses tests only", files: map[string]string{"a.yaml": fail},

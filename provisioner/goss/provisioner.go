@@ -126,10 +126,23 @@ func (r *run) check(ctx context.Context) error {
 	if recorded != nil {
 		err = errors.Join(err, r.writeRecorded(recorded))
 	}
+	if result == nil && err != nil && r.c.checks() {
+		result, err = r.nothingRun(err)
+	}
 	if result == nil {
 		return err
 	}
 	return r.conclude(result, err)
+}
+
+// nothingRun is the result of a check that broke off before goss was run, which
+// whoever reads the reports has to be told as well.
+func (r *run) nothingRun(broken error) (*goss.Result, error) {
+	rules, err := r.rules()
+	if err != nil {
+		return nil, broken
+	}
+	return goss.NewSession(rules, r.suites(r.in.gossfiles...)...).Result(), broken
 }
 
 // gather reads what is brought along.
@@ -159,8 +172,8 @@ func (r *run) somethingToRun() error {
 }
 
 // onMachine is what is done on the machine, and what is left of it is nothing.
-// Beside an error the result is that of a check that broke off, if it had come
-// to any.
+// Beside an error the result is that of a check that broke off, or nil if goss
+// was not run.
 func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []byte, err error) {
 	c := r.c
 	sudo, input := c.sudo()
