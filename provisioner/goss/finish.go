@@ -67,7 +67,7 @@ func (r *run) finishCargo() ([]cargo, error) {
 		return nil, fmt.Errorf("finish: %w", err)
 	}
 	r.finishing = &goss.Source{Name: filepath.Base(r.c.Finish), Origin: repositoryPath(r.c.Finish), Data: data}
-	return []cargo{{"finish", "0700", data}, {"finish.sh", "0600", []byte(finishScript(r.w.dir, r.w.undo(), r.w.leave()))}}, nil
+	return []cargo{{"finish", "0700", data}, {"finish.sh", "0700", []byte("#!/bin/sh\n" + finishScript(r.w.dir, r.w.undo(), r.w.leave()))}}, nil
 }
 
 // finish runs the script, and in the same command removes the folder: it may
