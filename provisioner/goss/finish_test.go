@@ -31,7 +31,7 @@ func TestFinish(t *testing.T) {
 		ran     bool
 		state   string // of the proof; empty: there is none
 	}{
-		{name: "a clean-up", script: "echo keys are gone", shows: "  keys are gone", ran: true, state: goss.ProofPassed},
+		{name: "a clean-up", script: "echo keys are gone", shows: "The machine has passed. Running forget.sh on it, the last thing that is done there\n  keys are gone", ran: true, state: goss.ProofPassed},
 		{name: "of a drop-in", dropIn: true, script: "exit 0", ran: true, state: goss.ProofPassed},
 		{name: "it removes the folder that it is in", script: `rm -rf "$(dirname "$0")"; echo and goes on`, ran: true, state: goss.ProofPassed},
 		{name: "it takes root's rights away", options: map[string]any{"use_sudo": true}, script: "rm %d/sudo", ran: true, state: goss.ProofPassed},
@@ -45,7 +45,9 @@ func TestFinish(t *testing.T) {
 		{name: "it is killed", script: "kill -s KILL $$", says: "ended with exit code 137", ran: true},
 		{name: "its interpreter is not there", script: "", says: "ended with exit code 12"},
 		{name: "the machine fails", orders: []string{fail, "exit 1"}, script: "exit 0", says: "6 of 13 goss tests failed"},
-		{name: "the machine fails and that is let pass", orders: []string{fail, "exit 1"}, options: map[string]any{"report_only": true}, script: "exit 0", ran: true, state: goss.ProofReported},
+		{name: "the machine fails and that is let pass", orders: []string{fail, "exit 1"}, options: map[string]any{"report_only": true}, script: "exit 0", shows: "The machine is let pass although 6 of 13 tests failed. Running", ran: true, state: goss.ProofReported},
+		{name: "failures within max_failed", orders: []string{fail, "exit 1"}, options: map[string]any{"max_failed": 6}, script: "exit 0", shows: "The machine is let pass although 6 of 13 tests failed. Running", ran: true, state: goss.ProofReported},
+		{name: "failures below fail_on", orders: []string{"print checks/warn.json", "exit 1"}, options: map[string]any{"fail_on": "critical"}, script: "exit 0", shows: "The machine is let pass although 1 of 2 tests failed. Running", ran: true, state: goss.ProofReported},
 		{name: "goss did not run", orders: []string{"exit 127"}, options: map[string]any{"report_only": true}, script: "exit 0", says: "not found"},
 		{name: "everything stays", options: map[string]any{"keep_remote": true}, script: "exit 0", ran: true, state: goss.ProofPassed},
 	} {

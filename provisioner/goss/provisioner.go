@@ -231,7 +231,7 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		err = r.render(ctx)
 	}
 	if err == nil && result.Err() == nil {
-		err = r.finish(ctx)
+		err = r.finish(ctx, result)
 	}
 	return result, recorded, err
 }
