@@ -174,3 +174,26 @@ func TestWhatWasFoundSurvivesAFailure(t *testing.T) {
 		})
 	}
 }
+
+// A check whose report could not be written failed, and Packer may run it
+// again: the builder hears only of the one that succeeded.
+func TestNoProofBesideAnError(t *testing.T) {
+	c := newCheck(t, "print checks/pass.json")
+	key := proof.Key{Run: "run", Instance: "ocid1.instance.x"}
+	c.box = proof.Box{Dir: filepath.Join(t.TempDir(), "box")}
+	c.data = map[string]any{"ID": key.Instance, "PackerRunUUID": key.Run, proof.Wanted: "true"}
+	taken := filepath.Join(t.TempDir(), "taken")
+	if err := os.WriteFile(taken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{filepath.Join(taken, "tap.txt"), filepath.Join(t.TempDir(), "tap.txt")} {
+		c.options["reports"] = map[string]string{"tap": name}
+		fails := strings.HasPrefix(name, taken)
+		if err := c.run(t.Context()); fails != (err != nil) {
+			t.Fatalf("%s: got error %v", name, err)
+		}
+	}
+	if notes, err := c.box.Take(key, time.Now()); err != nil || len(notes) != 1 {
+		t.Errorf("the builder is told of %d checks, %v", len(notes), err)
+	}
+}
