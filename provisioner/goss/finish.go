@@ -54,6 +54,9 @@ func (c *Config) finishScript() ([]byte, error) {
 	case !bytes.HasPrefix(data, []byte("#!")):
 		return nil, fmt.Errorf("%s must begin with #! and the program that runs it", c.Finish)
 	}
+	if first, _, _ := bytes.Cut(data, []byte("\n")); bytes.HasSuffix(first, []byte("\r")) {
+		return nil, fmt.Errorf("%s has the line ends of Windows (CR LF), with which Linux does not find the program of its first line", c.Finish)
+	}
 	return data, nil
 }
 

@@ -173,10 +173,10 @@ func TestFinishLocksOut(t *testing.T) {
 
 func TestFinishIsChecked(t *testing.T) {
 	dir := tree(t, map[string]string{
-		"goss.yaml": gossfileText, "ok.sh": "#!/bin/sh\n", "plain.sh": "echo x\n", "empty.sh": "", "large.sh": "#!/bin/sh\n" + strings.Repeat("#", maxFinish),
+		"goss.yaml": gossfileText, "ok.sh": "#!/bin/sh\n", "plain.sh": "echo x\n", "empty.sh": "", "dos.sh": "#!/bin/sh\r\nexit 0\r\n", "later.sh": "#!/bin/sh\nprintf 'a\r\n'\r\n", "large.sh": "#!/bin/sh\n" + strings.Repeat("#", maxFinish),
 	})
 	for name, says := range map[string]string{
-		"ok.sh": "", "<unknown>": "", "none.sh": "finish: stat", "plain.sh": "must begin with #!", "empty.sh": "must begin with #!", "large.sh": "may have 1048576", ".": "is not a file",
+		"ok.sh": "", "<unknown>": "", "none.sh": "finish: stat", "plain.sh": "must begin with #!", "empty.sh": "must begin with #!", "dos.sh": "has the line ends of Windows", "later.sh": "", "large.sh": "may have 1048576", ".": "is not a file",
 	} {
 		var p Provisioner
 		if name != "<unknown>" {
