@@ -22,8 +22,8 @@ const Tag = "armfree-validated"
 // fresh tells by the mark of a note whether the machine is still as it was
 // then.
 func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
-	// Of several checks the weightiest counts.
-	weight := []string{"", goss.ProofPassed, goss.ProofReported, goss.ProofStale, goss.ProofFailed}
+	// Of several checks the weightiest counts. A stale one had passed.
+	weight := []string{"", goss.ProofPassed, goss.ProofStale, goss.ProofReported, goss.ProofFailed}
 	var all goss.Proof
 	var errs []error
 	digests := sha256.New()

@@ -49,6 +49,7 @@ func TestOfSeveral(t *testing.T) {
 		{"bootable before another's finish", []check{{verdict: "passed", bootable: true}, {verdict: "passed", finish: "f"}, passed}, goss.ProofStale, false, ""},
 		{"an earlier one was let pass", []check{{verdict: "reported", finish: "f"}, passed}, goss.ProofReported, false, ""},
 		{"touched", []check{{verdict: "passed", touched: true}, passed}, goss.ProofStale, false, ""},
+		{"one was let pass and something ran after another", []check{{verdict: "reported"}, {verdict: "passed", touched: true}}, goss.ProofReported, false, ""},
 		{"failed", []check{passed, {verdict: "failed"}}, goss.ProofFailed, false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
