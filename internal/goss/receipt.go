@@ -144,8 +144,8 @@ func ReadReceipt(data []byte) (*Receipt, error) {
 
 // The states of a Proof.
 const (
-	ProofPassed   = "true"     // the machine passed
-	ProofReported = "reported" // it failed, and report_only let it pass
+	ProofPassed   = "true"     // the machine passed, and no test failed
+	ProofReported = "reported" // something failed that report_only, max_failed or fail_on let pass
 	ProofFailed   = "false"    // it failed, or was not checked
 	ProofStale    = "stale"    // it passed, but something ran on it afterwards
 )
@@ -175,7 +175,10 @@ func ReceiptProof(stored []byte) (Proof, error) {
 		p.Finish = r.Finish.SHA256
 	}
 	switch {
-	case r.Verdict == "passed" && p.Tests > 0 && r.Counts.Failed <= r.Rules.MaxFailed:
+	case r.Verdict == "passed" && (p.Tests <= 0 || r.Counts.Failed > r.Rules.MaxFailed): // it contradicts itself
+	case r.Verdict == "passed" && r.Counts.Failed+r.Counts.Warned > 0:
+		p.State = ProofReported
+	case r.Verdict == "passed":
 		p.State = ProofPassed
 		p.Bootable = slices.ContainsFunc(r.Gossfiles, ReceiptGossfile.bootable)
 	case r.Verdict == "reported":

@@ -51,11 +51,43 @@ func TestReceipt(t *testing.T) {
 	if p, err := ReceiptProof(stored(s.Result())); err != nil || p.State != ProofReported {
 		t.Errorf("report_only gives %+v, %v", p, err)
 	}
+	// So does whatever else lets a failing test pass.
+	s = NewSession(Rules{MaxFailed: 6}, Suite{Name: "a"})
+	s.Record(0, Run{ExitCode: 1, Output: recording(t, "mixed.json")}, time.Time{}, 0)
+	if p, err := ReceiptProof(stored(s.Result())); err != nil || p.State != ProofReported || p.Stale().State != ProofReported {
+		t.Errorf("max_failed gives %+v, %v", p, err)
+	}
+	for _, tt := range []struct {
+		counts Counts
+		most   int
+		want   string
+	}{
+		{Counts{Tests: 3, Passed: 2, Failed: 1}, 1, ProofReported},
+		{Counts{Tests: 3, Passed: 2, Warned: 1}, 0, ProofReported},
+		{Counts{Tests: 3, Passed: 2, Skipped: 1}, 0, ProofPassed},
+		{Counts{Tests: 3, Passed: 2, Failed: 1}, 0, ProofFailed},
+		{Counts{Tests: 3, Skipped: 3}, 0, ProofFailed},
+	} {
+		r := Receipt{Schema: receiptSchema, Verdict: "passed", Counts: tt.counts}
+		r.Rules.MaxFailed = tt.most
+		if p, err := ReceiptProof(marshalled(t, r)); err != nil || p.State != tt.want {
+			t.Errorf("%+v gives %+v, %v", tt, p, err)
+		}
+	}
 	for _, bad := range []string{"", "{}", string(b[:100]), strings.Replace(string(b), `"verdict": "passed"`, `"verdict": "good"`, 1), string(rendered(t, "json", good(t)))} {
 		if p, err := ReceiptProof([]byte(bad)); err == nil || p.State != ProofFailed {
 			t.Errorf("%.60q proves %+v", bad, p)
 		}
 	}
+}
+
+func marshalled(t *testing.T, r Receipt) []byte {
+	t.Helper()
+	b, err := r.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // An image is called bootable only if all of a gossfile of that name was carried out

@@ -70,7 +70,11 @@ func (v *Validated) tag() {
 	if len(notes) == 0 {
 		return
 	}
-	of, err := proof.Of(notes, v.watch.Fresh)
+	var marks []string
+	for _, n := range notes {
+		marks = append(marks, n.Mark)
+	}
+	of, err := proof.Of(notes, v.watch.Fresh(marks...))
 	if err == nil {
 		err = v.Tag(v.Machine.ID, map[string]string{proof.Tag: proof.Value(of)})
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -19,32 +20,40 @@ import (
 // then is no proof of what the machine is now. What a provisioner does by
 // another way it does not see.
 type Watch struct {
-	mu    sync.Mutex
-	since map[string]bool // by mark of a check: only checks since then
+	mu   sync.Mutex
+	n    int            // how much went over it
+	last map[string]int // by mark, which of it was the last one; "": without one
 }
 
 // Wrap puts the watch around a connection.
 func (w *Watch) Wrap(c packersdk.Communicator) packersdk.Communicator { return watched{c, w} }
 
-// Fresh says whether nothing but checks went over the connection since the one
-// with that mark.
-func (w *Watch) Fresh(mark string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.since[mark]
+// Fresh returns what says of a check whether nothing but checks went over the
+// connection since that one. Each is known by its mark, and these are all that
+// count: what only looks like a mark is anybody's.
+func (w *Watch) Fresh(checks ...string) func(mark string) bool {
+	return func(mark string) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		then := w.last[mark]
+		for other, n := range w.last {
+			if n > then && !slices.Contains(checks, other) {
+				return false
+			}
+		}
+		return then > 0
+	}
 }
 
 // saw notes a command, or the name of a file that is written.
 func (w *Watch) saw(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	mark := proof.Mark(text)
-	if mark == "" || w.since == nil {
-		w.since = map[string]bool{}
+	if w.last == nil {
+		w.last = map[string]int{}
 	}
-	if mark != "" {
-		w.since[mark] = true
-	}
+	w.n++
+	w.last[proof.Mark(text)] = w.n
 }
 
 type watched struct {

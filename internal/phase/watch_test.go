@@ -11,10 +11,10 @@ import (
 )
 
 func TestWatch(t *testing.T) {
-	one, two := "armfree-goss."+strings.Repeat("A", 26), "armfree-goss."+strings.Repeat("B", 26)
+	one, two, stranger := "armfree-goss."+strings.Repeat("A", 26), "armfree-goss."+strings.Repeat("B", 26), "armfree-goss."+strings.Repeat("C", 26)
 	tests := []struct {
 		name     string
-		did      string // c: command, u: upload, d: folder, r: download; 1 and 2: of a check
+		did      string // c: command, u: upload, d: folder, r: download; 1 and 2: of a check; 3: it looks like one
 		one, two bool
 	}{
 		{"nothing", "", false, false},
@@ -26,13 +26,17 @@ func TestWatch(t *testing.T) {
 		{"a download after a check", "c1 r", true, false},
 		{"a command between checks", "c1 c c2", false, true},
 		{"checked again", "c1 c c1", true, false},
+		{"a command that looks like a check", "c1 c3", false, false},
+		{"an upload that looks like a check", "c1 c2 u3", false, false},
+		{"it looks like a check and came before", "c3 c1", true, false},
+		{"it looks like a check and came between", "c1 c3 c2", false, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var w Watch
 			comm := w.Wrap(new(packersdk.MockCommunicator))
 			for _, did := range strings.Fields(tt.did) {
-				text := map[string]string{"": "/tmp/script", "1": "/dev/shm/" + one + "/x", "2": "rm -rf '" + two + "'"}[did[1:]]
+				text := map[string]string{"": "/tmp/script", "1": "/dev/shm/" + one + "/x", "2": "rm -rf '" + two + "'", "3": "/tmp/" + stranger}[did[1:]]
 				var err error
 				switch did[0] {
 				case 'c':
@@ -48,8 +52,9 @@ func TestWatch(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if w.Fresh(one) != tt.one || w.Fresh(two) != tt.two {
-				t.Errorf("fresh: %v and %v", w.Fresh(one), w.Fresh(two))
+			fresh := w.Fresh(one, two)
+			if fresh(one) != tt.one || fresh(two) != tt.two {
+				t.Errorf("fresh: %v and %v", fresh(one), fresh(two))
 			}
 		})
 	}

@@ -22,15 +22,21 @@ const Tag = "armfree-validated"
 // fresh tells by the mark of a note whether the machine is still as it was
 // then.
 func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
-	// Of several checks the weightiest counts.
-	weight := []string{"", goss.ProofPassed, goss.ProofReported, goss.ProofStale, goss.ProofFailed}
+	// Of several checks the weightiest counts. A stale one had passed.
+	weight := []string{"", goss.ProofPassed, goss.ProofStale, goss.ProofReported, goss.ProofFailed}
 	var all goss.Proof
 	var errs []error
 	digests := sha256.New()
-	for _, n := range notes {
+	for i, n := range notes {
 		p, err := goss.ReceiptProof(n.Receipt)
 		errs = append(errs, err)
-		if !fresh(n.Mark) {
+		// A script of its own that a check ended with ran after that one and all
+		// before it. What ran after the last one's goss is named.
+		switch overtaken := i < len(notes)-1 && p.Finish != ""; {
+		case overtaken:
+			p, all = p.Stale(), all.Stale()
+			p.Bootable, all.Bootable = false, false
+		case !fresh(n.Mark):
 			p = p.Stale()
 		}
 		if slices.Index(weight, p.State) > slices.Index(weight, all.State) {
@@ -39,7 +45,7 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 		all.Tests += p.Tests
 		all.Bootable = all.Bootable || p.Bootable
 		all.Digest = p.Digest
-		all.Finish = p.Finish           // what an earlier check ran was there for the later one
+		all.Finish = p.Finish
 		fmt.Fprintln(digests, p.Digest) // never fails
 	}
 	if len(notes) > 1 {

@@ -42,7 +42,7 @@ func (r *run) conclude(result *goss.Result, broken error) error {
 		errs = append(errs, r.save("receipt", r.c.Receipt, data, 0o600))
 	}
 	switch {
-	case broken != nil && r.printed == nil: // it says what was waited for in vain
+	case broken != nil && len(r.printed) == 0: // it says why, or what was waited for in vain
 		return errors.Join(append([]error{broken}, errs...)...)
 	case broken != nil:
 		return errors.Join(append([]error{broken, verdict}, errs...)...)
@@ -52,15 +52,18 @@ func (r *run) conclude(result *goss.Result, broken error) error {
 		}
 		return errors.Join(append([]error{verdict}, errs...)...)
 	}
-	if r.build.wantsProof {
-		note := proof.Note{
-			Key: proof.Key{Run: r.build.RunUUID, Instance: r.build.ID}, Mark: r.guest.mark, Time: about.Time, Receipt: data,
-		}
-		if err := r.box.Leave(note); err != nil {
-			errs = append(errs, fmt.Errorf("what was found could not be left for the builder: %w", err))
-		}
+	// Beside an error there is none: Packer may try again, and one check would
+	// look like two.
+	if err := errors.Join(errs...); err != nil || !r.build.wantsProof {
+		return err
 	}
-	return errors.Join(errs...)
+	note := proof.Note{
+		Key: proof.Key{Run: r.build.RunUUID, Instance: r.build.ID}, Mark: r.guest.mark, Time: about.Time, Receipt: data,
+	}
+	if err := r.box.Leave(note); err != nil {
+		return fmt.Errorf("what was found could not be left for the builder: %w", err)
+	}
+	return nil
 }
 
 // receipt is what the receipt says beside the result.

@@ -169,3 +169,28 @@ func TestPrepareFromHCL(t *testing.T) {
 		t.Errorf("options %s\nwant    %s", got, want)
 	}
 }
+
+// Two files of one name on this host: the later one would replace the earlier.
+func TestOutputsHaveNamesOfTheirOwn(t *testing.T) {
+	gossfile := filepath.Join(tree(t, map[string]string{"goss.yaml": gossfileText}), "goss.yaml")
+	for _, tt := range []struct {
+		options map[string]any
+		says    string
+	}{
+		{map[string]any{"receipt": "r.json", "reports": map[string]string{"json": "r.json"}}, "receipt: r.json is written by report as well"},
+		{map[string]any{"receipt": "./r.json", "reports": map[string]string{"json": "r.json"}}, "receipt: ./r.json is written by report as well"},
+		{map[string]any{"reports": map[string]string{"json": "r.json", "tap": "r.json"}}, "report: two reports are written to r.json"},
+		{map[string]any{"spec_file": "s.yaml", "receipt": "s.yaml"}, "spec_file: s.yaml is written by receipt as well"},
+		{map[string]any{"record": []string{"sshd"}, "record_file": "s.yaml", "spec_file": "s.yaml"}, "record_file: s.yaml is written by spec_file as well"},
+		{map[string]any{"receipt": "<unknown>", "spec_file": "<unknown>", "reports": map[string]string{"json": "<unknown>", "tap": "<unknown>"}}, ""},
+		{map[string]any{"receipt": "{{ .ID }}.json", "reports": map[string]string{"json": "{{ .RunUUID }}.json"}}, ""},
+		{map[string]any{"receipt": "a", "spec_file": "b", "reports": map[string]string{"json": "c"}}, ""},
+	} {
+		var p Provisioner
+		tt.options["goss_file"] = gossfile
+		err := p.Prepare(tt.options)
+		if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+			t.Errorf("%v: got error %v, want %q", tt.options, err, tt.says)
+		}
+	}
+}

@@ -144,6 +144,7 @@ func TestOtherWaysToRoot(t *testing.T) {
 		{name: "sudo with a password", options: map[string]any{"use_sudo": true, "sudo_password": "hunter2 'x"}},
 		{name: "sudo with a wrong password", options: map[string]any{"use_sudo": true, "sudo_password": "hunter2 wrong"}, says: `sudo does not work with sudo_password on the machine (it says "Sorry, try again.")`},
 		{name: "a command", options: map[string]any{"execute_command": "doas sh {{ .Path }}"}},
+		{name: "a command that starts programs only", options: map[string]any{"execute_command": "doas {{ .Path }}"}},
 		{name: "a command like those of shell", options: map[string]any{"execute_command": "chmod +x {{ .Path }}; doas env {{ .Vars }} {{ .Path }}"}},
 		{name: "a command with the password", options: map[string]any{"execute_command": "sudo -S -p '' sh {{ .Path }}", "sudo_password": "hunter2 'x"}},
 	} {
@@ -157,6 +158,9 @@ func TestOtherWaysToRoot(t *testing.T) {
 			c.host.program("id", `[ "$BECAME" = root ] && echo 0 || echo 1000`)
 			c.host.program("sudo", sudo)
 			c.host.program("doas", `BECAME=root; export BECAME; exec "$@"`)
+			trace := filepath.Join(t.TempDir(), "trace")
+			finish := "#!/bin/sh\necho \"$BECAME\" >" + trace + "\n"
+			c.options["finish"] = filepath.Join(tree(t, map[string]string{"forget.sh": finish}), "forget.sh")
 			// What root made, only root can remove.
 			c.host.program("rm", `for last; do :; done; case $last in *armfree-goss*) [ -e "$last/goss" ] && [ "$BECAME" != root ] && exit 1;; esac; exec /bin/rm "$@"`)
 			err := c.run(t.Context())
@@ -165,6 +169,18 @@ func TestOtherWaysToRoot(t *testing.T) {
 			}
 			if strings.Contains(c.host.said(), "hunter2") || strings.Contains(c.ui.text(), "hunter2") {
 				t.Error("the password is visible")
+			}
+			if got, _ := os.ReadFile(trace); tt.says == "" && string(got) != "root\n" {
+				t.Errorf("finish ran as %q", got)
+			}
+			c.mustBeClean()
+			if tt.says != "" {
+				return
+			}
+			// Without finish it is leave.sh that has to remove it.
+			delete(c.options, "finish")
+			if err := c.run(t.Context()); err != nil {
+				t.Errorf("without finish: %v", err)
 			}
 			c.mustBeClean()
 		})

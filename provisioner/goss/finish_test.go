@@ -31,18 +31,23 @@ func TestFinish(t *testing.T) {
 		ran     bool
 		state   string // of the proof; empty: there is none
 	}{
-		{name: "a clean-up", script: "echo keys are gone", shows: "  keys are gone", ran: true, state: goss.ProofPassed},
+		{name: "a clean-up", script: "echo keys are gone", shows: "The machine has passed. Running forget.sh on it, the last thing that is done there\n  keys are gone", ran: true, state: goss.ProofPassed},
 		{name: "of a drop-in", dropIn: true, script: "exit 0", ran: true, state: goss.ProofPassed},
 		{name: "it removes the folder that it is in", script: `rm -rf "$(dirname "$0")"; echo and goes on`, ran: true, state: goss.ProofPassed},
 		{name: "it takes root's rights away", options: map[string]any{"use_sudo": true}, script: "rm %d/sudo", ran: true, state: goss.ProofPassed},
 		{name: "it prints what steers a terminal", script: `printf '\033[2Jx\r\n::error::y\n'`, shows: `  \u001b[2Jx`, ran: true, state: goss.ProofPassed},
 		{name: "it prints much", script: "yes | head -c 3000000; echo the end", shows: "  the end", ran: true, state: goss.ProofPassed},
 		{name: "it prints a secret", script: "echo " + "hunter2-hunter2", shows: "  <sensitive>", ran: true, state: goss.ProofPassed},
+		{name: "it prints a secret where a line is cut", script: "printf '%150s %s\\n' x hunter2-hunter2", shows: "x <sensi", ran: true, state: goss.ProofPassed},
+		{name: "it prints a secret where all of it is cut", script: "echo hunter2-hunter2; yes | head -c 59992", shows: "  y", ran: true, state: goss.ProofPassed},
+		{name: "it prints a secret and fails", script: "printf '%190s %s\\n' x hunter2-hunter2 | tr ' ' x; exit 3", says: "ended with exit code 3", ran: true},
 		{name: "it fails", script: "echo no disk >&2; exit 3", says: `ended with exit code 3: "no disk"`, ran: true},
 		{name: "it is killed", script: "kill -s KILL $$", says: "ended with exit code 137", ran: true},
 		{name: "its interpreter is not there", script: "", says: "ended with exit code 12"},
 		{name: "the machine fails", orders: []string{fail, "exit 1"}, script: "exit 0", says: "6 of 13 goss tests failed"},
-		{name: "the machine fails and that is let pass", orders: []string{fail, "exit 1"}, options: map[string]any{"report_only": true}, script: "exit 0", ran: true, state: goss.ProofReported},
+		{name: "the machine fails and that is let pass", orders: []string{fail, "exit 1"}, options: map[string]any{"report_only": true}, script: "exit 0", shows: "The machine is let pass although 6 of 13 tests failed. Running", ran: true, state: goss.ProofReported},
+		{name: "failures within max_failed", orders: []string{fail, "exit 1"}, options: map[string]any{"max_failed": 6}, script: "exit 0", shows: "The machine is let pass although 6 of 13 tests failed. Running", ran: true, state: goss.ProofReported},
+		{name: "failures below fail_on", orders: []string{"print checks/warn.json", "exit 1"}, options: map[string]any{"fail_on": "critical"}, script: "exit 0", shows: "The machine is let pass although 1 of 2 tests failed. Running", ran: true, state: goss.ProofReported},
 		{name: "goss did not run", orders: []string{"exit 127"}, options: map[string]any{"report_only": true}, script: "exit 0", says: "not found"},
 		{name: "everything stays", options: map[string]any{"keep_remote": true}, script: "exit 0", ran: true, state: goss.ProofPassed},
 	} {
@@ -168,10 +173,10 @@ func TestFinishLocksOut(t *testing.T) {
 
 func TestFinishIsChecked(t *testing.T) {
 	dir := tree(t, map[string]string{
-		"goss.yaml": gossfileText, "ok.sh": "#!/bin/sh\n", "plain.sh": "echo x\n", "empty.sh": "", "large.sh": "#!/bin/sh\n" + strings.Repeat("#", maxFinish),
+		"goss.yaml": gossfileText, "ok.sh": "#!/bin/sh\n", "plain.sh": "echo x\n", "empty.sh": "", "dos.sh": "#!/bin/sh\r\nexit 0\r\n", "later.sh": "#!/bin/sh\nprintf 'a\r\n'\r\n", "large.sh": "#!/bin/sh\n" + strings.Repeat("#", maxFinish),
 	})
 	for name, says := range map[string]string{
-		"ok.sh": "", "<unknown>": "", "none.sh": "finish: stat", "plain.sh": "must begin with #!", "empty.sh": "must begin with #!", "large.sh": "may have 1048576", ".": "is not a file",
+		"ok.sh": "", "<unknown>": "", "none.sh": "finish: stat", "plain.sh": "must begin with #!", "empty.sh": "must begin with #!", "dos.sh": "has the line ends of Windows", "later.sh": "", "large.sh": "may have 1048576", ".": "is not a file",
 	} {
 		var p Provisioner
 		if name != "<unknown>" {

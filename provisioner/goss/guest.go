@@ -30,7 +30,10 @@ type guest struct {
 	comm packersdk.Communicator
 	// mark is a word that every script has in it, by which whoever owns the
 	// connection tells ours from those of others.
-	mark        string
+	mark string
+	// mask takes secrets out of what the machine said, before a part of it is
+	// quoted; nil if there are none.
+	mask        func(string) string
 	calls       sync.WaitGroup // those under way, abandoned ones included
 	interrupted atomic.Bool    // a call was abandoned
 }
@@ -97,7 +100,7 @@ func (g *guest) sh(ctx context.Context, what, script, input string) (answers, er
 	case code == 0 || code == packersdk.CmdDisconnect:
 		return nil, fmt.Errorf("could not %s: the connection to the machine was lost", what)
 	}
-	return nil, fmt.Errorf("could not %s: the shell ended with exit code %d%s", what, code, lastWords(stderr.String()))
+	return nil, fmt.Errorf("could not %s: the shell ended with exit code %d%s", what, code, lastWords(g.masked(stderr.lines())))
 }
 
 // upload writes data to a file on the machine.
@@ -152,7 +155,16 @@ func (g *guest) settle(ctx context.Context) {
 	}
 }
 
-// lastWords is the last thing that was printed, as the end of a sentence.
+// masked is a whole text without secrets.
+func (g *guest) masked(text string) string {
+	if g.mask == nil {
+		return text
+	}
+	return g.mask(text)
+}
+
+// lastWords is the last thing that was printed, as the end of a sentence. It is
+// cut, so that it must have no secrets in it.
 func lastWords(printed string) string {
 	lines := strings.Split(strings.TrimSpace(printed), "\n")
 	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
@@ -183,6 +195,7 @@ type limited struct {
 	buf    bytes.Buffer
 	max    int
 	strict bool
+	more   bool // something was forgotten
 }
 
 func (l *limited) Write(p []byte) (int, error) {
@@ -195,6 +208,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	if l.strict {
 		return 0, errors.New("it is larger than anything that goss prints")
 	}
+	l.more = true
 	l.buf.Write(p[:room])
 	return len(p), nil
 }
@@ -207,6 +221,18 @@ func (l *limited) Bytes() []byte {
 }
 
 func (l *limited) String() string { return string(l.Bytes()) }
+
+// lines are the whole lines of what was kept: half of one may hold half of a
+// secret.
+func (l *limited) lines() string {
+	kept := l.String()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.more {
+		return kept[:strings.LastIndexByte(kept, '\n')+1]
+	}
+	return kept
+}
 
 // uploadInfo describes a file that exists in memory only.
 type uploadInfo struct {

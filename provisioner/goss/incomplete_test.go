@@ -6,6 +6,7 @@ package goss
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,30 @@ func TestWhatWasFoundSurvivesAFailure(t *testing.T) {
 			name: "goss does not render", files: map[string]string{"a.yaml": pass},
 			options: map[string]any{"spec_file": "spec.yaml"}, set: func(c *check) { breakAt(c, "2") },
 			says: []string{"could not let goss render on the machine"}, shows: []string{"7 passed"}, tests: 7,
+		},
+		{
+			name: "the connection breaks at the first", files: map[string]string{"a.yaml": pass, "b.yaml": pass},
+			set:  func(c *check) { breakAt(c, "1") },
+			says: []string{"the connection to the machine was lost"}, shows: []string{"the check broke off", "checks/b.yaml"},
+		},
+		{
+			name: "out of time before the first", files: map[string]string{"a.yaml": pass}, expires: "Checking the machine",
+			says: []string{"deadline exceeded"}, shows: []string{"the check broke off"},
+		},
+		{
+			name: "sudo is refused", files: map[string]string{"a.yaml": pass}, options: map[string]any{"use_sudo": true, "report_only": true},
+			set: func(c *check) {
+				c.host.program("id", "echo 1000")
+				c.host.program("sudo", "exit 1")
+			},
+			says: []string{"sudo does not work without a password"}, shows: []string{"the check broke off"},
+		},
+		{
+			name: "an upload fails", files: map[string]string{"a.yaml": pass},
+			set: func(c *check) {
+				c.host.upload = func(string, io.Reader) (io.Reader, error) { return nil, errors.New("no space left") }
+			},
+			says: []string{"no space left"}, shows: []string{"the check broke off"},
 		},
 		{
 			name: "report_only excuses tests only", files: map[string]string{"a.yaml": fail},
@@ -147,5 +172,28 @@ func TestWhatWasFoundSurvivesAFailure(t *testing.T) {
 				t.Errorf("the builder is told of %v, %v", notes, err)
 			}
 		})
+	}
+}
+
+// A check whose report could not be written failed, and Packer may run it
+// again: the builder hears only of the one that succeeded.
+func TestNoProofBesideAnError(t *testing.T) {
+	c := newCheck(t, "print checks/pass.json")
+	key := proof.Key{Run: "run", Instance: "ocid1.instance.x"}
+	c.box = proof.Box{Dir: filepath.Join(t.TempDir(), "box")}
+	c.data = map[string]any{"ID": key.Instance, "PackerRunUUID": key.Run, proof.Wanted: "true"}
+	taken := filepath.Join(t.TempDir(), "taken")
+	if err := os.WriteFile(taken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{filepath.Join(taken, "tap.txt"), filepath.Join(t.TempDir(), "tap.txt")} {
+		c.options["reports"] = map[string]string{"tap": name}
+		fails := strings.HasPrefix(name, taken)
+		if err := c.run(t.Context()); fails != (err != nil) {
+			t.Fatalf("%s: got error %v", name, err)
+		}
+	}
+	if notes, err := c.box.Take(key, time.Now()); err != nil || len(notes) != 1 {
+		t.Errorf("the builder is told of %d checks, %v", len(notes), err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -304,7 +305,9 @@ func (c *Config) checkOutput(bad *problems) {
 	for o := range strings.SplitSeq(c.FormatOptions, ",") {
 		bad.oneOf("format_options", strings.TrimSpace(o), "exclude_raw", "perfdata", "pretty", "sort", "verbose")
 	}
-	taken := map[string]bool{}
+	taken := map[string]string{} // by what
+	// Any build, in which no two things have one name.
+	sample := build{BuildName: "name", BuilderType: "type", ID: "id", RunUUID: "run"}
 	for _, r := range c.reports() {
 		if !slices.Contains(goss.Formats(), r.Format) && !tmpl.Unknown(r.Format) {
 			bad.addf("report: %q is no format; there are %s", r.Format, strings.Join(goss.Formats(), ", "))
@@ -313,19 +316,29 @@ func (c *Config) checkOutput(bad *problems) {
 			bad.addf("report: path must be set, for the format %s", r.Format)
 			continue
 		}
-		name, err := c.fileName(r.Path, build{})
+		name, err := c.fileName(r.Path, sample)
 		switch {
 		case err != nil:
 			bad.addf("report: path: %w", err)
-		case taken[name]:
+		case tmpl.Unknown(name):
+			continue
+		case taken[filepath.Clean(name)] != "":
 			bad.addf("report: two reports are written to %s", r.Path)
 		}
-		taken[name] = true
+		taken[filepath.Clean(name)] = "report"
 	}
 	for _, o := range []struct{ name, value string }{{"receipt", c.Receipt}, {"spec_file", c.SpecFile}, {"record_file", c.RecordFile}} {
-		if _, err := c.fileName(o.value, build{}); err != nil {
+		name, err := c.fileName(o.value, sample)
+		if err != nil {
 			bad.addf("%s: %w", o.name, err)
 		}
+		if err != nil || name == "" || tmpl.Unknown(name) {
+			continue
+		}
+		if by := taken[filepath.Clean(name)]; by != "" {
+			bad.addf("%s: %s is written by %s as well", o.name, o.value, by)
+		}
+		taken[filepath.Clean(name)] = o.name
 	}
 	if c.RecordFile != "" && len(c.Record) == 0 {
 		bad.addf("record_file is set but record is not: it says what to record")

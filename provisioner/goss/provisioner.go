@@ -73,7 +73,7 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	r := run{
 		within: p.within,
 		c:      &p.config, secrets: &secrets, ui: secrets.Ui(ui), box: p.box, build: p.config.buildOf(data),
-		guest: &guest{comm: comm, mark: newMark()},
+		guest: &guest{comm: comm, mark: newMark(), mask: secrets.Text},
 	}
 	if r.box.Dir == "" {
 		r.box = proof.Default()
@@ -126,10 +126,23 @@ func (r *run) check(ctx context.Context) error {
 	if recorded != nil {
 		err = errors.Join(err, r.writeRecorded(recorded))
 	}
+	if result == nil && err != nil && r.c.checks() {
+		result, err = r.nothingRun(err)
+	}
 	if result == nil {
 		return err
 	}
 	return r.conclude(result, err)
+}
+
+// nothingRun is the result of a check that broke off before goss was run, which
+// whoever reads the reports has to be told as well.
+func (r *run) nothingRun(broken error) (*goss.Result, error) {
+	rules, err := r.rules()
+	if err != nil {
+		return nil, broken
+	}
+	return goss.NewSession(rules, r.suites(r.in.gossfiles...)...).Result(), broken
 }
 
 // gather reads what is brought along.
@@ -159,8 +172,8 @@ func (r *run) somethingToRun() error {
 }
 
 // onMachine is what is done on the machine, and what is left of it is nothing.
-// Beside an error the result is that of a check that broke off, if it had come
-// to any.
+// Beside an error the result is that of a check that broke off, or nil if goss
+// was not run.
 func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []byte, err error) {
 	c := r.c
 	sudo, input := c.sudo()
@@ -218,7 +231,7 @@ func (r *run) onMachine(ctx context.Context) (result *goss.Result, recorded []by
 		err = r.render(ctx)
 	}
 	if err == nil && result.Err() == nil {
-		err = r.finish(ctx)
+		err = r.finish(ctx, result)
 	}
 	return result, recorded, err
 }

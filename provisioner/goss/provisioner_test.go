@@ -353,6 +353,52 @@ func TestSecretsAreMaskedBeforeTheyAreCut(t *testing.T) {
 	}
 }
 
+// So it is in whatever else of the machine an error quotes.
+func TestSecretsAreMaskedBeforeErrorsQuoteThem(t *testing.T) {
+	const password = "hunter2-hunter2-hunter2"
+	for _, tt := range []struct {
+		name    string
+		before  int // so many letters before it
+		options map[string]any
+		set     func(c *check, long string)
+		says    string
+	}{
+		{"a shell", 190, nil, func(c *check, long string) {
+			c.host.start = func(_ int, cmd *packersdk.RemoteCmd) bool {
+				io.WriteString(cmd.Stderr, long+"\n")
+				cmd.SetExited(1)
+				return true
+			}
+		}, "the shell ended with exit code 1"},
+		{"a shell that says too much", maxAnswer - 10, nil, func(c *check, long string) {
+			c.host.start = func(_ int, cmd *packersdk.RemoteCmd) bool {
+				io.WriteString(cmd.Stderr, strings.Replace(long, " ", "\n", 1)+"\n")
+				cmd.SetExited(1)
+				return true
+			}
+		}, "the shell ended with exit code 1"},
+		{"sudo", 190, map[string]any{"use_sudo": true}, func(c *check, long string) {
+			c.host.program("id", "echo 1000")
+			c.host.program("sudo", "echo '"+long+"'; exit 1")
+		}, "sudo does not work without a password"},
+		{"record", 290, map[string]any{"record": []string{"sshd"}}, func(c *check, long string) {
+			c.host.program("setsid", "echo '"+long+"' >&2; exit 1")
+		}, "could not record the machine (exit code 1)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCheck(t, "print checks/pass.json")
+			maps.Copy(c.options, tt.options)
+			c.options["packer_user_variables"] = map[string]string{"password": password}
+			c.options["packer_sensitive_variables"] = []string{"password"}
+			tt.set(c, strings.Repeat("x", tt.before-1)+" "+password)
+			if err := c.run(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got error %v", err)
+			}
+			c.mustBeClean()
+		})
+	}
+}
+
 // A line on the screen is cut to a length too, also while something is waited
 // for.
 func TestSecretsAreMaskedWhileWaiting(t *testing.T) {

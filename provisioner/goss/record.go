@@ -54,7 +54,7 @@ func (r *run) record(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if run.ExitCode != 0 {
-		return nil, fmt.Errorf("goss could not record the machine (exit code %d): %.300q", run.ExitCode, strings.TrimSpace(string(run.Warnings)))
+		return nil, fmt.Errorf("goss could not record the machine (exit code %d): %.300q", run.ExitCode, strings.TrimSpace(r.guest.masked(string(run.Warnings))))
 	}
 	if len(strings.TrimSpace(string(run.Output))) == 0 {
 		return nil, fmt.Errorf("goss found nothing to record by %s", strings.Join(r.c.Record, ", "))

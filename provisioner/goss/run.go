@@ -64,6 +64,9 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 	if err != nil {
 		return err
 	}
+	if w.place != nil {
+		w.place.done = said["put"]
+	}
 	if bad := said.one("bad"); bad != "" {
 		return fmt.Errorf("the upload failed: %.300s", bad)
 	}
@@ -74,7 +77,7 @@ func (r *run) bring(ctx context.Context, exe *goss.Executable) error {
 func (r *run) cargo() ([]cargo, error) {
 	files := []cargo{
 		{"run.sh", "0600", []byte(r.prog.script())},
-		{"leave.sh", "0600", []byte(r.w.leave())},
+		{"leave.sh", "0700", []byte("#!/bin/sh\n" + r.w.leave())}, // execute_command starts it
 	}
 	last, err := r.finishCargo()
 	if err != nil {

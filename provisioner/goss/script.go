@@ -195,7 +195,8 @@ fi
 const maxInlineResult = 150_000
 
 // leaveScript ends what still runs in the folder. Unless that is to be kept, it
-// takes back what was put outside of it, and removes it.
+// takes back what was put outside of it, and removes it. The folder may be gone
+// by then.
 func leaveScript(dir, away string, keep bool) string {
 	script := `
 dir=` + quote(dir) + `
@@ -215,26 +216,29 @@ if [ -d "$dir" ]; then
 		kill -s KILL -- "-$pid" 2>/dev/null
 		;;
 	esac
+fi
 `
 	if !keep {
-		script += away + "\trm -rf \"$dir\"\n"
+		script += away + "rm -rf \"$dir\"\n"
 	}
-	return script + "fi\n"
+	return script
 }
 
 // removeScript leaves, at first as root where a command for that is given: a
 // test may have made files as root. Where root can no longer be had, the user
-// still removes what is theirs. It names those folders that are still there.
-func removeScript(leave, asRoot string, dirs []string) string {
+// still removes what is theirs. Of the given names it says which are still there.
+func removeScript(leave, asRoot string, names []string) string {
 	script := "\n"
 	if asRoot != "" {
 		script += asRoot + " >/dev/null 2>&1\n"
 	}
 	script += leave
-	if len(dirs) > 0 {
+	if len(names) > 0 {
 		script += `
-for dir in ` + quoteAll(dirs) + `; do
-	[ -e "$dir" ] && printf 'armfree:left=%s\n' "$dir"
+for name in ` + quoteAll(names) + `; do
+	if [ -e "$name" ] || [ -L "$name" ]; then
+		printf 'armfree:left=%s\n' "$name"
+	fi
 done
 `
 	}

@@ -68,7 +68,7 @@ func look(ctx context.Context, g *guest, sudo, input string) (facts, error) {
 		return facts{}, fmt.Errorf("the machine is of the architecture %q, for which there is no goss", machine)
 	}
 	if sudo != "" && f.uid != "0" {
-		switch answer := said.one("sudo"); {
+		switch answer := g.masked(said.one("sudo")); {
 		case answer == "0":
 		case input != "":
 			return facts{}, fmt.Errorf("sudo does not work with sudo_password on the machine (it says %.200q)", answer)
@@ -141,8 +141,28 @@ func (w *workspace) leave() string {
 	return b.String()
 }
 
+// undo is the script that takes away what was put outside of the folder, or
+// nothing.
+func (w *workspace) undo() string {
+	if w.place == nil || w.keep {
+		return ""
+	}
+	return "dir=" + quote(w.dir) + "\n" + w.place.away()
+}
+
+// remains are the names under which something would be left.
+func (w *workspace) remains() []string {
+	switch {
+	case w.keep:
+		return nil
+	case w.place == nil:
+		return w.tried
+	}
+	return slices.Concat(w.tried, w.place.remains())
+}
+
 // remove ends what still runs there and removes the folder, also when ctx was
-// cancelled. It is an error when the folder is still there afterwards: it would
+// cancelled. It is an error when something is still there afterwards: it would
 // become part of the image.
 func (w *workspace) remove(ctx context.Context) error {
 	if w.gone {
@@ -150,14 +170,11 @@ func (w *workspace) remove(ctx context.Context) error {
 	}
 	ctx, cancel := wait.Cleanup(ctx, w.within.remove)
 	defer cancel()
-	asRoot, gone := "", w.tried
+	asRoot := ""
 	if w.asRoot != nil {
 		asRoot = w.asRoot(w.leave())
 	}
-	if w.keep {
-		gone = nil
-	}
-	script := removeScript(w.leave(), asRoot, gone)
+	script := removeScript(w.leave(), asRoot, w.remains())
 	said, err := w.guest.sh(ctx, "remove the private folder from the machine", script, w.input)
 	if err != nil {
 		return fmt.Errorf("%w; it may be left as %s", err, strings.Join(w.tried, " or "))
