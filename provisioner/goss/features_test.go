@@ -378,7 +378,7 @@ func TestThePrivateFolderIsPrivate(t *testing.T) {
 		}
 		b, err := os.ReadFile(out)
 		first, rest, _ := strings.Cut(string(b), "\n")
-		want := "600 run.sh\n600 leave.sh\n600 vars/vars.yaml\n600 tests/checks/goss.yaml\n700 job.1\n600 result.1\n"
+		want := "600 run.sh\n700 leave.sh\n600 vars/vars.yaml\n600 tests/checks/goss.yaml\n700 job.1\n600 result.1\n"
 		if err != nil || !strings.HasPrefix(first, "700 ") || rest != want || seen[filepath.Base(first)] {
 			t.Errorf("%v\n%s", err, b)
 		}

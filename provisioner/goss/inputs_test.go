@@ -168,7 +168,7 @@ func TestArchiveArrives(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 
-	want := map[string]string{"goss": "goss", "run.sh": "the script\n", "leave.sh": "", "vars/vars": "{an: option}"}
+	want := map[string]string{"goss": "goss", "run.sh": "the script\n", "leave.sh": "#!/bin/sh\n", "vars/vars": "{an: option}"}
 	for name, content := range files {
 		want["tests/"+name] = content
 	}
@@ -184,7 +184,7 @@ func TestArchiveArrives(t *testing.T) {
 			return err2
 		}
 		wantMode := fs.FileMode(0o600)
-		if name == "goss" || name == "tests/suite/binary" {
+		if name == "goss" || name == "leave.sh" || name == "tests/suite/binary" {
 			wantMode = 0o700
 		}
 		if info.Mode().Perm() != wantMode {
