@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -214,6 +215,28 @@ func differences() []difference {
 			}
 			for _, build := range ours.Manifest {
 				change(build["custom_data"], "key")
+			}
+			return found
+		}},
+		{"lifetime", "a machine that everybody has forgotten powers itself off", func(ours, peer *outcome, _ bool) (found bool) {
+			text := func(m map[string]any) string {
+				data, _ := m["user_data"].(string)
+				b, _ := base64.StdEncoding.DecodeString(data)
+				return string(b)
+			}
+			for i, launch := range ours.Launches {
+				mine, _ := launch["metadata"].(map[string]any)
+				theirs, _ := peer.Launches[i]["metadata"].(map[string]any)
+				if !strings.Contains(text(mine), "packer-plugin-armfree: this machine is not needed for longer") || !strings.Contains(text(mine), text(theirs)) {
+					continue
+				}
+				found = true
+				if mine["user_data"] = theirs["user_data"]; theirs["user_data"] == nil {
+					delete(mine, "user_data")
+				}
+				if len(mine) == 0 {
+					delete(launch, "metadata")
+				}
 			}
 			return found
 		}},
