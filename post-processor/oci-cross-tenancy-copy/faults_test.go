@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,15 +124,15 @@ func TestKilledAnywhere(t *testing.T) {
 						in["object_name"] = "mine.oci"
 					}
 					ctx, cancel := context.WithCancel(t.Context())
-					dead := false
+					var dead atomic.Bool
 					v.wire.reset(func(w http.ResponseWriter, r *http.Request, n int) bool {
 						switch {
-						case dead || n > i:
+						case dead.Load() || n > i:
 							panic(http.ErrAbortHandler)
 						case n < i:
 							return false
 						}
-						dead = true
+						dead.Store(true)
 						v.Cloud.ServeHTTP(httptest.NewRecorder(), r)
 						cancel()
 						panic(http.ErrAbortHandler)

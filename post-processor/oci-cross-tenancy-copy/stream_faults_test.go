@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,15 +155,15 @@ func TestStreamKilledAnywhere(t *testing.T) {
 
 // killAfter lets a request have its effect, and after it nothing gets through any more.
 func (f *flying) killAfter(i int, cancel func()) func(http.ResponseWriter, *http.Request, int) bool {
-	dead := false
+	var dead atomic.Bool // several requests are on their way
 	return func(_ http.ResponseWriter, r *http.Request, n int) bool {
 		switch {
-		case dead || n > i:
+		case dead.Load() || n > i:
 			panic(http.ErrAbortHandler)
 		case n < i:
 			return false
 		}
-		dead = true
+		dead.Store(true)
 		f.serve(httptest.NewRecorder(), r)
 		cancel()
 		panic(http.ErrAbortHandler)
@@ -257,20 +258,20 @@ func TestStreamObjectWithOtherMetadata(t *testing.T) {
 			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
 				f.tag(t, proven())
 				ctx, cancel := context.WithCancel(t.Context())
-				dead := false
+				var dead atomic.Bool
 				f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
 					switch {
-					case dead:
+					case dead.Load():
 						panic(http.ErrAbortHandler)
 					case r.Method != http.MethodPost || !strings.Contains(r.URL.Path, "/u/"):
 						return false
 					}
-					dead = true
+					dead.Store(true)
 					f.serve(httptest.NewRecorder(), r) // the object is complete
 					cancel()
 					panic(http.ErrAbortHandler)
 				})
-				if _, said, err := f.copy(ctx, t, f.settings()); err == nil || !dead {
+				if _, said, err := f.copy(ctx, t, f.settings()); err == nil || !dead.Load() {
 					t.Fatalf("it was not killed\n%s", said)
 				}
 				f.wire.reset(nil)
