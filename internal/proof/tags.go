@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
@@ -55,17 +56,36 @@ func Of(notes []Note, fresh func(mark string) bool) (goss.Proof, error) {
 }
 
 // ParseValue undoes Value.
-func ParseValue(value string) (p goss.Proof, err error) {
-	if _, err = fmt.Sscanf(value, "%s tests=%d sha256=%s", &p.State, &p.Tests, &p.Digest); err != nil {
-		return goss.Proof{}, fmt.Errorf("%q does not say what goss found: %w", value, err)
+func ParseValue(value string) (goss.Proof, error) {
+	p, whole := parse(value)
+	if !whole {
+		return goss.Proof{}, fmt.Errorf("%q does not say what goss found", value)
 	}
-	for _, word := range strings.Fields(value) {
-		p.Bootable = p.Bootable || word == bootable
-		if of, ok := strings.CutPrefix(word, "finish="); ok {
+	return p, nil
+}
+
+// parse reads what is known of a value, and says whether it is all that Value writes.
+// Words that it does not know are for a later version.
+func parse(value string) (p goss.Proof, whole bool) {
+	counted := false
+	for i, word := range strings.Fields(value) {
+		key, of, _ := strings.Cut(word, "=")
+		switch {
+		case i == 0:
+			p.State = word
+		case word == bootable:
+			p.Bootable = true
+		case key == "tests":
+			var err error
+			p.Tests, err = strconv.Atoi(of)
+			counted = err == nil
+		case key == "sha256":
+			p.Digest = of
+		case key == "finish":
 			p.Finish = of
 		}
 	}
-	return p, nil
+	return p, counted && p.Digest != ""
 }
 
 // bootable is the word of the tag that says that the image boots on OCI.
@@ -94,12 +114,9 @@ type Claim struct {
 	Bootable      bool // on OCI
 }
 
-// Read undoes Value. Words that it does not know are for a later version.
+// Read is what a value claims, also where something of it is lacking.
 func Read(value string) Claim {
-	words := strings.Fields(value)
-	if len(words) == 0 {
-		return Claim{}
-	}
-	stale := words[0] == goss.ProofStale
-	return Claim{Passed: stale || words[0] == goss.ProofPassed, Stale: stale, Bootable: slices.Contains(words[1:], bootable)}
+	p, _ := parse(value)
+	stale := p.State == goss.ProofStale
+	return Claim{Passed: stale || p.State == goss.ProofPassed, Stale: stale, Bootable: p.Bootable}
 }
