@@ -17,13 +17,13 @@ import (
 // provisionalSuffix ends the name of an image that has yet to pass.
 const provisionalSuffix = "-unverified"
 
-// maxName is how many characters a name may have.
-const maxName = 255
+// MaxName is how many characters OCI allows in a name.
+const MaxName = 255
 
 // provisional is the name of an image until it has passed. Verifying may take long,
 // and whoever looks an image up by its name must not get one that does not boot.
 func provisional(name string) string {
-	if most := maxName - len(provisionalSuffix); len(name) > most {
+	if most := MaxName - len(provisionalSuffix); len(name) > most {
 		name = strings.ToValidUTF8(name[:most], "")
 	}
 	return name + provisionalSuffix
@@ -68,43 +68,33 @@ func proven(t Target, h standing) bool {
 
 // ledger is what became of the images that were verified, by the target's key.
 type ledger struct {
-	mu    sync.Mutex
-	good  map[string]*cloud.Verified
-	stays map[string]string
-	left  map[string]error
+	mu      sync.Mutex
+	entries map[string]entry
+}
+
+type entry struct {
+	good  *cloud.Verified
+	stays string // an image that did not pass
+	left  error
 }
 
 func (l *ledger) of(t Target, r *Result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r.Verified, r.Unverified, r.Left = l.good[t.Key], l.stays[t.Key], l.left[t.Key]
+	e := l.entries[t.Key]
+	r.Verified, r.Unverified, r.Left = e.good, e.stays, e.left
 }
 
-func (l *ledger) leave(t Target, err error) {
+// note changes what is known of a target.
+func (l *ledger) note(t Target, change func(*entry)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.left == nil {
-		l.left = map[string]error{}
+	if l.entries == nil {
+		l.entries = map[string]entry{}
 	}
-	l.left[t.Key] = fmt.Errorf("destination %s: the image was verified, but what that took is left: %w", t.Name(), err)
-}
-
-func (l *ledger) passed(t Target, v cloud.Verified) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.good == nil {
-		l.good = map[string]*cloud.Verified{}
-	}
-	l.good[t.Key] = &v
-}
-
-func (l *ledger) stay(t Target, image string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stays == nil {
-		l.stays = map[string]string{}
-	}
-	l.stays[t.Key] = image
+	e := l.entries[t.Key]
+	change(&e)
+	l.entries[t.Key] = e
 }
 
 // prove verifies an image, if that is wanted, and notes in spec that it passed.
@@ -115,7 +105,9 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 	c.board.set(t.Name(), "verifying")
 	v, err := t.Verify.Verify(ctx, id)
 	if left := (*Left)(nil); errors.As(err, &left) {
-		c.found.leave(t, left)
+		c.found.note(t, func(e *entry) {
+			e.left = fmt.Errorf("destination %s: the image was verified, but what that took is left: %w", t.Name(), left)
+		})
 		err = nil
 	}
 	if err == nil {
@@ -127,7 +119,7 @@ func (c *Copy) prove(ctx context.Context, t Target, id string, spec *cloud.Impor
 	}
 	v.By = t.Verify.By()
 	spec.Verified = &v
-	c.found.passed(t, v)
+	c.found.note(t, func(e *entry) { e.good = &v })
 	return nil
 }
 
@@ -200,11 +192,11 @@ func (c *Copy) fail(ctx context.Context, t Target, id string, err error) error {
 		return errors.Join(err, c.discard(ctx, t, id))
 	}
 	if u.passed {
-		c.found.stay(t, id)
+		c.found.note(t, func(e *entry) { e.stays = id })
 		return fmt.Errorf("image %s has passed and could not be tagged as finished. It stays, tagged as unfinished; the next run of this copy goes on with it: %w", id, err)
 	}
 	if t.KeepUnverified || u.untried {
-		c.found.stay(t, id)
+		c.found.note(t, func(e *entry) { e.stays = id })
 		if !u.untried {
 			if perr := c.pend(ctx, t, id, true); perr != nil {
 				err = errors.Join(err, fmt.Errorf("that it did not pass cannot be noted in its tag; a run without verify would take it for good: %w", perr))

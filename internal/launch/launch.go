@@ -191,8 +191,7 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 			return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
 		}
 		if id != "" {
-			l.made(id, token)
-			l.Say("The launch was not confirmed (%s), but the machine is there (%s)", v.Reason, id)
+			l.confirmed(id, token, v)
 			return id, v, ctx.Err()
 		}
 		if ctx.Err() != nil {
@@ -213,26 +212,32 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 func (l *Loop) wait(ctx context.Context, token string, v cloud.Verdict) (string, cloud.Verdict, error) {
 	l.Say("It is still not clear what came of the launch: %s. Looking for its machine for %s before there is another launch", v.Reason, capacity.Short(wait.Unseen))
 	var found string
+	var open wait.Open
 	lost := time.Now()
-	err := wait.Loop{
-		What: "the machine of a lost launch reply", Pace: wait.Slow,
-		Tolerate: func(error) bool { return time.Since(lost) < wait.Unseen },
-	}.Until(ctx, func(ctx context.Context) (bool, error) {
-		looked := time.Now()
+	open.Add(token)
+	_, err := open.Settle(ctx, func(ctx context.Context, token string) (bool, error) {
 		ids, err := l.Cloud.Find(ctx, token)
-		if err == nil && len(ids) > 0 {
+		switch {
+		case err == nil && len(ids) > 0:
 			found = ids[0]
+		case err != nil && time.Since(lost) < wait.Unseen:
+			return false, nil // there is time to look again
 		}
-		return found != "" || looked.Sub(lost) >= wait.Unseen, err
+		return found != "", err
 	})
 	switch {
 	case found != "":
-		l.made(found, token)
-		l.Say("The launch was not confirmed (%s), but the machine is there (%s)", v.Reason, found)
+		l.confirmed(found, token, v)
 	case ctx.Err() == nil && err != nil:
 		return "", v, fmt.Errorf("the reply to a launch was lost (%s) and the machine cannot be looked up: %w", v.Reason, err)
 	}
 	return found, v, ctx.Err()
+}
+
+// confirmed tells of a machine whose launch had no reply.
+func (l *Loop) confirmed(id, token string, v cloud.Verdict) {
+	l.made(id, token)
+	l.Say("The launch was not confirmed (%s), but the machine is there (%s)", v.Reason, id)
 }
 
 // made tells of the machine of a launch.

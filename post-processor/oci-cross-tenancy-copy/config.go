@@ -153,7 +153,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	c.prepareSource(note)
 	note(later...)
 	note(ocicfg.OCID("source_image_ocid", "image", c.SourceImageOCID))
-	if len(c.DestImageName) > maxName {
+	if len(c.DestImageName) > imagecopy.MaxName {
 		note(errors.New("dest_image_name must not be longer than 255 characters"))
 	}
 	if len(c.ObjectName) > 1024 || strings.ContainsAny(c.ObjectName, "\r\n\x00") {
@@ -176,9 +176,6 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	return mistakes.Err()
 }
 
-// maxName is how many characters OCI allows in a name.
-const maxName = 255
-
 // block is what messages put before the options of a destination.
 func (c *Config) block(i int) string {
 	if len(c.Destinations) > 1 {
@@ -190,8 +187,8 @@ func (c *Config) block(i int) string {
 func (d *Destination) prepare(block string, note func(...error)) {
 	note(d.Place.Prepare(block)...)
 	note(owner.CheckTags(block+"tags", d.Tags))
-	if len(d.ImageName) > maxName {
-		note(fmt.Errorf("%simage_name must not be longer than %d characters", block, maxName))
+	if len(d.ImageName) > imagecopy.MaxName {
+		note(fmt.Errorf("%simage_name must not be longer than %d characters", block, imagecopy.MaxName))
 	}
 	if d.Verify != nil {
 		d.Verify.prepare(block+"verify.", d.ImageShapes, note)
