@@ -84,9 +84,10 @@ func arrows() map[string][]string {
 		"internal/imagestream": {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":   {"internal/diskimage", "internal/wait"},
 		"internal/capacitycmd": {
-			"internal/capacity", "internal/mask", "internal/oci", "internal/ocicfg", "internal/wait", "version",
+			"internal/capacity", "internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/wait", "version",
 		},
-		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
+		"internal/flags":              nil,
+		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/lifeline":           {"internal/wait", "github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 
@@ -30,12 +29,6 @@ const (
 const (
 	maxUserData = 16 << 10
 	partsSize   = 2 << 10
-)
-
-// The life of a machine.
-const (
-	defaultLifetime = 24 * time.Hour
-	minLifetime     = 30 * time.Minute
 )
 
 // FromEnvironment completes the connection from the environment: the user, and the
@@ -128,14 +121,11 @@ func (o *Options) prepareWayIn(n *notes, g Given) {
 			m.SSHKeyDelivery = byKeyPair
 		}
 	}
-	switch {
-	case m.SkipMachineLifetime && m.MachineLifetime != 0:
-		n.bad("machine_lifetime and skip_machine_lifetime exclude each other")
-	case m.SkipMachineLifetime:
-	case m.MachineLifetime != 0 && m.MachineLifetime < minLifetime:
-		n.bad("machine_lifetime must be at least %s, it is %s", minLifetime, m.MachineLifetime)
-	case m.MachineLifetime == 0 && m.mixable:
-		m.MachineLifetime = defaultLifetime
+	if err := sshkey.CheckLifetime(m.MachineLifetime, m.SkipMachineLifetime); err != nil {
+		n.bad("%w", err)
+	}
+	if !m.SkipMachineLifetime && m.MachineLifetime == 0 && m.mixable {
+		m.MachineLifetime = sshkey.DefaultLifetime
 	}
 }
 

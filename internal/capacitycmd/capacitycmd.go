@@ -83,10 +83,7 @@ func (c Command) regions(ctx context.Context, o *options) (all []*oci.Client, er
 	if err != nil {
 		return nil, err
 	}
-	regions := []string(o.regions)
-	if len(regions) == 0 {
-		regions = []string{who.Region}
-	}
+	regions := o.regions.Or(who.Region)
 	if o.allRegions {
 		home, err := who.Client(oci.FullRegion(who.Region))
 		if err != nil {

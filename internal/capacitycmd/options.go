@@ -9,33 +9,18 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/flags"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 )
 
-// list is a flag that may be given several times, or with commas.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, ",") }
-
-// Set implements flag.Value.
-func (l *list) Set(text string) error {
-	for part := range strings.SplitSeq(text, ",") {
-		if part = strings.TrimSpace(part); part != "" && !slices.Contains(*l, part) {
-			*l = append(*l, part)
-		}
-	}
-	return nil
-}
-
 // options are what the command line says.
 type options struct {
-	regions, sizesText, prefixes  list
+	regions, sizesText, prefixes  flags.List
 	shape                         string
 	watch                         time.Duration
 	allRegions, untilFree, asJSON bool
@@ -111,7 +96,7 @@ func parse(args []string, help io.Writer) (*options, error) {
 	case !flexible:
 		o.sizes = []oci.Size{{Shape: o.shape}}
 	case len(o.sizesText) == 0 && oci.Ampere(o.shape):
-		o.sizesText = list{"2/12", "1/6"}
+		o.sizesText = flags.List{"2/12", "1/6"}
 	case len(o.sizesText) == 0:
 		bad("--size must be set for %s", o.shape)
 	}
@@ -131,16 +116,8 @@ func parse(args []string, help io.Writer) (*options, error) {
 			o.sizes = append(o.sizes, oci.Size{Shape: o.shape, OCPUs: float32(ocpus), MemoryGB: float32(memory)})
 		}
 	}
-	region := ""
-	if len(o.regions) > 0 {
-		region = o.regions[0]
-	}
-	prefixes := o.prefixes
-	if len(prefixes) == 0 {
-		prefixes = list{""}
-	}
-	a := ocicfg.Access{Region: region}
-	c, wrong := a.Prepare("", prefixes...)
+	a := ocicfg.Access{Region: o.regions.Or("")[0]}
+	c, wrong := a.Prepare("", o.prefixes.Or("")...)
 	o.oci = c
 	return o, errors.Join(append(errs, wrong...)...)
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/identity"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
-	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
 
 // Outlook is what a region has for machines of some sizes, at one moment.
@@ -46,8 +45,7 @@ type OutlookPlace struct {
 // this user may not know is noted; an error is one that hides everything.
 func (c *Client) Outlook(ctx context.Context, sizes []Size) (Outlook, error) {
 	out := Outlook{Region: c.Region}
-	b := NewBuild(c, BuildConfig{Sizes: sizes}, owner.Build{}, func(string, ...any) {})
-	domains, err := c.firstCall(ctx, b.say)
+	domains, err := c.firstCall(ctx, func(string, ...any) {})
 	if err != nil {
 		return out, err
 	}
@@ -55,15 +53,15 @@ func (c *Client) Outlook(ctx context.Context, sizes []Size) (Outlook, error) {
 	var has limitValues
 	var wg sync.WaitGroup
 	wg.Go(func() { use = c.use(ctx) })
-	wg.Go(func() { has = c.readLimits(ctx, b.shapes()) })
+	wg.Go(func() { has = c.readLimits(ctx, Shapes(sizes)) })
 	asks := make([]capacity.Ask, len(domains))
 	replies := make([]capacity.Reply, len(domains))
 	errs := make([]error, len(domains))
 	for i, d := range domains {
 		wg.Go(func() {
-			asks[i], errs[i] = b.everywhere(ctx, d)
+			asks[i], errs[i] = c.everywhere(ctx, d, sizes)
 			if errs[i] == nil {
-				replies[i] = b.Report(ctx, asks[i])
+				replies[i] = c.Report(ctx, asks[i])
 			}
 		})
 	}
@@ -107,16 +105,16 @@ func (c *Client) Outlook(ctx context.Context, sizes []Size) (Outlook, error) {
 
 // everywhere asks about each size in an availability domain: first where OCI likes, then
 // in each fault domain, in the order in which a build tries them.
-func (b *Build) everywhere(ctx context.Context, domain string) (capacity.Ask, error) {
-	q := capacity.Ask{Cloud: "oci", Region: b.Region, Zone: domain}
-	fds, err := b.faultDomains(ctx, domain)
+func (c *Client) everywhere(ctx context.Context, domain string, sizes []Size) (capacity.Ask, error) {
+	q := capacity.Ask{Cloud: "oci", Region: c.Region, Zone: domain}
+	fds, err := c.faultDomains(ctx, domain)
 	if err != nil {
 		return q, err
 	}
-	for _, s := range b.cfg.Sizes {
+	for _, s := range sizes {
 		for _, fd := range append([]string{""}, fds...) {
 			q.Offers = append(q.Offers, capacity.Offer{
-				Cloud: "oci", Region: b.Region, Zone: domain, FaultDomain: fd, Shape: s.Shape, OCPUs: s.OCPUs, MemoryGB: s.MemoryGB,
+				Cloud: "oci", Region: c.Region, Zone: domain, FaultDomain: fd, Shape: s.Shape, OCPUs: s.OCPUs, MemoryGB: s.MemoryGB,
 			})
 		}
 	}
@@ -184,13 +182,9 @@ func (has limitValues) cores(u usage, f, domain string) (limit *int64, used floa
 // Subscribed lists the regions in which the tenancy may have machines: its home region
 // first, the others by name.
 func (c *Client) Subscribed(ctx context.Context) (regions []string, err error) {
-	var r identity.ListRegionSubscriptionsResponse
-	err = repeat(ctx, "list region subscriptions", "", func(ctx context.Context) (err error) {
-		r, err = c.identity.ListRegionSubscriptions(shield(ctx), identity.ListRegionSubscriptionsRequest{TenancyId: &c.Tenancy, RequestMetadata: once()})
-		return err
-	})
+	all, err := c.subscriptions(ctx)
 	home := ""
-	for _, s := range r.Items {
+	for _, s := range all {
 		if name := text(s.RegionName); s.Status != identity.RegionSubscriptionStatusInProgress && name != "" {
 			regions = append(regions, name)
 			if s.IsHomeRegion != nil && *s.IsHomeRegion {

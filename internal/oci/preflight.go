@@ -133,18 +133,24 @@ func (c *Client) availability(ctx context.Context, service, limit, domain string
 	return r.ResourceAvailability, err
 }
 
-// homeRegion is the tenancy's home region, or empty if the user may not know.
-func (c *Client) homeRegion(ctx context.Context) string {
+// subscriptions lists the regions that the tenancy has.
+func (c *Client) subscriptions(ctx context.Context) ([]identity.RegionSubscription, error) {
 	var r identity.ListRegionSubscriptionsResponse
 	err := repeat(ctx, "list region subscriptions", "", func(ctx context.Context) (err error) {
 		r, err = c.identity.ListRegionSubscriptions(shield(ctx), identity.ListRegionSubscriptionsRequest{TenancyId: &c.Tenancy, RequestMetadata: once()})
 		return err
 	})
+	return r.Items, err
+}
+
+// homeRegion is the tenancy's home region, or empty if the user may not know.
+func (c *Client) homeRegion(ctx context.Context) string {
+	all, err := c.subscriptions(ctx)
 	if err != nil {
 		log.Printf("[WARN] the region subscriptions are not known: %v", err)
 		return ""
 	}
-	for _, s := range r.Items {
+	for _, s := range all {
 		if s.IsHomeRegion != nil && *s.IsHomeRegion {
 			return text(s.RegionName)
 		}
@@ -325,10 +331,10 @@ func (b *Build) shapesIn(ctx context.Context, domain, image string) (map[string]
 
 // faultDomains lists the fault domains of an availability domain. Without the
 // permission to do so OCI chooses.
-func (b *Build) faultDomains(ctx context.Context, domain string) (names []string, err error) {
+func (c *Client) faultDomains(ctx context.Context, domain string) (names []string, err error) {
 	var r identity.ListFaultDomainsResponse
 	err = repeat(ctx, "list fault domains of", domain, func(ctx context.Context) (err error) {
-		r, err = b.identity.ListFaultDomains(shield(ctx), identity.ListFaultDomainsRequest{CompartmentId: &b.Tenancy, AvailabilityDomain: &domain, RequestMetadata: once()})
+		r, err = c.identity.ListFaultDomains(shield(ctx), identity.ListFaultDomainsRequest{CompartmentId: &c.Tenancy, AvailabilityDomain: &domain, RequestMetadata: once()})
 		return err
 	})
 	if missing(err) {

@@ -15,8 +15,8 @@ import (
 
 // Report implements cloud.Reporter with exactly one request, which covers every
 // size and fault domain of an availability domain.
-func (b *Build) Report(ctx context.Context, q capacity.Ask) capacity.Reply {
-	d := core.CreateComputeCapacityReportDetails{CompartmentId: &b.Tenancy, AvailabilityDomain: &q.Zone}
+func (c *Client) Report(ctx context.Context, q capacity.Ask) capacity.Reply {
+	d := core.CreateComputeCapacityReportDetails{CompartmentId: &c.Tenancy, AvailabilityDomain: &q.Zone}
 	for _, o := range q.Offers {
 		row := core.CreateCapacityReportShapeAvailabilityDetails{InstanceShape: &o.Shape, FaultDomain: optional(o.FaultDomain)}
 		if o.OCPUs > 0 {
@@ -24,7 +24,7 @@ func (b *Build) Report(ctx context.Context, q capacity.Ask) capacity.Reply {
 		}
 		d.ShapeAvailabilities = append(d.ShapeAvailabilities, row)
 	}
-	r, err := b.compute.CreateComputeCapacityReport(shield(ctx), core.CreateComputeCapacityReportRequest{
+	r, err := c.compute.CreateComputeCapacityReport(shield(ctx), core.CreateComputeCapacityReportRequest{
 		CreateComputeCapacityReportDetails: d, RequestMetadata: once(),
 	})
 	if err != nil {

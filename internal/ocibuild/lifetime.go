@@ -6,31 +6,23 @@ package ocibuild
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 )
 
-// The life of a machine, and what is kept of the user data for what is added to it.
-const (
-	defaultLifetime = 24 * time.Hour
-	minLifetime     = 30 * time.Minute
-	partsSize       = 2 << 10
-)
+// partsSize is what is kept of the user data for what is added to it.
+const partsSize = 2 << 10
 
 // settleLifetime decides whether the machine gets a timer. Where the template does
 // not ask for one, and nothing can be added to its user data, it gets none, and untimed
 // says why.
 func (m *Machine) settleLifetime(userData []byte) error {
+	if err := sshkey.CheckLifetime(m.MachineLifetime, m.SkipMachineLifetime); err != nil {
+		return err
+	}
 	asked := m.MachineLifetime != 0
 	switch {
-	case m.SkipMachineLifetime && asked:
-		return errors.New("machine_lifetime and skip_machine_lifetime exclude each other")
 	case m.SkipMachineLifetime:
-		return nil
-	case asked && m.MachineLifetime < minLifetime:
-		return fmt.Errorf("machine_lifetime must be at least %s, it is %s", minLifetime, m.MachineLifetime)
 	case asked && !sshkey.Mixes(userData):
 		return errors.New("machine_lifetime adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that")
 	case asked:
@@ -39,7 +31,7 @@ func (m *Machine) settleLifetime(userData []byte) error {
 	case !m.roomy(userData):
 		m.untimed = "user data and metadata leave so little room that nothing can be added: machine_lifetime does not end the machine"
 	default:
-		m.MachineLifetime = defaultLifetime
+		m.MachineLifetime = sshkey.DefaultLifetime
 	}
 	return nil
 }

@@ -24,6 +24,24 @@ func Authorize(public string) Part {
 	return Part("#cloud-config\nmerge_how: list(append)+dict(no_replace,recurse_list)+str()\nssh_authorized_keys:\n  - " + strings.TrimSpace(public) + "\n")
 }
 
+// The lives of a machine that PowerOff ends.
+const (
+	DefaultLifetime = 24 * time.Hour
+	minLifetime     = 30 * time.Minute
+)
+
+// CheckLifetime says what is wrong with the options machine_lifetime, zero if it is not
+// set, and skip_machine_lifetime.
+func CheckLifetime(asked time.Duration, skip bool) error {
+	switch {
+	case skip && asked != 0:
+		return errors.New("machine_lifetime and skip_machine_lifetime exclude each other")
+	case !skip && asked != 0 && asked < minLifetime:
+		return fmt.Errorf("machine_lifetime must be at least %s, it is %s", minLifetime, asked)
+	}
+	return nil
+}
+
 // PowerOff is the part that powers the machine off when it has run for a time. It is
 // run at every start, since the timer does not outlive one, and by the machine that
 // it was made for only: an image of that machine keeps the text, in what cloud-init

@@ -12,34 +12,19 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/flags"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
-// list is a flag that may be given several times, or with commas.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, ",") }
-
-// Set implements flag.Value.
-func (l *list) Set(text string) error {
-	for part := range strings.SplitSeq(text, ",") {
-		if part = strings.TrimSpace(part); part != "" && !slices.Contains(*l, part) {
-			*l = append(*l, part)
-		}
-	}
-	return nil
-}
-
 // options are what the command line says.
 type options struct {
-	clouds, regions, compartments, builds, prefixes list
+	clouds, regions, compartments, builds, prefixes flags.List
 	olderThan, grace, timeout                       time.Duration
 	dryRun, asJSON                                  bool
 
@@ -144,7 +129,7 @@ func (o *options) credentials() []error {
 	var errs []error
 	if o.wants(onOCI) {
 		a := ocicfg.Access{Region: region}
-		c, bad := a.Prepare("", cmpOr(o.prefixes, "")...)
+		c, bad := a.Prepare("", o.prefixes.Or("")...)
 		if len(bad) == 0 {
 			o.oci = &c
 		}
@@ -171,13 +156,6 @@ func (o *options) credentials() []error {
 	return errs
 }
 
-func cmpOr(l list, or string) []string {
-	if len(l) == 0 {
-		return []string{or}
-	}
-	return l
-}
-
 // where are the compartments that are looked into; none means all.
 func (o *options) where() []string {
 	if slices.Contains(o.compartments, everywhere) {
@@ -186,7 +164,7 @@ func (o *options) where() []string {
 	if len(o.compartments) > 0 {
 		return o.compartments
 	}
-	for _, p := range cmpOr(o.prefixes, "") {
+	for _, p := range o.prefixes.Or("") {
 		if c := cmp.Or(os.Getenv(p+"OCI_COMPARTMENT_OCID"), ""); c != "" {
 			return []string{c}
 		}

@@ -130,7 +130,7 @@ func (c Command) clouds(ctx context.Context, o *options) (all []sweep.Cloud, err
 		if err != nil {
 			return nil, fmt.Errorf("oci: %w", err)
 		}
-		for _, region := range cmpOr(o.regions, who.Region) {
+		for _, region := range o.regions.Or(who.Region) {
 			client, err := who.Client(oci.FullRegion(region))
 			if err != nil {
 				return nil, fmt.Errorf("oci: %w", err)
@@ -144,7 +144,7 @@ func (c Command) clouds(ctx context.Context, o *options) (all []sweep.Cloud, err
 		if err != nil {
 			return nil, fmt.Errorf("aws: %w", err)
 		}
-		for i, region := range cmpOr(o.regions, client.Region) {
+		for i, region := range o.regions.Or(client.Region) {
 			all = append(all, &ec2.Leftovers{Client: client.In(region), Profiles: i == 0, Rest: true})
 		}
 	}
