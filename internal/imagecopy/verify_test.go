@@ -54,6 +54,8 @@ func with(i *inspector) func(*Copy) { return func(c *Copy) { c.Targets[0].Verify
 func TestVerify(t *testing.T) {
 	w := newWorld()
 	i := &inspector{by: "x", verify: func(_ context.Context, image string) error {
+		w.mu.Lock() // the other destinations go on
+		defer w.mu.Unlock()
 		if f := w.images[image]; f.Name != "debian-unverified" || !f.Unfinished || w.index("await a") < 0 || w.index("seal a") >= 0 {
 			t.Errorf("%+v after %q", f, w.steps)
 		}
@@ -266,6 +268,8 @@ func TestVerifyHidesWhatIsAdopted(t *testing.T) {
 	}
 	w.dead, w.after = false, nil
 	i := &inspector{by: "x", verify: func(_ context.Context, image string) error {
+		w.mu.Lock() // the other destinations go on
+		defer w.mu.Unlock()
 		if f := w.images[image]; f.Name != "debian-unverified" || !f.Unfinished {
 			t.Errorf("%+v", f)
 		}
