@@ -4,14 +4,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,6 +68,7 @@ type client struct {
 // result is what one build took.
 type result struct {
 	wall     time.Duration
+	phases   string // what ours says of its phases
 	requests int
 }
 
@@ -86,6 +90,7 @@ func (c client) home(ctx context.Context, binary, dir string) (*runpacker.Packer
 			return nil, "", fmt.Errorf("%s has %d entries for the plugin", c.template, n)
 		}
 		text = c.entry.ReplaceAll(text, []byte(`$1 = { source = "`+runpacker.Source+`", version = ">= 0.1.0" }`))
+		text = bytes.Replace(text, []byte("  ssh_username "), []byte("  trace_file = \"trace.json\"\n  ssh_username "), 1)
 	}
 	work := filepath.Join(dir, "work")
 	if err := os.Mkdir(work, 0o700); err != nil {
@@ -95,7 +100,7 @@ func (c client) home(ctx context.Context, binary, dir string) (*runpacker.Packer
 }
 
 // once builds once, in clouds of its own.
-func (c client) once(ctx context.Context, binary string, st states) (r result, err error) {
+func (c client) once(ctx context.Context, binary, traces string, st states) (r result, err error) {
 	dir, err := os.MkdirTemp("", "bench-*")
 	if err != nil {
 		return r, err
@@ -121,6 +126,18 @@ func (c client) once(ctx context.Context, binary string, st states) (r result, e
 	if err != nil {
 		return r, fmt.Errorf("%s, %s states: %w\n%s", c.name, st.name, err, out.String())
 	}
+	if found := times.FindStringSubmatch(out.String()); found != nil {
+		r.phases = found[1]
+	}
+	if traces != "" && c.entry != nil {
+		text, err := os.ReadFile(filepath.Join(work, "trace.json"))
+		if err != nil {
+			return r, err
+		}
+		if err := os.WriteFile(filepath.Join(traces, fmt.Sprintf("%s-%s-%d.json", strings.TrimSuffix(c.template, ".pkr.hcl"), st.name, time.Now().UnixNano())), text, 0o600); err != nil {
+			return r, err
+		}
+	}
 	if c.template == awsTemplate {
 		r.requests = len(s.AWS.Cloud.Requests())
 	} else {
@@ -129,13 +146,29 @@ func (c client) once(ctx context.Context, binary string, st states) (r result, e
 	return r, nil
 }
 
+// roundTrip is how long a request and its answer are on their way to a cloud.
+const roundTrip = 60 * time.Millisecond
+
 // clouds are simulated in dir, with machines that boot at once but for the time of st.
 func clouds(ctx context.Context, dir string, st states, adjust func(build, production *ocisim.Tenancy)) (*stage.Stage, error) {
 	base := filepath.Join(dir, "base.qcow2")
 	if err := machine.FastDisk(base, nil); err != nil {
 		return nil, err
 	}
-	return stage.New(ctx, stage.Options{Dir: dir, Image: base, Delays: &st.oci, AWSDelays: &st.aws, Driver: &machine.Fast{BootDelay: st.boot}, Adjust: adjust})
+	far := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			timer := time.NewTimer(roundTrip)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-r.Context().Done():
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	return stage.New(ctx, stage.Options{
+		Dir: dir, Image: base, Delays: &st.oci, AWSDelays: &st.aws, Driver: &machine.Fast{BootDelay: st.boot}, Adjust: adjust, Wrap: far, WrapAWS: far,
+	})
 }
 
 // several builds with every client, several times: in turns where states are short, so
@@ -146,7 +179,7 @@ func (b *bench) several(ctx context.Context, clients []client, st states) (map[s
 	if st.oci.Capture < time.Minute {
 		for range b.runs {
 			for _, c := range clients {
-				r, err := c.once(ctx, b.packer, st)
+				r, err := c.once(ctx, b.packer, b.traces, st)
 				if err != nil {
 					return nil, err
 				}
@@ -163,7 +196,7 @@ func (b *bench) several(ctx context.Context, clients []client, st states) (map[s
 	for range b.runs {
 		for _, c := range clients {
 			wg.Go(func() {
-				r, err := c.once(ctx, b.packer, st)
+				r, err := c.once(ctx, b.packer, b.traces, st)
 				mu.Lock()
 				defer mu.Unlock()
 				all[c.name], errs = append(all[c.name], r), append(errs, err)
@@ -204,7 +237,16 @@ func (b *bench) compared(clients []client, all map[string][]result, own time.Dur
 		rows = append(rows, []string{c.name, seconds(wall), seconds(extra), to, fmt.Sprint(n), fmt.Sprintf("%.0f", float64(n)/wall.median.Minutes())})
 	}
 	table(b.out, rows)
+	for _, r := range all[clients[0].name] {
+		if r.wall == of(clients[0], func(r result) time.Duration { return r.wall }).median {
+			fmt.Fprintf(b.out, "\n%s, that run: %s.\n", clients[0].name, r.phases)
+			return
+		}
+	}
 }
+
+// times finds what a build of ours says when it writes a trace.
+var times = regexp.MustCompile(`Times: (.*)\. They are in `)
 
 const (
 	ociTemplate = "oracle-oci.pkr.hcl"

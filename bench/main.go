@@ -31,6 +31,7 @@ type bench struct {
 	runs                 int
 	states               []string
 	sources              int
+	traces               string
 	out                  io.Writer
 }
 
@@ -53,6 +54,7 @@ func main() {
 	states := flag.String("states", "short,realistic,slow", "how long the states of resources last, comma-separated")
 	only := flag.String("only", "", "the sections to run, comma-separated: startup, oci, aws, scale; all by default")
 	file := flag.String("out", "", "a file that gets the report as well")
+	flag.StringVar(&b.traces, "traces", "", "a folder that gets the traces of our builds")
 	flag.Parse()
 	b.states = strings.Split(*states, ",")
 
@@ -87,7 +89,7 @@ func (b *bench) report(ctx context.Context, only, file string) (err error) {
 		defer func() { err = errors.Join(err, f.Close()) }()
 		b.out = io.MultiWriter(os.Stdout, f)
 	}
-	fmt.Fprintf(b.out, "%s/%s, %d CPUs, %s, %d runs each, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), b.runs, time.Now().UTC().Format(time.DateOnly))
+	fmt.Fprintf(b.out, "%s/%s, %d CPUs, %s, %d runs each, %s for each request and its answer, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), b.runs, roundTrip, time.Now().UTC().Format(time.DateOnly))
 	for _, s := range sections() {
 		if only != "" && !slices.Contains(wanted, s.name) {
 			continue

@@ -94,6 +94,7 @@ type FlatConfig struct {
 	InstanceTimeout                      *string                                `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
 	ImageTimeout                         *string                                `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
 	CleanupTimeout                       *string                                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	TraceFile                            *string                                `mapstructure:"trace_file" required:"false" cty:"trace_file" hcl:"trace_file"`
 	InstanceType                         *string                                `mapstructure:"instance_type" required:"false" cty:"instance_type" hcl:"instance_type"`
 	InstanceTypes                        []string                               `mapstructure:"instance_types" required:"false" cty:"instance_types" hcl:"instance_types"`
 	SpotInstanceTypes                    []string                               `mapstructure:"spot_instance_types" required:"false" cty:"spot_instance_types" hcl:"spot_instance_types"`
@@ -341,6 +342,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"instance_timeout":                          &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
 		"image_timeout":                             &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
 		"cleanup_timeout":                           &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+		"trace_file":                                &hcldec.AttrSpec{Name: "trace_file", Type: cty.String, Required: false},
 		"instance_type":                             &hcldec.AttrSpec{Name: "instance_type", Type: cty.String, Required: false},
 		"instance_types":                            &hcldec.AttrSpec{Name: "instance_types", Type: cty.List(cty.String), Required: false},
 		"spot_instance_types":                       &hcldec.AttrSpec{Name: "spot_instance_types", Type: cty.List(cty.String), Required: false},

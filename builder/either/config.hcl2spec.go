@@ -438,6 +438,7 @@ type FlatConfig struct {
 	InstanceTimeout           *string               `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
 	ImageTimeout              *string               `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
 	CleanupTimeout            *string               `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	TraceFile                 *string               `mapstructure:"trace_file" required:"false" cty:"trace_file" hcl:"trace_file"`
 	CheckDestinations         []preflight.FlatPlace `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 	OCI                       *FlatOCI              `mapstructure:"oci" required:"false" cty:"oci" hcl:"oci"`
 	AWS                       *FlatAWS              `mapstructure:"aws" required:"false" cty:"aws" hcl:"aws"`
@@ -527,6 +528,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"instance_timeout":             &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
 		"image_timeout":                &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
 		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+		"trace_file":                   &hcldec.AttrSpec{Name: "trace_file", Type: cty.String, Required: false},
 		"check_destination":            &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatPlace)(nil).HCL2Spec())},
 		"oci":                          &hcldec.BlockSpec{TypeName: "oci", Nested: hcldec.ObjectSpec((*FlatOCI)(nil).HCL2Spec())},
 		"aws":                          &hcldec.BlockSpec{TypeName: "aws", Nested: hcldec.ObjectSpec((*FlatAWS)(nil).HCL2Spec())},

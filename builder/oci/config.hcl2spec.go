@@ -91,6 +91,7 @@ type FlatConfig struct {
 	InstanceTimeout           *string                         `mapstructure:"instance_timeout" required:"false" cty:"instance_timeout" hcl:"instance_timeout"`
 	ImageTimeout              *string                         `mapstructure:"image_timeout" required:"false" cty:"image_timeout" hcl:"image_timeout"`
 	CleanupTimeout            *string                         `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	TraceFile                 *string                         `mapstructure:"trace_file" required:"false" cty:"trace_file" hcl:"trace_file"`
 	AvailabilityDomain        *string                         `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
 	AdditionalRegions         []ocibuild.FlatAdditionalRegion `mapstructure:"additional_region" required:"false" cty:"additional_region" hcl:"additional_region"`
 	Shape                     *string                         `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
@@ -242,6 +243,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"instance_timeout":             &hcldec.AttrSpec{Name: "instance_timeout", Type: cty.String, Required: false},
 		"image_timeout":                &hcldec.AttrSpec{Name: "image_timeout", Type: cty.String, Required: false},
 		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+		"trace_file":                   &hcldec.AttrSpec{Name: "trace_file", Type: cty.String, Required: false},
 		"availability_domain":          &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
 		"additional_region":            &hcldec.BlockListSpec{TypeName: "additional_region", Nested: hcldec.ObjectSpec((*ocibuild.FlatAdditionalRegion)(nil).HCL2Spec())},
 		"shape":                        &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},

@@ -196,6 +196,8 @@ func TestMistakes(t *testing.T) {
 		{set: map[string]interface{}{"instance_tags": map[string]string{"k": strings.Repeat("x", 257)}}, want: "instance_tags: a key may have"},
 		{set: map[string]interface{}{"capacity_timeout": "-1s"}, want: "capacity_timeout must not be negative"},
 		{set: map[string]interface{}{"capacity_round": "-1s"}, want: "capacity_round must not be negative"},
+		{set: map[string]interface{}{"trace_file": "no/such/folder/trace.json"}, want: "trace_file: there is no folder no/such/folder"},
+		{set: map[string]interface{}{"trace_file": "."}, want: "trace_file: . is a folder"},
 		{set: map[string]interface{}{"capacity_order": "cheap"}, want: `capacity_order must be "place" or "size", it is "cheap"`},
 		{set: map[string]interface{}{"free_tier": "maybe"}, want: `free_tier must be "prefer", "require" or "ignore", it is "maybe"`},
 		{set: map[string]interface{}{"free_tier": "require", "preemptible": true}, want: "preemptible machines are not part of the Always Free allowance"},

@@ -72,7 +72,7 @@ func arrows() map[string][]string {
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/lifeline", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/tunnel", "internal/wait",
+			"internal/launch", "internal/lifeline", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/trace", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -115,14 +115,15 @@ func arrows() map[string][]string {
 		"internal/tmpl":   {},
 		"internal/tunnel": {"internal/wait", "golang.org/x/crypto/ssh"},
 
-		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
+		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 
-		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
+		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
 
 		"internal/cloud":    {"internal/capacity"},
 		"internal/capacity": {},
 		"internal/owner":    {},
 		"internal/sweep":    {"internal/owner", "internal/wait"},
+		"internal/trace":    {},
 		"internal/wait":     {},
 		"version":           {"github.com/hashicorp/packer-plugin-sdk/version"},
 	}
@@ -137,7 +138,7 @@ func layer(dir string) int {
 		return 3
 	case under(dir, "internal/oci"), under(dir, "internal/ec2"):
 		return 1
-	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/wait"}, dir):
+	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait"}, dir):
 		return 0
 	}
 	return 2

@@ -44,12 +44,12 @@ func (s *source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 
 func (s *source) generated() bool { return strings.HasSuffix(s.path, ".hcl2spec.go") }
 
-// simulation says whether a file belongs to what stands for the clouds, or to
-// the tests of whole builds: to what never becomes part of the plugin.
+// simulation says whether a file belongs to what stands for the clouds, to the tests
+// of whole builds, or to what measures them: to what never becomes part of the plugin.
 func (s *source) simulation() bool { return simulation(s.dir()) }
 
 func simulation(dir string) bool {
-	return under(dir, "internal/sim") || under(dir, "internal/e2e") || under(dir, "internal/archtest")
+	return under(dir, "internal/sim") || under(dir, "internal/e2e") || under(dir, "internal/archtest") || under(dir, "bench")
 }
 
 // product says whether a file is Go code that users run.

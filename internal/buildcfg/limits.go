@@ -10,6 +10,8 @@ package buildcfg
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -44,6 +46,13 @@ type Limits struct {
 	// How long removing what a build made may take at its end: the machine, an
 	// image that is not finished and what else there is, each. Defaults to `10m`.
 	CleanupTimeout time.Duration `mapstructure:"cleanup_timeout" required:"false"`
+	// A file that gets what the build spent its time on: its phases and each
+	// request to the cloud, in the format that https://ui.perfetto.dev and
+	// chrome://tracing draw. Requests are named by method and path, or by their
+	// action, and nothing else of them is kept. The times of the phases are also
+	// printed. With several sources, give each a file of its own:
+	// `trace-{{build_name}}.json`. By default there is none.
+	TraceFile string `mapstructure:"trace_file" required:"false"`
 }
 
 // life is how much longer than its own limits what a build makes is valid.
@@ -82,6 +91,13 @@ func (l *Limits) Problems() (list []error) {
 	} {
 		if err := CheckDuration(d.name, d.value, d.least); err != nil {
 			list = append(list, err)
+		}
+	}
+	if l.TraceFile != "" {
+		if at, err := os.Stat(filepath.Dir(l.TraceFile)); err != nil || !at.IsDir() {
+			list = append(list, fmt.Errorf("trace_file: there is no folder %s", filepath.Dir(l.TraceFile)))
+		} else if at, err := os.Stat(l.TraceFile); err == nil && at.IsDir() {
+			list = append(list, fmt.Errorf("trace_file: %s is a folder", l.TraceFile))
 		}
 	}
 	return list

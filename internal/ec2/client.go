@@ -19,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/armfree/packer-plugin-armfree/internal/trace"
 )
 
 // Client is one principal's access to one region.
@@ -121,21 +123,42 @@ type transport struct {
 	told *atomic.Bool
 }
 
+// spanName is what a request asks for, for a trace: by the query protocol of EC2 and STS,
+// by the target of the JSON ones, or by its path.
+func spanName(r *http.Request, body []byte) string {
+	if target := r.Header.Get("X-Amz-Target"); target != "" {
+		return target
+	}
+	if bytes.HasPrefix(body, []byte("Action=")) {
+		name, _, _ := bytes.Cut(body[len("Action="):], []byte("&"))
+		return string(name)
+	}
+	return r.Method + " " + r.URL.Path
+}
+
 // Do implements aws.HTTPClient.
 func (c *transport) Do(r *http.Request) (*http.Response, error) {
+	var body []byte
 	if r.Body != nil && r.Body != http.NoBody {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
 			return nil, err
 		}
 		own := *r
 		own.Body = io.NopCloser(bytes.NewReader(body))
 		r = &own
 	}
+	end := trace.Begin(r.Context(), trace.Request, spanName(r, body))
 	sent := time.Now()
 	resp, err := c.next.Do(r)
 	if err != nil || resp == nil {
+		end("no reply")
 		return resp, err
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		end(resp.Status)
+	} else {
+		end("")
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		now := time.Now()

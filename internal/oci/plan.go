@@ -4,12 +4,14 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
@@ -106,34 +108,73 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	case err != nil:
 		return nil, err
 	}
-	if !b.imageToCome() {
-		s.checkImage(ctx)
-	}
-	s.checkSubnet(ctx)
-	s.checkGroups(ctx)
-	s.checkTags(ctx)
-	if !b.cfg.Image.Skip {
-		s.checkImageLimit(ctx)
-	}
 	b.settleMemory(ctx, all)
-	s.checkReservation(ctx)
-	s.checkBastion(ctx)
 	s.inRegion = slices.Clone(all)
-	s.checkImageShapes(ctx)
+	var use usage
+	var has limitValues
+	s.together(
+		func(s *survey) {
+			if !b.imageToCome() {
+				s.checkImage(ctx)
+			}
+		},
+		func(s *survey) {
+			s.checkSubnet(ctx)
+			s.checkGroups(ctx)
+			s.checkBastion(ctx)
+		},
+		func(s *survey) { s.checkTags(ctx) },
+		func(s *survey) {
+			if !b.cfg.Image.Skip {
+				s.checkImageLimit(ctx)
+			}
+		},
+		func(s *survey) { s.checkReservation(ctx) },
+		func(s *survey) { s.checkImageShapes(ctx) },
+		func(*survey) { use = b.use(ctx, b.cfg.Compartment) },
+		func(*survey) { has = b.readLimits(ctx, b.shapes()) },
+	)
 	domains, err := s.domains(all)
 	s.problem(err)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if len(domains) > 0 && (s.image.state != "" || b.imageToCome()) {
-		s.use = b.use(ctx, b.cfg.Compartment)
-		b.has = b.readLimits(ctx, b.shapes())
+		s.use, b.has = use, has
 		if b.roomy = nil; !s.use.whole {
 			b.roomy = b.countRoom(ctx)
 		}
 		s.findPlaces(ctx, domains)
 	}
 	return s, ctx.Err()
+}
+
+// together makes looks at the same time: each is a request or two, and on its way for
+// longer than it takes to answer. What they find is kept in their order, as if one had
+// been made after the other.
+func (s *survey) together(looks ...func(*survey)) {
+	parts := make([]survey, len(looks))
+	var wg sync.WaitGroup
+	for i, look := range looks {
+		parts[i] = *s
+		parts[i].problems, parts[i].notes = nil, nil
+		wg.Go(func() { look(&parts[i]) })
+	}
+	wg.Wait()
+	for _, p := range parts {
+		s.problems = append(s.problems, p.problems...)
+		for _, n := range p.notes {
+			s.note("%s", n)
+		}
+		if p.image.state != "" {
+			s.image = p.image
+		}
+		if p.booked != nil {
+			s.booked = p.booked
+		}
+		s.vcn, s.subnetAD = cmp.Or(s.vcn, p.vcn), cmp.Or(s.subnetAD, p.subnetAD)
+		s.noCompartment = s.noCompartment || p.noCompartment
+	}
 }
 
 // plan turns what was found into offers. Sizes that the limits or the free-tier

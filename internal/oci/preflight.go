@@ -9,6 +9,7 @@ import (
 	"log"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
 	"github.com/oracle/oci-go-sdk/v65/identity"
@@ -172,10 +173,22 @@ type place struct {
 func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	b := s.b
 	bootGB := s.bootGB()
-	usedGB, full := s.storage(ctx, domains, bootGB)
+	var usedGB int64
+	var full map[string]string
+	home := ""
+	there := make([]domainLook, len(domains))
+	var wg sync.WaitGroup
+	wg.Go(func() { usedGB, full = s.storage(ctx, domains, bootGB) })
+	if b.cfg.FreeTier != FreeIgnore {
+		wg.Go(func() { home = b.homeRegion(ctx) })
+	}
+	for i, d := range domains {
+		wg.Go(func() { there[i] = b.lookAt(ctx, d) })
+	}
+	wg.Wait()
 	anywhere := map[string]bool{} // shapes that exist, whatever the image
-	for _, d := range domains {
-		fits, err := b.shapesIn(ctx, d, b.BaseImage())
+	for i, d := range domains {
+		fits, err := there[i].fits, there[i].err
 		switch {
 		case missing(err) && s.noCompartment:
 			return
@@ -194,36 +207,59 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 				s.checkSizes(of)
 			}
 		}
-		if len(p.shapes) < len(b.shapes()) {
-			has, err := b.shapesIn(ctx, d, "")
-			if err != nil {
-				s.problem(err)
-				return
-			}
-			for shape := range has {
-				anywhere[shape] = true
-			}
+		if there[i].more != nil {
+			s.problem(there[i].more)
+			return
+		}
+		for shape := range there[i].all {
+			anywhere[shape] = true
 		}
 		if len(p.shapes) == 0 {
 			continue
 		}
-		if p.faultDomains, err = b.faultDomains(ctx, d); err != nil {
-			s.problem(err)
-			return
-		}
+		p.faultDomains = there[i].faultDomains
 		s.places = append(s.places, p)
 	}
 	s.missingShapes(domains, anywhere)
 	if b.cfg.FreeTier == FreeIgnore {
 		return
 	}
-	home := b.homeRegion(ctx)
 	for i := range s.places {
 		s.places[i].account = account{
 			region: b.Region, home: home, billing: s.billing, used: s.use, storageGB: usedGB, bootGB: bootGB, bootNamed: b.cfg.DiskGB > 0,
 			allowance: b.cfg.Allowance, extra: map[string]string{"reserved": "reserved capacity", "preemptible": "a preemptible machine"}[b.market()],
 		}
 	}
+}
+
+// domainLook is what an availability domain has.
+type domainLook struct {
+	fits         map[string]core.Shape // for the base image
+	err          error                 // of that
+	all          map[string]core.Shape // for any, where the image fits not all that are asked for
+	faultDomains []string              // where one of them fits
+	more         error                 // of all or faultDomains
+}
+
+func (b *Build) lookAt(ctx context.Context, domain string) (l domainLook) {
+	if l.fits, l.err = b.shapesIn(ctx, domain, b.BaseImage()); l.err != nil {
+		return l
+	}
+	fit := 0
+	for _, shape := range b.shapes() {
+		if _, ok := l.fits[shape]; ok {
+			fit++
+		}
+	}
+	if fit < len(b.shapes()) {
+		if l.all, l.more = b.shapesIn(ctx, domain, ""); l.more != nil {
+			return l
+		}
+	}
+	if fit > 0 {
+		l.faultDomains, l.more = b.faultDomains(ctx, domain)
+	}
+	return l
 }
 
 // missingShapes reports shapes that no domain has, or none for the image. One
@@ -251,18 +287,19 @@ func (s *survey) missingShapes(domains []string, anywhere map[string]bool) {
 // whole region, wherever in it the storage is.
 func (s *survey) storage(ctx context.Context, domains []string, bootGB int64) (usedGB int64, full map[string]string) {
 	known, full := s.whole, map[string]string{}
-	for _, d := range slices.Concat(domains, s.inRegion) {
-		if _, seen := full[d]; seen {
-			continue
-		}
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(domains, s.inRegion))))
+	answers, errs := make([]limits.ResourceAvailability, len(all)), make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, d := range all {
+		wg.Go(func() { answers[i], errs[i] = s.b.availability(ctx, "block-storage", "total-storage-gb", d) })
+	}
+	wg.Wait()
+	for i, d := range all {
 		full[d] = ""
-		r, err := s.b.availability(ctx, "block-storage", "total-storage-gb", d)
+		r, err := answers[i], errs[i]
 		if err != nil || r.Available == nil || r.Used == nil {
 			log.Printf("[WARN] the limit total-storage-gb in %s is not known: %v", d, err)
 			known = false
-			if err != nil {
-				break // the other domains would answer alike, and each as late
-			}
 			continue
 		}
 		usedGB += *r.Used

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
+
+	"github.com/armfree/packer-plugin-armfree/internal/trace"
 )
 
 // unsigned is the configuration that the SDK's clients are made with. They sign
@@ -51,6 +53,14 @@ type signed struct {
 	told *atomic.Bool  // it has said so
 }
 
+// notGranted is how a request ended that was not granted, for a trace.
+func notGranted(resp *http.Response) string {
+	if resp.StatusCode < http.StatusMultipleChoices {
+		return ""
+	}
+	return resp.Status
+}
+
 // signedNames finds what a signature covers.
 var signedNames = regexp.MustCompile(`headers="([^"]*)"`)
 
@@ -72,10 +82,13 @@ func (s signed) Do(req *http.Request) (*http.Response, error) {
 	if err := sign(req, by, hashed); err != nil {
 		return nil, err
 	}
+	end := trace.Begin(req.Context(), trace.Request, req.Method+" "+req.URL.Path)
 	resp, err := s.next.Do(req)
 	if err != nil {
+		end("no reply")
 		return resp, err
 	}
+	end(notGranted(resp))
 	if theirs, derr := http.ParseTime(resp.Header.Get("Date")); derr == nil {
 		s.skew.Store(int64(time.Until(theirs)))
 		s.told.Store(true)

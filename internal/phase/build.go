@@ -14,6 +14,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
+	"github.com/armfree/packer-plugin-armfree/internal/trace"
 )
 
 // Site is where a build takes place.
@@ -64,6 +65,8 @@ type Build struct {
 	// Left, if set, is told what could not be removed; a finished image stays one all
 	// the same.
 	Left func(error)
+	// TraceFile, if set, is the file that gets what the build spent its time on.
+	TraceFile string
 	// SweepOptions are added to the command that removes the rest.
 	SweepOptions []string
 }
@@ -105,6 +108,17 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 		phases = append(phases, image)
 	}
 	b.UI.Sayf("Build %s", b.ID)
+	if b.TraceFile != "" {
+		record := trace.New()
+		ctx = trace.With(ctx, record)
+		defer func() {
+			if err := record.Write(b.TraceFile); err != nil {
+				b.UI.Errorf("The trace could not be written: %v", err)
+				return
+			}
+			b.UI.Sayf("Times: %s. They are in %s", record.Summary(), b.TraceFile)
+		}()
+	}
 	defer lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers(), b.SweepOptions...) })()
 	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout, Left: b.Left}

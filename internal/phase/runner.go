@@ -26,6 +26,7 @@ import (
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/armfree/packer-plugin-armfree/internal/trace"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -96,7 +97,9 @@ func (r Runner) Run(ctx context.Context, phases ...Phase) (err error) {
 func (r Runner) attempt(ctx context.Context, p Phase) error {
 	for {
 		start := time.Now()
+		end := trace.Begin(ctx, trace.Phase, p.Name())
 		err := p.Run(ctx)
+		end(outcome(err))
 		log.Printf("[INFO] phase %q took %s", p.Name(), time.Since(start).Round(time.Millisecond))
 		if err == nil || ctx.Err() != nil || r.OnError != AskUser {
 			return err
@@ -113,6 +116,14 @@ func (r Runner) attempt(ctx context.Context, p Phase) error {
 		}
 		return err
 	}
+}
+
+// outcome is how a phase ended, for a trace. What went wrong is said elsewhere, masked.
+func outcome(err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return ""
 }
 
 // abortError is the error of a phase after which the user wants nothing undone.
@@ -148,7 +159,10 @@ func (r Runner) undo(ctx context.Context, begun []Phase, failed error) {
 func (r Runner) undoOne(ctx context.Context, p Phase, failed error) {
 	c, cancel := wait.Cleanup(ctx, r.CleanupTimeout)
 	defer cancel()
-	if err := p.Undo(c, failed); err != nil {
+	end := trace.Begin(ctx, trace.Undo, p.Name())
+	err := p.Undo(c, failed)
+	end(outcome(err))
+	if err != nil {
 		r.UI.Errorf("Cleanup: %v", err)
 		if r.Left != nil {
 			r.Left(err)
