@@ -149,22 +149,24 @@ func (c client) once(ctx context.Context, binary, traces string, st states) (r r
 // roundTrip is how long a request and its answer are on their way to a cloud.
 const roundTrip = 60 * time.Millisecond
 
+// far is a cloud that far away.
+func far(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		timer := time.NewTimer(roundTrip)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // clouds are simulated in dir, with machines that boot at once but for the time of st.
 func clouds(ctx context.Context, dir string, st states, adjust func(build, production *ocisim.Tenancy)) (*stage.Stage, error) {
 	base := filepath.Join(dir, "base.qcow2")
 	if err := machine.FastDisk(base, nil); err != nil {
 		return nil, err
-	}
-	far := func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			timer := time.NewTimer(roundTrip)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-r.Context().Done():
-			}
-			next.ServeHTTP(w, r)
-		})
 	}
 	return stage.New(ctx, stage.Options{
 		Dir: dir, Image: base, Delays: &st.oci, AWSDelays: &st.aws, Driver: &machine.Fast{BootDelay: st.boot}, Adjust: adjust, Wrap: far, WrapAWS: far,

@@ -42,7 +42,7 @@ type section struct {
 }
 
 func sections() []section {
-	return []section{{"startup", (*bench).startup}, {"oci", (*bench).onOCI}, {"aws", (*bench).onAWS}, {"scale", (*bench).scale}}
+	return []section{{"startup", (*bench).startup}, {"oci", (*bench).onOCI}, {"aws", (*bench).onAWS}, {"scale", (*bench).scale}, {"copies", (*bench).copies}}
 }
 
 func main() {
@@ -52,7 +52,7 @@ func main() {
 	flag.IntVar(&b.runs, "runs", 5, "how often each is run")
 	flag.IntVar(&b.sources, "sources", 50, "how many sources the build of the section scale has")
 	states := flag.String("states", "short,realistic,slow", "how long the states of resources last, comma-separated")
-	only := flag.String("only", "", "the sections to run, comma-separated: startup, oci, aws, scale; all by default")
+	only := flag.String("only", "", "the sections to run, comma-separated: startup, oci, aws, scale, copies; all by default")
 	file := flag.String("out", "", "a file that gets the report as well")
 	flag.StringVar(&b.traces, "traces", "", "a folder that gets the traces of our builds")
 	flag.Parse()

@@ -9,6 +9,8 @@ import (
 	"log"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -56,44 +58,63 @@ func memoryLimits(f string) []string {
 func (c *Client) readLimits(ctx context.Context, shapes []string) limitValues {
 	ctx, cancel := context.WithTimeout(ctx, repeatFor)
 	defer cancel()
-	has := limitValues{}
 	service := "compute"
-	var seen []string
+	var seen, names []string
 	for _, shape := range shapes {
 		f := family(shape)
 		if f == "" || slices.Contains(seen, f) {
 			continue
 		}
 		seen = append(seen, f)
-		for _, name := range slices.Concat(coreLimits(f), memoryLimits(f)) {
-			err := cloud.Pages(func(page *string) (*string, error) {
-				var r limits.ListLimitValuesResponse
-				err := repeat(ctx, "list limit", name, func(ctx context.Context) (err error) {
-					r, err = c.limits.ListLimitValues(shield(ctx), limits.ListLimitValuesRequest{
-						CompartmentId: &c.Tenancy, ServiceName: &service, Name: &name, Page: page, RequestMetadata: once(),
-					})
-					return err
+		names = append(names, slices.Concat(coreLimits(f), memoryLimits(f))...)
+	}
+	found := make([]map[string]int64, len(names))
+	abreast(len(names), func(i int) {
+		err := cloud.Pages(func(page *string) (*string, error) {
+			var r limits.ListLimitValuesResponse
+			err := repeat(ctx, "list limit", names[i], func(ctx context.Context) (err error) {
+				r, err = c.limits.ListLimitValues(shield(ctx), limits.ListLimitValuesRequest{
+					CompartmentId: &c.Tenancy, ServiceName: &service, Name: &names[i], Page: page, RequestMetadata: once(),
 				})
-				for _, v := range r.Items {
-					if v.Value == nil {
-						continue
-					}
-					if has[name] == nil {
-						has[name] = map[string]int64{}
-					}
-					has[name][text(v.AvailabilityDomain)] = *v.Value
-				}
-				return r.OpcNextPage, err
+				return err
 			})
-			if err != nil {
-				log.Printf("[WARN] the limit %s is not known: %v", name, err)
-				if missing(err) || ctx.Err() != nil {
-					break // this user may not read limits, or there is no time
+			for _, v := range r.Items {
+				if v.Value == nil {
+					continue
 				}
+				if found[i] == nil {
+					found[i] = map[string]int64{}
+				}
+				found[i][text(v.AvailabilityDomain)] = *v.Value
 			}
+			return r.OpcNextPage, err
+		})
+		if err != nil {
+			log.Printf("[WARN] the limit %s is not known: %v", names[i], err)
+		}
+	})
+	has := limitValues{}
+	for i, name := range names {
+		if found[i] != nil {
+			has[name] = found[i]
 		}
 	}
 	return has
+}
+
+// abreast calls do for 0 to n-1, four at a time: more would be many requests at once
+// for an account.
+func abreast(n int, do func(i int)) {
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(n, 4) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // running is a machine that exists, as far as limits and allowances go.
@@ -155,12 +176,18 @@ func (c *Client) use(ctx context.Context, compartments ...string) usage {
 		at    int64
 	}
 	var worked []gone
-	for _, id := range all {
-		err := c.instances(ctx, id, func(i core.Instance) {
+	there, errs := make([][]core.Instance, len(all)), make([]error, len(all))
+	abreast(len(all), func(i int) {
+		if errs[i] = ctx.Err(); errs[i] == nil {
+			errs[i] = c.instances(ctx, all[i], func(m core.Instance) { there[i] = append(there[i], m) })
+		}
+	})
+	for n, id := range all {
+		for _, i := range there[n] {
 			m := asRunning(i)
 			if i.LifecycleState != core.InstanceLifecycleStateTerminated {
 				u.machines = append(u.machines, m) // TERMINATING ones still count
-				return
+				continue
 			}
 			if _, err := owner.ParseTag(i.FreeformTags[owner.Key]); err == nil && i.TimeCreated != nil {
 				worked = append(worked, gone{capacity.Offer{
@@ -168,13 +195,10 @@ func (c *Client) use(ctx context.Context, compartments ...string) usage {
 					Shape: m.shape, OCPUs: m.ocpus, MemoryGB: m.memoryGB,
 				}, i.TimeCreated.UnixNano()})
 			}
-		})
-		if err != nil {
-			log.Printf("[WARN] the instances in %s cannot be listed: %v", id, err)
-			u.whole = false
 		}
-		if ctx.Err() != nil {
-			break
+		if errs[n] != nil {
+			log.Printf("[WARN] the instances in %s cannot be listed: %v", id, errs[n])
+			u.whole = false
 		}
 	}
 	slices.SortStableFunc(worked, func(x, y gone) int { return int(min(1, max(-1, y.at-x.at))) })
