@@ -261,7 +261,7 @@ func TestNoOptionIsForgotten(t *testing.T) {
 	for name := range new(communicator.Config).FlatMapstructure().HCL2Spec() {
 		known = append(known, name)
 	}
-	limits := []string{"capacity_timeout", "capacity_interval", "capacity_round", "capacity_order", "instance_timeout", "image_timeout", "cleanup_timeout"}
+	limits := []string{"capacity_timeout", "capacity_interval", "capacity_round", "capacity_order", "instance_timeout", "image_timeout", "cleanup_timeout", "trace_file"}
 	known = append(known, limits...)
 	spec := new(Builder).ConfigSpec()
 	for _, name := range slices.Sorted(maps.Keys(spec)) {

@@ -60,7 +60,7 @@ func proofs() map[string]proof {
 		"subnet_filter.random":                                  {why: "an order of no meaning: there is nothing to see"},
 		"capacity_order":                                        {why: "the order of the search: internal/capacity and internal/ec2 (plans) have the tests"},
 		"additional_region.ssh_keypair_name":                    by(TestNoOptionIsForgotten),
-		"capacity_timeout":                                      by(TestTimes), "capacity_interval": by(TestTimes), "capacity_round": by(TestTimes), "instance_timeout": by(TestTimes), "image_timeout": by(TestTimes), "cleanup_timeout": by(TestTimes),
+		"capacity_timeout":                                      by(TestTimes), "capacity_interval": by(TestTimes), "capacity_round": by(TestTimes), "instance_timeout": by(TestTimes), "image_timeout": by(TestTimes), "cleanup_timeout": by(TestTimes), "trace_file": by(TestTraceFile),
 	}
 	for name := range new(preflight.Place).FlatMapstructure().HCL2Spec() {
 		all["check_destination."+name] = proof{why: "the same part of a template as a destination of the post-processor, which has the tests"}
