@@ -38,7 +38,8 @@ type states struct {
 }
 
 // pace gives the states of a name. Those that are realistic are what people report of
-// the clouds; they pass in real time, for a peer's pauses cannot be scaled.
+// the clouds; they pass in real time, for a peer's pauses cannot be scaled, and are not
+// multiples of five seconds, at which packer-plugin-oracle looks.
 func pace(name string) (states, error) {
 	oci, aws := *ocisim.QuickDelays(), *ec2sim.QuickDelays()
 	set := func(provision, boot, capture, terminate, stop, snapshot time.Duration) states {
@@ -51,9 +52,9 @@ func pace(name string) (states, error) {
 	case "short":
 		return set(s, s, 3*s, 2*s, 2*s, 3*s), nil
 	case "realistic":
-		return set(35*s, 20*s, 4*m, 40*s, 25*s, 150*s), nil
+		return set(36*s, 22*s, 4*m+3*s, 41*s, 27*s, 153*s), nil
 	case "slow":
-		return set(90*s, 60*s, 12*m, 2*m, 60*s, 7*m), nil
+		return set(92*s, 61*s, 12*m+4*s, 2*m+3*s, 63*s, 7*m+2*s), nil
 	}
 	return states{}, fmt.Errorf("there are no states %q: they are short, realistic or slow", name)
 }

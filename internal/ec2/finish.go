@@ -166,7 +166,7 @@ func encryptedImage(i types.Image) bool {
 func (b *Build) awaitImage(ctx context.Context, c *Client, id string) (img types.Image, err error) {
 	begun := time.Now()
 	err = wait.Loop{
-		What: "image " + id + " in " + c.Region, Timeout: b.cfg.ImageTimeout, Option: "image_timeout", Pace: imagePace(), Tolerate: lags(begun),
+		What: "image " + id + " in " + c.Region, Timeout: b.cfg.ImageTimeout, Option: "image_timeout", Pace: wait.Slow, Tolerate: lags(begun),
 		Progress: func(d time.Duration) { b.say("Still waiting for image %s in %s (%s)", id, c.Region, d) },
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := c.lookImage(ctx, id)

@@ -113,7 +113,7 @@ func (b *Build) awaitShots(ctx context.Context, m *making) error {
 	begun := time.Now()
 	return each(m.shots, func(s shot) error {
 		return wait.Loop{
-			What: "snapshot " + s.id, Timeout: b.cfg.ImageTimeout, Option: "image_timeout", Pace: imagePace(), Tolerate: lags(begun),
+			What: "snapshot " + s.id, Timeout: b.cfg.ImageTimeout, Option: "image_timeout", Pace: wait.Slow, Tolerate: lags(begun),
 			Progress: func(d time.Duration) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -142,12 +142,6 @@ func (b *Build) awaitShots(ctx context.Context, m *making) error {
 			return done, err
 		})
 	})
-}
-
-// imagePace is for images and snapshots: they take minutes, and are noticed within
-// three seconds.
-func imagePace() wait.Pace {
-	return wait.Pace{First: 500 * time.Millisecond, Max: 2500 * time.Millisecond, Factor: 1.3}
 }
 
 // each does something to all at the same time and returns the first error.

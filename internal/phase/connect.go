@@ -122,7 +122,7 @@ func (p *Connect) awaitPort(ctx context.Context, host string) error {
 	addr, start := net.JoinHostPort(host, strconv.Itoa(p.Config.SSHPort)), time.Now()
 	p.UI.Sayf("Waiting for SSH at %s", addr)
 	err := wait.Loop{
-		What: "SSH at " + addr, Timeout: p.Config.SSHTimeout, Pace: wait.Quick, Tolerate: func(error) bool { return true },
+		What: "SSH at " + addr, Timeout: p.Config.SSHTimeout, Pace: wait.Door, Tolerate: func(error) bool { return true },
 		Progress: func(d time.Duration) { p.UI.Sayf("Still waiting for SSH at %s (%s)", addr, d) },
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
 		err := banner(ctx, addr)

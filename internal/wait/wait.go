@@ -35,20 +35,28 @@ func Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // Pace says how often something is looked at: First after the start, then
-// Factor times longer after each look, never longer than Max.
+// Factor times longer after each look, never longer than Max, or, where that is more,
+// than Share of the time that has passed, up to Late.
 type Pace struct {
 	First  time.Duration
 	Max    time.Duration
 	Factor float64 // 1 keeps the pace; less than 1 counts as 1
+	Share  float64
+	Late   time.Duration
 }
 
-// The paces of the product. A quick state (VNIC attached, instance running) is
-// a matter of seconds to a minute, and is noticed within two seconds; a slow one
-// (image made, exported, imported) of minutes, where a late look costs less than
-// it would in a short wait.
+// The paces of the product, which are its budget of requests. A quick state (VNIC
+// attached, instance running) is a matter of seconds to a minute, and is noticed within
+// 1.2 seconds: at most 50 looks a minute. A slow one (image made, exported, imported) is
+// one of minutes, and is noticed within 2.5 seconds in the first five of them and within
+// a hundredth and a bit of the time after that: 24 looks a minute, and ever fewer down to
+// 6, so that an hour costs about 530. Something that took long may be seen later.
 var (
-	Quick = Pace{First: 250 * time.Millisecond, Max: 1800 * time.Millisecond, Factor: 1.4}
-	Slow  = Pace{First: 500 * time.Millisecond, Max: 5 * time.Second, Factor: 1.3}
+	Quick = Pace{First: 250 * time.Millisecond, Max: 1200 * time.Millisecond, Factor: 1.4}
+	Slow  = Pace{First: 500 * time.Millisecond, Max: 2500 * time.Millisecond, Factor: 1.3, Share: 1.0 / 120, Late: 10 * time.Second}
+	// Door is for the SSH server of a machine that boots, which asks nothing of the
+	// cloud's services.
+	Door = Pace{First: 250 * time.Millisecond, Max: 500 * time.Millisecond, Factor: 1.4}
 	// Backoff is for calls that the service refused for the moment.
 	Backoff = Pace{First: 500 * time.Millisecond, Max: 20 * time.Second, Factor: 2}
 )
@@ -168,7 +176,7 @@ func (l Loop) Until(ctx context.Context, look func(context.Context) (done bool, 
 			told = time.Now()
 			l.Progress(elapsed.Round(time.Second))
 		}
-		d := jitter(pause)
+		d := jitter(max(pause, min(time.Duration(float64(elapsed)*l.Pace.Share), l.Pace.Late)))
 		if l.Timeout > 0 {
 			d = min(d, l.Timeout-elapsed)
 		}

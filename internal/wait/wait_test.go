@@ -12,25 +12,42 @@ import (
 	"time"
 )
 
-func TestUntil(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		looks, last, longest := 0, start, time.Duration(0)
-		err := Loop{What: "a thing", Timeout: time.Hour, Pace: Slow}.Until(t.Context(), func(context.Context) (bool, error) {
-			looks++
-			longest, last = max(longest, time.Since(last)), time.Now()
-			return time.Since(start) > 4*time.Minute, nil
+// The budget of requests, and how late a state is noticed at most.
+func TestPaces(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		pace   Pace
+		lasts  time.Duration
+		looks  int           // at most
+		behind time.Duration // the longest time without a look
+	}{
+		{"an instance starts", Quick, 35 * time.Second, 40, 1320 * time.Millisecond},
+		{"an image in four minutes", Slow, 4 * time.Minute, 110, 2750 * time.Millisecond}, // packer-plugin-oracle looks every five seconds
+		{"an image in twelve minutes", Slow, 12 * time.Minute, 240, 6600 * time.Millisecond},
+		{"an export of an hour", Slow, time.Hour, 580, 11 * time.Second},
+		{"a machine boots", Door, 20 * time.Second, 50, 550 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				looks, last, longest := 0, start, time.Duration(0)
+				err := Loop{What: "a thing", Timeout: 2 * time.Hour, Pace: tt.pace}.Until(t.Context(), func(context.Context) (bool, error) {
+					looks++
+					longest, last = max(longest, time.Since(last)), time.Now()
+					return time.Since(start) >= tt.lasts, nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if longest > tt.behind {
+					t.Errorf("not looked at for %s", longest)
+				}
+				if looks > tt.looks {
+					t.Errorf("%d looks in %s", looks, tt.lasts)
+				}
+			})
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if longest > 5500*time.Millisecond { // packer-plugin-oracle looks every five seconds
-			t.Errorf("not looked at for %s", longest)
-		}
-		if looks > 60 {
-			t.Errorf("%d looks in four minutes", looks)
-		}
-	})
+	}
 }
 
 func TestUntilTimeoutNamesItsOption(t *testing.T) {
