@@ -186,6 +186,7 @@ func codeRules() []rule {
 				"version/version.go:Version":           "the release tooling sets it by -ldflags",
 				"version/version.go:VersionPrerelease": "the release tooling sets it by -ldflags",
 				"internal/goss/executable.go:embedded": "the compiler fills it in, and it cannot be written",
+				"internal/wait/wait.go:Door":           "a value that nobody changes; Go has no such constants",
 				"internal/wait/wait.go:Quick":          "a value that nobody changes; Go has no such constants",
 				"internal/wait/wait.go:Slow":           "a value that nobody changes; Go has no such constants",
 				"internal/wait/wait.go:Backoff":        "a value that nobody changes; Go has no such constants",
