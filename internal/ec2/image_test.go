@@ -230,6 +230,56 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// A snapshot that shows up only after it was asked for again, with another token, does
+// not stay beside the image.
+func TestSnapshotShowsUpLate(t *testing.T) {
+	for _, shot := range []int{0, 1} { // the root's, another's
+		bubble(t, func(t *testing.T) {
+			s := newSim(t, simOptions{faults: []ec2sim.Fault{
+				{Kind: ec2sim.FaultCutAfterEffect, Op: "CreateSnapshot", Skip: shot, Times: 1},
+				{Kind: ec2sim.FaultInvisible, Op: "CreateSnapshot", Skip: shot, Times: 1, Delay: ec2sim.Duration(unseen + 30*time.Second)},
+			}})
+			b := s.newBuild(t, func(c *BuildConfig) {
+				c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 3, Type: "gp3"}}
+				c.Image.Copies = []Copy{{Region: farRegion}}
+			})
+			machine := s.machine(t, b)
+			id, err := s.imaged(t.Context(), b, machine)
+			if shot == 0 {
+				if err == nil || id != "" {
+					t.Fatalf("%q %v", id, err)
+				}
+				time.Sleep(unseen)
+				if id, err = b.StartImage(t.Context(), machine, b.owner.Token("image", machine, "2")); err == nil {
+					id, err = b.FinishImage(t.Context(), id)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.tidy(t, b, machine)
+			time.Sleep(time.Minute) // the volumes go
+			if n := s.CountRequests("CreateSnapshot"); n != 3 {
+				t.Errorf("%d snapshots were asked for", n)
+			}
+			keep := []string{}
+			for region, image := range b.Images(id) {
+				img, err := b.In(region).image(t.Context(), image)
+				if err != nil {
+					t.Fatal(err)
+				}
+				keep = append(keep, append(snapshotsOf(img), image)...)
+			}
+			if left := s.Left(keep...); len(left) > 0 || len(keep) != 6 {
+				t.Errorf("left behind: %q, of the image %q\n%s", left, keep, s.text())
+			}
+			if !strings.Contains(s.text(), "has shown up, and was deleted") {
+				t.Errorf("said:\n%s", s.text())
+			}
+		})
+	}
+}
+
 // nothingLeftIn checks one region.
 func (s *sim) nothingLeftIn(t *testing.T, region string, keep ...string) {
 	t.Helper()
