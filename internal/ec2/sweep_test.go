@@ -328,3 +328,43 @@ func TestSweepClock(t *testing.T) {
 		}
 	})
 }
+
+// An image that its build finishes after the list was made stays, with its snapshots.
+func TestSweepFinishedMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		b := s.newBuild(t, func(c *BuildConfig) { c.Image.Method = ByCreateImage })
+		machine := s.machine(t, b)
+		id, err := b.StartImage(t.Context(), machine, b.owner.Token("image", machine))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		r := s.sweep(t, func(w *sweep.Sweep) {
+			w.Rules.Builds = []string{b.owner.ID}
+			w.Removing = func(x sweep.Thing) {
+				if x.Kind != sweep.Image {
+					return
+				}
+				if _, err := b.FinishImage(t.Context(), id); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		if got := kinds(r.Removed); len(r.Left) > 0 || slices.Contains(got, "image") || slices.Contains(got, "snapshot") || !slices.Contains(got, "instance") {
+			t.Errorf("removed %q, left %v", got, r.Left)
+		}
+		var why []string
+		for _, k := range r.Kept {
+			why = append(why, string(k.Kind)+": "+k.Why)
+		}
+		if want := []string{"image: it is finished", "snapshot: it is used by " + id}; !slices.Equal(why, want) {
+			t.Errorf("kept %q", why)
+		}
+		img, err := b.image(t.Context(), id)
+		if err != nil || len(snapshotsOf(img)) != 1 {
+			t.Fatalf("%+v %v", img, err)
+		}
+		s.nothingLeft(t, append(snapshotsOf(img), id)...)
+	})
+}

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/oracle/oci-go-sdk/v65/core"
+
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -371,5 +373,58 @@ func TestObjectMark(t *testing.T) {
 		if got != want || is != (want.Build != "") {
 			t.Errorf("%q: %+v %v, want %+v", name, got, is, want)
 		}
+	}
+}
+
+// An image that its build finishes after the list was made, or even after the sweep has
+// looked at it again, stays, and its schema with it.
+func TestSweepFinishedMeanwhile(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var finish func()
+			var hit sync.Once
+			s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if late && r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "/images/") {
+						hit.Do(finish)
+					}
+					next.ServeHTTP(w, r)
+				})
+			}})
+			b := s.dead(t, "late")
+			images, err := b.FindImages(t.Context(), b.owner.Token("image"))
+			if err != nil || len(images) != 1 {
+				t.Fatal(images, err)
+			}
+			time.Sleep(9 * time.Hour)
+			finish = func() {
+				if _, err := b.compute.UpdateImage(shield(t.Context()), core.UpdateImageRequest{
+					ImageId: &images[0], UpdateImageDetails: core.UpdateImageDetails{FreeformTags: finished(b.owner, owner.RoleImage, nil)}, RequestMetadata: once(),
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+			r := s.sweep(t, func(w *sweep.Sweep) {
+				w.Rules.Builds = []string{b.owner.ID}
+				w.Removing = func(x sweep.Thing) {
+					if x.Kind == sweep.Image && !late {
+						hit.Do(finish)
+					}
+				}
+			})
+			if got := kinds(r.Removed); len(r.Left) > 0 || !slices.Equal(got, []string{"bastion", "instance"}) {
+				t.Errorf("removed %q, left %v", got, r.Left)
+			}
+			var why []string
+			for _, k := range r.Kept {
+				why = append(why, string(k.Kind)+": "+k.Why)
+			}
+			if want := []string{"image: it is finished", "image capability schema: it is used by " + images[0]}; !slices.Equal(why, want) {
+				t.Errorf("kept %q", why)
+			}
+			if there := s.there(); !slices.Contains(there, images[0]) || !strings.Contains(fmt.Sprint(there), "ocid1.computeimgcapschema.") {
+				t.Errorf("there is %q", there)
+			}
+		})
 	}
 }
