@@ -6,6 +6,8 @@ package ec2
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -275,6 +277,59 @@ func TestSnapshotShowsUpLate(t *testing.T) {
 			}
 			if !strings.Contains(s.text(), "has shown up, and was deleted") {
 				t.Errorf("said:\n%s", s.text())
+			}
+		})
+	}
+}
+
+// A finished image whose removal is cut short goes with the next sweep; one that cannot
+// be removed stays what it was.
+func TestRemovalIsCutShort(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					cut := action(r) == "DeregisterImage" && !refused
+					next.ServeHTTP(w, r)
+					if cut {
+						cancel()
+					}
+				})
+			}})
+			b := s.newBuild(t, nil)
+			machine := s.machine(t, b)
+			id, err := s.imaged(t.Context(), b, machine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.tidy(t, b, machine)
+			if refused {
+				if err := s.AddFaults(ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "DeregisterImage", Status: 400, Code: "OperationNotPermitted", Message: "no"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tags := func() (all string) {
+				for _, id := range s.kept() {
+					x, _ := s.resource(id)
+					all += fmt.Sprintln(id, x.Tags)
+				}
+				return all
+			}
+			before := tags()
+			if err := s.client(t).DeleteImage(ctx, id); err == nil {
+				t.Fatal("nothing went wrong")
+			}
+			if now := tags(); refused && now != before {
+				t.Errorf("%s, and before %s", now, before)
+			}
+			time.Sleep(2 * time.Hour)
+			r := s.sweep(t, nil)
+			if gone := kinds(r.Removed); len(r.Left) > 0 || refused && len(gone) > 0 || !refused && !slices.Equal(gone, []string{"snapshot"}) {
+				t.Errorf("removed %q, left %v", gone, r.Left)
+			}
+			if !refused {
+				s.nothingLeft(t)
 			}
 		})
 	}

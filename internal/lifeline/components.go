@@ -5,6 +5,7 @@ package lifeline
 
 import (
 	"context"
+	"log"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 )
@@ -20,7 +21,24 @@ type builder struct {
 func (b builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
 	ctx, end := b.line.begin(ctx, ui.Error)
 	defer end()
-	return b.Builder.Run(ctx, ui, hook)
+	a, err := b.Builder.Run(ctx, ui, hook)
+	if a != nil {
+		a = artifact{a, b.line}
+	}
+	return a, err
+}
+
+// artifact is one whose removal is a run of its own: the process outlives its Packer
+// until the removal has ended.
+type artifact struct {
+	packersdk.Artifact
+	line *Line
+}
+
+func (a artifact) Destroy() error {
+	_, end := a.line.begin(context.Background(), func(text string) { log.Printf("[WARN] %s", text) })
+	defer end()
+	return a.Artifact.Destroy()
 }
 
 // PostProcessor ties the runs of p to the process.
