@@ -32,7 +32,7 @@ func (b *Build) StartImage(ctx context.Context, machine, token string) (string, 
 		CompartmentId: &b.cfg.Image.Compartment,
 		InstanceId:    &machine,
 		DisplayName:   &b.cfg.Image.Name,
-		FreeformTags:  unfinished(b.owner, owner.RoleImage, b.cfg.Image.Tags, token),
+		FreeformTags:  unfinished(b.current(), owner.RoleImage, b.cfg.Image.Tags, token),
 		DefinedTags:   b.cfg.Image.DefinedTags,
 		LaunchMode:    core.CreateImageDetailsLaunchModeEnum(b.cfg.Image.LaunchMode),
 	})

@@ -24,6 +24,8 @@ type MakeImage struct {
 	Cloud   cloud.Cloud
 	Token   func(parts ...string) string
 	Machine *FindMachine
+	// Begin, if set, is called before an image is asked for.
+	Begin func()
 
 	// ID is the image's, once Run has asked for it.
 	ID string
@@ -56,6 +58,9 @@ func (p *MakeImage) Run(ctx context.Context) error {
 	p.runs++
 	start := time.Now()
 	p.UI.Sayf("Making an image of %s", p.Machine.ID)
+	if p.Begin != nil {
+		p.Begin()
+	}
 	if err := p.start(ctx); err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ type FindMachine struct {
 	Hold map[string]time.Duration
 	// Found, if set, is called once there is a machine.
 	Found func(*FindMachine)
+	// Again, if set, is called before a machine is looked for once more.
+	Again func()
 
 	// Results of Run.
 	ID      string
@@ -63,6 +65,9 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		return err
 	}
 	p.runs++
+	if p.runs > 1 && p.Again != nil {
+		p.Again()
+	}
 	plan, err := p.Plan(ctx)
 	if err != nil {
 		return err
