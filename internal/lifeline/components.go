@@ -19,11 +19,14 @@ type builder struct {
 }
 
 func (b builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
-	ctx, end := b.line.begin(ctx, ui.Error)
+	run, end := b.line.begin(ctx, ui.Error)
 	defer end()
-	a, err := b.Builder.Run(ctx, ui, hook)
+	a, err := b.Builder.Run(run, ui, hook)
 	if a != nil {
-		a = artifact{a, b.line}
+		a = artifact{a, func() (end func()) {
+			_, end = b.line.begin(context.WithoutCancel(ctx), func(text string) { log.Printf("[WARN] %s", text) })
+			return end
+		}}
 	}
 	return a, err
 }
@@ -32,12 +35,11 @@ func (b builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) 
 // until the removal has ended.
 type artifact struct {
 	packersdk.Artifact
-	line *Line
+	hold func() (end func())
 }
 
 func (a artifact) Destroy() error {
-	_, end := a.line.begin(context.Background(), func(text string) { log.Printf("[WARN] %s", text) })
-	defer end()
+	defer a.hold()()
 	return a.Artifact.Destroy()
 }
 
