@@ -52,8 +52,9 @@ func mishaps() []mishap {
 	by := func(signal string) func(string, error) bool {
 		return func(_ string, err error) bool { return err != nil && strings.Contains(err.Error(), signal) }
 	}
-	cancelled := func(said string, err error) bool {
-		return err != nil && strings.Contains(said, "ancelling build after receiving")
+	// A plugin that gets the signal as well may end before Packer says what it got.
+	cancelled := func(said string, _ error) bool {
+		return !strings.Contains(said, "Builds finished. The artifacts") && (strings.Contains(said, "ancelling build after receiving") || strings.Contains(said, "context canceled"))
 	}
 	return []mishap{
 		{name: "kill all", dead: true, mute: true, got: by("signal: killed"), signal: kill(syscall.SIGKILL, func(r packerRun) []int { return append(r.plugins, r.inner, r.outer) })},
