@@ -127,7 +127,15 @@ func (l *Limits) Policy() capacity.Policy {
 }
 
 // Life is how long what a build makes is valid: as long as the build may take, and
-// a little longer. connect is the limit for connecting to the machine.
+// a little longer. connect is the limit for connecting to the machine. How long
+// provisioning takes nobody knows; what lives longer is renewed. An image is not, so its
+// life must be enough for all that is waited for until it is finished, one after the
+// other.
 func (l *Limits) Life(connect time.Duration) time.Duration {
-	return l.CapacityTimeout + l.InstanceTimeout + l.ImageTimeout + connect + life
+	return max(l.CapacityTimeout+l.InstanceTimeout+l.ImageTimeout+connect, imageWaits*l.ImageTimeout) + life
 }
+
+// imageWaits is how often image_timeout may be waited for in the making of an image: on
+// AWS for the machine to stop, the snapshots, the image, a place among the copies and
+// the copies.
+const imageWaits = 5

@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,36 +17,58 @@ import (
 // mishap is what goes wrong at a request.
 type mishap struct {
 	name string
-	// signal is what is sent once the request has taken effect and before its reply.
-	signal func(packerRun)
+	// signal is what is sent once the request has taken effect and before its reply. It
+	// fails if a process that it is for is not there.
+	signal func(packerRun) error
+	// got says whether Packer ended as by that signal; what it said and its error say so.
+	got func(said string, err error) bool
 	// answer replaces the reply; after says that the request takes effect first.
 	answer func(http.ResponseWriter, *http.Request)
 	after  bool
 	// dead says that nobody is left who could clean up.
 	dead bool
+	// mute says that nobody is left who could say what a plugin says.
+	mute bool
 }
 
 func mishaps() []mishap {
-	kill := func(s syscall.Signal, pids ...int) {
-		for _, pid := range pids {
-			if pid > 0 {
-				_ = syscall.Kill(pid, s)
+	kill := func(s syscall.Signal, of func(packerRun) []int) func(packerRun) error {
+		return func(r packerRun) error {
+			var errs []error
+			for _, pid := range of(r) {
+				if pid <= 0 {
+					errs = append(errs, errors.New("a process is not there"))
+					continue
+				}
+				errs = append(errs, syscall.Kill(pid, s))
 			}
+			return errors.Join(errs...)
 		}
 	}
+	group := func(s syscall.Signal) func(packerRun) error {
+		return func(r packerRun) error { return signalGroup(r.outer, s) }
+	}
+	outer := func(r packerRun) []int { return []int{r.outer} }
+	by := func(signal string) func(string, error) bool {
+		return func(_ string, err error) bool { return err != nil && strings.Contains(err.Error(), signal) }
+	}
+	// A plugin that gets the signal as well may end before Packer says what it got.
+	cancelled := func(said string, _ error) bool {
+		return !strings.Contains(said, "Builds finished. The artifacts") && (strings.Contains(said, "ancelling build after receiving") || strings.Contains(said, "context canceled"))
+	}
 	return []mishap{
-		{name: "kill all", dead: true, signal: func(r packerRun) { kill(syscall.SIGKILL, append(r.plugins, r.inner, r.outer)...) }},
-		{name: "Ctrl-C", signal: func(r packerRun) { signalGroup(r.outer, syscall.SIGINT) }},
+		{name: "kill all", dead: true, mute: true, got: by("signal: killed"), signal: kill(syscall.SIGKILL, func(r packerRun) []int { return append(r.plugins, r.inner, r.outer) })},
+		{name: "Ctrl-C", got: cancelled, signal: group(syscall.SIGINT)},
 		{name: "lost reply", after: true, answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		{name: "500", answer: func(w http.ResponseWriter, r *http.Request) { refuse(w, r, false) }},
 		{name: "429", answer: func(w http.ResponseWriter, r *http.Request) { refuse(w, r, true) }},
 		{name: "reset", answer: reset},
-		{name: "kill Packer", signal: func(r packerRun) { kill(syscall.SIGKILL, r.outer) }},
-		{name: "kill its child", signal: func(r packerRun) { kill(syscall.SIGKILL, r.inner) }},
-		{name: "SIGHUP all", signal: func(r packerRun) { signalGroup(r.outer, syscall.SIGHUP) }},
-		{name: "SIGHUP Packer", signal: func(r packerRun) { kill(syscall.SIGHUP, r.outer) }},
-		{name: "SIGTERM Packer", signal: func(r packerRun) { kill(syscall.SIGTERM, r.outer) }},
-		{name: "SIGTERM all", signal: func(r packerRun) { signalGroup(r.outer, syscall.SIGTERM) }},
+		{name: "kill Packer", mute: true, got: by("signal: killed"), signal: kill(syscall.SIGKILL, outer)},
+		{name: "kill its child", mute: true, got: func(said string, _ error) bool { return !strings.Contains(said, "Builds finished. The artifacts") }, signal: kill(syscall.SIGKILL, func(r packerRun) []int { return []int{r.inner} })},
+		{name: "SIGHUP all", mute: true, got: by("signal: hangup"), signal: group(syscall.SIGHUP)},
+		{name: "SIGHUP Packer", mute: true, got: by("signal: hangup"), signal: kill(syscall.SIGHUP, outer)},
+		{name: "SIGTERM Packer", got: cancelled, signal: kill(syscall.SIGTERM, outer)},
+		{name: "SIGTERM all", got: cancelled, signal: group(syscall.SIGTERM)},
 	}
 }
 
@@ -106,6 +129,7 @@ type numberedWire struct {
 	on    bool
 	count int
 	what  string // the request that it happened at
+	err   error  // the signal could not be sent
 }
 
 func (w *numberedWire) start() {
@@ -114,11 +138,11 @@ func (w *numberedWire) start() {
 	w.on = true
 }
 
-func (w *numberedWire) stop() (happened string) {
+func (w *numberedWire) stop() (happened string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.on = false
-	return w.what
+	return w.what, w.err
 }
 
 // Wrap counts what is signed: a link is fetched by the cloud itself.
@@ -148,9 +172,13 @@ func (w *numberedWire) Wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(to, r)
 		}
 		if w.mishap.signal != nil {
-			if r := packerProcesses(w.mark); r.outer > 0 { // the group of nobody is our own
-				w.mishap.signal(r)
+			err := errors.New("there is no Packer")
+			if r := packerProcesses(w.mark); r.outer > 0 && len(r.plugins) > 0 { // the group of nobody is our own
+				err = w.mishap.signal(r)
 			}
+			w.mu.Lock()
+			w.err = err
+			w.mu.Unlock()
 		}
 		if w.mishap.answer != nil {
 			if !w.mishap.after {

@@ -89,8 +89,10 @@ func pluginsEnd(t *testing.T, variable string, limit time.Duration) {
 }
 
 // signalGroup sends a signal to the process group of a process.
-func signalGroup(pid int, s syscall.Signal) {
-	if group, err := syscall.Getpgid(pid); err == nil {
-		_ = syscall.Kill(-group, s)
+func signalGroup(pid int, s syscall.Signal) error {
+	group, err := syscall.Getpgid(pid)
+	if err != nil {
+		return err
 	}
+	return syscall.Kill(-group, s)
 }

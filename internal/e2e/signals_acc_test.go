@@ -28,10 +28,10 @@ func TestAccSignals(t *testing.T) {
 	}{
 		{"SIGKILL of Packer", func(r packerRun) { _ = syscall.Kill(r.outer, syscall.SIGKILL) }},
 		{"SIGKILL of its child", func(r packerRun) { _ = syscall.Kill(r.inner, syscall.SIGKILL) }},
-		{"SIGHUP to all", func(r packerRun) { signalGroup(r.outer, syscall.SIGHUP) }},
+		{"SIGHUP to all", func(r packerRun) { _ = signalGroup(r.outer, syscall.SIGHUP) }},
 		{"SIGHUP to Packer", func(r packerRun) { _ = syscall.Kill(r.outer, syscall.SIGHUP) }},
 		{"SIGTERM to Packer", func(r packerRun) { _ = syscall.Kill(r.outer, syscall.SIGTERM) }},
-		{"SIGTERM to all", func(r packerRun) { signalGroup(r.outer, syscall.SIGTERM) }},
+		{"SIGTERM to all", func(r packerRun) { _ = signalGroup(r.outer, syscall.SIGTERM) }},
 	}
 	for _, m := range []tripwire.Moment{{Op: reports, Nth: 1}, {Op: "GetVnic", Nth: 1}, {Op: "GetImage", Nth: 3}, {Op: "ExportImage", Nth: 1}} {
 		for n, tt := range tests {
@@ -71,11 +71,11 @@ func TestAccSecondInterrupt(t *testing.T) {
 	var second time.Time
 	w := &tripwire.Wire{Op: "GetVnic", Nth: 1, Pull: func() {
 		r := packerProcesses(mark)
-		signalGroup(r.outer, syscall.SIGINT)
+		_ = signalGroup(r.outer, syscall.SIGINT)
 		go func() {
 			time.Sleep(700 * time.Millisecond)
 			second = time.Now()
-			signalGroup(r.outer, syscall.SIGINT)
+			_ = signalGroup(r.outer, syscall.SIGINT)
 		}()
 	}}
 	slow := ocisim.QuickDelays()

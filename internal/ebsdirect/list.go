@@ -183,9 +183,10 @@ func (l *list) fetch(ctx context.Context, in *ebs.ListSnapshotBlocksInput) error
 	if n := aws.ToInt32(out.BlockSize); n != blockSize {
 		return fmt.Errorf("snapshot %s has blocks of %d bytes, not of %d", r.id, n, blockSize)
 	}
-	size := aws.ToInt64(out.VolumeSize) << 30
-	if size <= 0 || size > 64<<40 || r.size > 0 && r.size != size {
-		return fmt.Errorf("snapshot %s is said to be of a volume of %d GiB", r.id, aws.ToInt64(out.VolumeSize))
+	gib := aws.ToInt64(out.VolumeSize)
+	size := gib << 30
+	if gib <= 0 || gib > 64<<10 || r.size > 0 && r.size != size {
+		return fmt.Errorf("snapshot %s is said to be of a volume of %d GiB", r.id, gib)
 	}
 	if r.size == 0 { // of the first list: nobody reads it yet
 		r.size = size

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -190,14 +191,50 @@ func (c *Client) DeleteImage(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	ids := []string{id}
+	for _, s := range shots {
+		ids = append(ids, aws.ToString(s.SnapshotId))
+	}
+	back := c.giveUp(ctx, t, ids)
 	if err := c.deregister(ctx, id, time.Time{}); err != nil {
+		back()
 		return err
 	}
 	var errs []error
-	for _, s := range shots {
-		errs = append(errs, c.removeSnapshot(ctx, aws.ToString(s.SnapshotId)))
+	for _, s := range ids[1:] {
+		errs = append(errs, c.removeSnapshot(ctx, s))
 	}
 	return errors.Join(errs...)
+}
+
+// givenUp is how long whoever removes an image has for it before a sweep does so.
+const givenUp = time.Hour
+
+// giveUp marks a finished image that is about to go, and its snapshots, as leftovers:
+// once it is deregistered only their own tags say that nobody needs the snapshots. back
+// takes that back, for an image that stays after all.
+func (c *Client) giveUp(ctx context.Context, was owner.Tag, ids []string) (back func()) {
+	if was.Unfinished {
+		return func() {}
+	}
+	write := func(ctx context.Context, t owner.Tag) error {
+		return c.repeat(ctx, "create tags of", ids[0], func(ctx context.Context) error {
+			_, err := c.createTags(ctx, &ec2.CreateTagsInput{Resources: ids, Tags: tagList(map[string]string{owner.Key: t.String()})})
+			return err
+		})
+	}
+	t := was
+	t.Role, t.Unfinished, t.Expires = owner.RoleImage, true, c.Now().Add(givenUp)
+	if err := write(ctx, t); err != nil { // it is about to go all the same
+		log.Printf("[WARN] image %s is about to be removed and cannot be marked so: %v", ids[0], err)
+	}
+	return func() {
+		g, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestGrace)
+		defer cancel()
+		if err := write(g, was); err != nil {
+			log.Printf("[WARN] image %s stays and is marked as a leftover until its tag %q is %q: %v", ids[0], owner.Key, was, err)
+		}
+	}
 }
 
 // removeImage deregisters an image and removes its snapshots, if they are to go.

@@ -51,6 +51,9 @@ func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 	if err := each(m.places, func(p *place) error { return b.markFinished(ctx, p) }); err != nil {
 		return m.first, err
 	}
+	if m.doubtful && len(m.shots) > 0 {
+		b.dropDoubles(ctx, m)
+	}
 	return b.settle(ctx, m)
 }
 

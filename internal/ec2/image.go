@@ -41,6 +41,9 @@ type making struct {
 	shots  []shot // the snapshots it will be made of, the root's first; none if EC2 makes them
 	first  string // the image in the region of the machine
 	places []*place
+	// doubtful says that a snapshot was asked for again, because none was seen of an
+	// earlier request: one may show up yet.
+	doubtful bool
 }
 
 // shot is a snapshot of one volume of the machine.
@@ -89,6 +92,7 @@ func (im *imaging) lost(region string) *wait.Open {
 func (im *imaging) begin(m *making) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
+	m.doubtful = len(im.asked) > 0
 	im.asked[m.token] = m
 }
 

@@ -6,6 +6,8 @@ package ec2
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -225,6 +227,109 @@ func TestReplace(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.nothingLeftIn(t, region, append(snapshotsOf(img), id)...)
+			}
+		})
+	}
+}
+
+// A snapshot that shows up only after it was asked for again, with another token, does
+// not stay beside the image.
+func TestSnapshotShowsUpLate(t *testing.T) {
+	for _, shot := range []int{0, 1} { // the root's, another's
+		bubble(t, func(t *testing.T) {
+			s := newSim(t, simOptions{faults: []ec2sim.Fault{
+				{Kind: ec2sim.FaultCutAfterEffect, Op: "CreateSnapshot", Skip: shot, Times: 1},
+				{Kind: ec2sim.FaultInvisible, Op: "CreateSnapshot", Skip: shot, Times: 1, Delay: ec2sim.Duration(unseen + 30*time.Second)},
+			}})
+			b := s.newBuild(t, func(c *BuildConfig) {
+				c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 3, Type: "gp3"}}
+				c.Image.Copies = []Copy{{Region: farRegion}}
+			})
+			machine := s.machine(t, b)
+			id, err := s.imaged(t.Context(), b, machine)
+			if shot == 0 {
+				if err == nil || id != "" {
+					t.Fatalf("%q %v", id, err)
+				}
+				time.Sleep(unseen)
+				if id, err = b.StartImage(t.Context(), machine, b.owner.Token("image", machine, "2")); err == nil {
+					id, err = b.FinishImage(t.Context(), id)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.tidy(t, b, machine)
+			time.Sleep(time.Minute) // the volumes go
+			if n := s.CountRequests("CreateSnapshot"); n != 3 {
+				t.Errorf("%d snapshots were asked for", n)
+			}
+			keep := []string{}
+			for region, image := range b.Images(id) {
+				img, err := b.In(region).image(t.Context(), image)
+				if err != nil {
+					t.Fatal(err)
+				}
+				keep = append(keep, append(snapshotsOf(img), image)...)
+			}
+			if left := s.Left(keep...); len(left) > 0 || len(keep) != 6 {
+				t.Errorf("left behind: %q, of the image %q\n%s", left, keep, s.text())
+			}
+			if !strings.Contains(s.text(), "has shown up, and was deleted") {
+				t.Errorf("said:\n%s", s.text())
+			}
+		})
+	}
+}
+
+// A finished image whose removal is cut short goes with the next sweep; one that cannot
+// be removed stays what it was.
+func TestRemovalIsCutShort(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					cut := action(r) == "DeregisterImage" && !refused
+					next.ServeHTTP(w, r)
+					if cut {
+						cancel()
+					}
+				})
+			}})
+			b := s.newBuild(t, nil)
+			machine := s.machine(t, b)
+			id, err := s.imaged(t.Context(), b, machine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.tidy(t, b, machine)
+			if refused {
+				if err := s.AddFaults(ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "DeregisterImage", Status: 400, Code: "OperationNotPermitted", Message: "no"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tags := func() (all string) {
+				for _, id := range s.kept() {
+					x, _ := s.resource(id)
+					all += fmt.Sprintln(id, x.Tags)
+				}
+				return all
+			}
+			before := tags()
+			if err := s.client(t).DeleteImage(ctx, id); err == nil {
+				t.Fatal("nothing went wrong")
+			}
+			if now := tags(); refused && now != before {
+				t.Errorf("%s, and before %s", now, before)
+			}
+			time.Sleep(2 * time.Hour)
+			r := s.sweep(t, nil)
+			if gone := kinds(r.Removed); len(r.Left) > 0 || refused && len(gone) > 0 || !refused && !slices.Equal(gone, []string{"snapshot"}) {
+				t.Errorf("removed %q, left %v", gone, r.Left)
+			}
+			if !refused {
+				s.nothingLeft(t)
 			}
 		})
 	}

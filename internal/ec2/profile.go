@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -23,6 +24,10 @@ type profileParts struct{ role, policy, profile, attached, whole bool }
 
 // trust lets machines assume a role.
 const trust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+
+// roleLife is how much longer a temporary role is no leftover than its build seemed to
+// take: its name says until when, and a name cannot be renewed.
+const roleLife = 7 * 24 * time.Hour
 
 // policyName is that of the policy in a temporary role.
 const policyName = "armfree"
@@ -41,7 +46,7 @@ func (b *Build) profile(ctx context.Context) (*types.IamInstanceProfileSpecifica
 	s := &b.sundries
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.role = b.owner.Name("profile")
+	s.role = b.owner.Lasting(roleLife).Name("profile")
 	if !s.made.whole {
 		g, cancel := wait.Grace(ctx, requestGrace)
 		defer cancel()

@@ -78,6 +78,7 @@ func (b *Build) takeRest(ctx context.Context, m *making) error {
 			if !lost(err) || try > 2 {
 				return err
 			}
+			m.doubtful = true
 			open := b.images.lost(b.Region)
 			open.Add(s.volume)
 			if _, err := open.Settle(ctx, func(ctx context.Context, volume string) (bool, error) {
@@ -104,6 +105,39 @@ func (b *Build) shotOf(ctx context.Context, volume, token string) (id string, er
 	}
 	b.images.note(b.Region, id)
 	return id, err
+}
+
+// dropDoubles removes the snapshots of the build that are in no image: those of
+// requests that nothing was seen of, so that they were made again.
+func (b *Build) dropDoubles(ctx context.Context, m *making) {
+	used := map[string]bool{}
+	for _, s := range m.shots {
+		used[s.id] = true
+	}
+	images, err := b.ownImages(ctx, b.ofBuild()...)
+	for _, i := range images {
+		for _, s := range snapshotsOf(i) {
+			used[s] = true
+		}
+	}
+	var all []types.Snapshot
+	if err == nil {
+		all, err = b.ownSnapshots(ctx, b.ofBuild()...)
+	}
+	for _, x := range all {
+		id := aws.ToString(x.SnapshotId)
+		if t, is := ours(x.Tags); !is || t.Build != b.owner.ID || used[id] {
+			continue
+		}
+		if derr := b.removeSnapshot(ctx, id); derr != nil {
+			err = fmt.Errorf("snapshot %s: %w", id, derr)
+			continue
+		}
+		b.say("Snapshot %s of a request that was sent again has shown up, and was deleted", id)
+	}
+	if err != nil && ctx.Err() == nil {
+		b.say("The image is finished, but what an unconfirmed request may have made could not be removed; a later build or the command sweep does so: %v", err)
+	}
 }
 
 // awaitShots waits until all snapshots are complete.

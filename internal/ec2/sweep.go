@@ -225,7 +225,11 @@ func (l *Leftovers) listSpotRequests(ctx context.Context) (all []listed, err err
 			return nil, err
 		}
 		for _, s := range r.SpotInstanceRequests {
-			all = append(all, thing(sweep.Spot, s.SpotInstanceRequestId, nil, s.Tags, s.CreateTime))
+			t := thing(sweep.Spot, s.SpotInstanceRequestId, nil, s.Tags, s.CreateTime)
+			if s.InstanceId != nil {
+				t.UsedBy = []string{*s.InstanceId}
+			}
+			all = append(all, t)
 		}
 		return r.NextToken, nil
 	})

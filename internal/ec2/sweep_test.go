@@ -20,6 +20,9 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
+// over is when all that a build made has expired.
+const over = 9*time.Hour + roleLife
+
 // everything makes use of all that a build can make beside its machine.
 func everything(name string, market Market) func(*BuildConfig) {
 	return func(c *BuildConfig) {
@@ -31,7 +34,7 @@ func everything(name string, market Market) func(*BuildConfig) {
 }
 
 // dead is what a build leaves that was killed while its image was made. It is
-// looked at 9 hours later, when its 8 hours are over.
+// looked at when its 8 hours, and the days of its role, are over.
 func (s *sim) dead(t *testing.T, name string, market Market) *Build {
 	t.Helper()
 	b := s.newBuild(t, everything(name, market))
@@ -85,7 +88,7 @@ func TestSweep(t *testing.T) {
 		if len(early.Removed)+len(early.Left) > 0 || len(early.Kept) == 0 {
 			t.Errorf("before their time is over: %+v", early)
 		}
-		time.Sleep(9 * time.Hour)
+		time.Sleep(over)
 
 		alive := s.newBuild(t, everything("alive", OnDemand))
 		s.machine(t, alive)
@@ -149,7 +152,7 @@ func TestSweepFaults(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					s := newSim(t, simOptions{})
 					s.dead(t, "dead", OnDemand)
-					time.Sleep(9 * time.Hour)
+					time.Sleep(over)
 					f.Op = op
 					if err := s.AddFaults(f); err != nil {
 						t.Fatal(err)
@@ -203,7 +206,7 @@ func TestSweepRefused(t *testing.T) {
 					})
 				}})
 				s.dead(t, "dead", OnDemand)
-				time.Sleep(9 * time.Hour)
+				time.Sleep(over)
 				mu.Lock()
 				on = true
 				mu.Unlock()
@@ -241,7 +244,7 @@ func TestSweepKeepsVolumes(t *testing.T) {
 			c.Volumes = []BlockDevice{{Device: "/dev/sdf", SizeGB: 3, Type: "gp3", KeepVolume: true}}
 		})
 		s.machine(t, b)
-		time.Sleep(9 * time.Hour)
+		time.Sleep(over)
 		s.sweep(t, nil)
 		time.Sleep(time.Minute)
 		left := s.Left()
@@ -257,7 +260,7 @@ func TestSweepAtStart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSim(t, simOptions{})
 		s.dead(t, "dead", OnDemand)
-		time.Sleep(9 * time.Hour)
+		time.Sleep(over)
 		b := s.newBuild(t, nil)
 		begun := time.Now()
 		sweep.AtStart(t.Context(), b.Leftovers(), b.owner.ID, s.say)
@@ -317,7 +320,7 @@ func TestSweepClock(t *testing.T) {
 		if r := s.sweep(t, dry); len(r.Removed) == 0 {
 			t.Error("AWS says that the time is over")
 		}
-		time.Sleep(9 * time.Hour)
+		time.Sleep(over)
 		set(b.owner.Expires.Add(-time.Hour).Format(http.TimeFormat))
 		if r := s.sweep(t, dry); len(r.Removed) > 0 {
 			t.Errorf("AWS says that the time is not over: %v", r.Removed)
@@ -326,5 +329,45 @@ func TestSweepClock(t *testing.T) {
 		if r := s.sweep(t, dry); len(r.Removed) > 0 || !r.Now.IsZero() {
 			t.Errorf("AWS does not say what time it is: %v", r.Removed)
 		}
+	})
+}
+
+// An image that its build finishes after the list was made stays, with its snapshots.
+func TestSweepFinishedMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		b := s.newBuild(t, func(c *BuildConfig) { c.Image.Method = ByCreateImage })
+		machine := s.machine(t, b)
+		id, err := b.StartImage(t.Context(), machine, b.owner.Token("image", machine))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		r := s.sweep(t, func(w *sweep.Sweep) {
+			w.Rules.Builds = []string{b.owner.ID}
+			w.Removing = func(x sweep.Thing) {
+				if x.Kind != sweep.Image {
+					return
+				}
+				if _, err := b.FinishImage(t.Context(), id); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		if got := kinds(r.Removed); len(r.Left) > 0 || slices.Contains(got, "image") || slices.Contains(got, "snapshot") || !slices.Contains(got, "instance") {
+			t.Errorf("removed %q, left %v", got, r.Left)
+		}
+		var why []string
+		for _, k := range r.Kept {
+			why = append(why, string(k.Kind)+": "+k.Why)
+		}
+		if want := []string{"image: it is finished", "snapshot: it is used by " + id}; !slices.Equal(why, want) {
+			t.Errorf("kept %q", why)
+		}
+		img, err := b.image(t.Context(), id)
+		if err != nil || len(snapshotsOf(img)) != 1 {
+			t.Fatalf("%+v %v", img, err)
+		}
+		s.nothingLeft(t, append(snapshotsOf(img), id)...)
 	})
 }

@@ -118,11 +118,28 @@ func (l *Leftovers) Remove(ctx context.Context, t sweep.Thing) error {
 			return err
 		})
 	case sweep.Image:
-		return l.deregister(ctx, id, time.Time{})
+		return l.removeMarked(ctx, t)
 	case sweep.Snapshot:
 		return l.removeSnapshot(ctx, id)
 	}
 	return fmt.Errorf("AWS has no %s", t.Kind)
+}
+
+// removeMarked deregisters an image that still has the mark that was listed: its build
+// may have finished it meanwhile. EC2 knows no condition, so it is looked at right
+// before.
+func (l *Leftovers) removeMarked(ctx context.Context, t sweep.Thing) error {
+	img, err := l.image(ctx, t.ID)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if mark, is := ours(img.Tags); is != t.Ours || mark.String() != t.Mark.String() {
+		return &sweep.Changed{Mark: mark, Ours: is}
+	}
+	return l.deregister(ctx, t.ID, time.Time{})
 }
 
 // steps makes calls of IAM one after the other; what one of them does not find is

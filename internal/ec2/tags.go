@@ -19,7 +19,7 @@ const buildKey = owner.Key + ":build"
 
 // tagged are the user's tags with our own: who made it, and in which role.
 func (b *Build) tagged(role, attempt string, unfinished bool, user map[string]string) map[string]string {
-	t := b.owner.Tag(role)
+	t := b.current().Tag(role)
 	t.Attempt, t.Unfinished = attempt, unfinished
 	return b.withBuild(t, user)
 }

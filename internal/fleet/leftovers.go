@@ -3,7 +3,11 @@
 
 package fleet
 
-import "github.com/armfree/packer-plugin-armfree/internal/sweep"
+import (
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
+)
 
 // Leftovers is what can be swept before a build: all places of those sites that know
 // what builds like theirs may leave.
@@ -15,4 +19,13 @@ func (f *Fleet) Leftovers() []sweep.Cloud {
 		}
 	}
 	return all
+}
+
+// Extend tells all sites until when what they make from now on may be needed.
+func (f *Fleet) Extend(until time.Time) {
+	for _, p := range f.places {
+		if s, ok := p.Site.(interface{ Extend(until time.Time) }); ok {
+			s.Extend(until)
+		}
+	}
 }

@@ -5,6 +5,7 @@ package lifeline
 
 import (
 	"context"
+	"log"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 )
@@ -18,9 +19,28 @@ type builder struct {
 }
 
 func (b builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
-	ctx, end := b.line.begin(ctx, ui.Error)
+	run, end := b.line.begin(ctx, ui.Error)
 	defer end()
-	return b.Builder.Run(ctx, ui, hook)
+	a, err := b.Builder.Run(run, ui, hook)
+	if a != nil {
+		a = artifact{a, func() (end func()) {
+			_, end = b.line.begin(context.WithoutCancel(ctx), func(text string) { log.Printf("[WARN] %s", text) })
+			return end
+		}}
+	}
+	return a, err
+}
+
+// artifact is one whose removal is a run of its own: the process outlives its Packer
+// until the removal has ended.
+type artifact struct {
+	packersdk.Artifact
+	hold func() (end func())
+}
+
+func (a artifact) Destroy() error {
+	defer a.hold()()
+	return a.Artifact.Destroy()
 }
 
 // PostProcessor ties the runs of p to the process.

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -240,4 +242,53 @@ func TestParent(t *testing.T) {
 	if !l.Alive() || Binary() == "" {
 		t.Error("this process is an orphan")
 	}
+}
+
+// slowArtifact takes a minute to be removed.
+type slowArtifact struct {
+	packersdk.Artifact
+	done atomic.Bool
+}
+
+func (a *slowArtifact) Destroy() error {
+	time.Sleep(time.Minute)
+	a.done.Store(true)
+	return nil
+}
+
+// fixed is a builder with an artifact.
+type fixed struct {
+	packersdk.Builder
+	artifact packersdk.Artifact
+}
+
+func (f fixed) Run(context.Context, packersdk.Ui, packersdk.Hook) (packersdk.Artifact, error) {
+	return f.artifact, nil
+}
+
+// Packer asks for the removal of an artifact, and dies while that goes on.
+func TestLostPackerWhileAnArtifactGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		inner := &slowArtifact{}
+		ui := packersdk.TestUi(t)
+		a, err := s.Builder(fixed{artifact: inner}).Run(t.Context(), ui, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = a.Destroy() }()
+		time.Sleep(time.Second)
+		s.gone.Store(true)
+		time.Sleep(30 * time.Second)
+		if s.exit.Load() != 0 {
+			t.Error("the process ended in the middle of it")
+		}
+		time.Sleep(40 * time.Second)
+		if s.exit.Load() != 2 || !inner.done.Load() {
+			t.Errorf("exit %d, removed %t", s.exit.Load(), inner.done.Load())
+		}
+		if a, err := s.Builder(fixed{}).Run(t.Context(), ui, nil); a != nil || err != nil {
+			t.Errorf("no artifact has become %v, %v", a, err)
+		}
+	})
 }

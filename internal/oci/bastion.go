@@ -45,7 +45,8 @@ func (b *Build) StartBastion(ctx context.Context, _, token string) (id string, o
 		return cfg.ID, false, nil
 	}
 	kind, ttl := "STANDARD", int(cfg.SessionTTL.Seconds())
-	tag := b.owner.Tag(owner.RoleBastion)
+	// Nothing goes through it for longer than a session lasts.
+	tag := b.current().Lasting(cfg.SessionTTL).Tag(owner.RoleBastion)
 	tag.Attempt = token
 	d := bastion.CreateBastionDetails{
 		BastionType: &kind, CompartmentId: &b.cfg.Compartment, TargetSubnetId: &b.cfg.Subnet,

@@ -140,7 +140,7 @@ func TestBastionRequests(t *testing.T) {
 	if err != nil || id != "ocid1.bastion.1" || !own {
 		t.Fatalf("%s, %v, %v", id, own, err)
 	}
-	want := `{"bastionType":"STANDARD","clientCidrBlockAllowList":["203.0.113.0/24","198.51.100.1/32"],"compartmentId":"ocid1.compartment.oc1..c","definedTags":{"Operations":{"CostCenter":"42"}},"freeformTags":{"armfree":"build=b1 role=bastion expires=2033-05-18T03:33:20Z attempt=t-1","team":"infra"},"maxSessionTtlInSeconds":7200,"name":"t-1","targetSubnetId":"ocid1.subnet.oc1..s"}`
+	want := `{"bastionType":"STANDARD","clientCidrBlockAllowList":["203.0.113.0/24","198.51.100.1/32"],"compartmentId":"ocid1.compartment.oc1..c","definedTags":{"Operations":{"CostCenter":"42"}},"freeformTags":{"armfree":"build=b1 role=bastion expires=2033-05-18T05:33:20Z attempt=t-1","team":"infra"},"maxSessionTtlInSeconds":7200,"name":"t-1","targetSubnetId":"ocid1.subnet.oc1..s"}`
 	if got, _ := json.Marshal(bodies["/20210331/bastions"]); string(got) != want || tokens["/20210331/bastions"] != "t-1" {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -73,7 +73,7 @@ func (b *Build) setCapabilities(ctx context.Context, image string, wanted map[st
 		_, err := b.compute.CreateComputeImageCapabilitySchema(shield(ctx), core.CreateComputeImageCapabilitySchemaRequest{
 			CreateComputeImageCapabilitySchemaDetails: core.CreateComputeImageCapabilitySchemaDetails{
 				CompartmentId: &b.cfg.Image.Compartment, ImageId: &image, SchemaData: data, ComputeGlobalImageCapabilitySchemaVersionName: &version,
-				FreeformTags: b.owner.Tag(owner.RoleSchema).With(nil), // a leftover if its image is one
+				FreeformTags: b.current().Tag(owner.RoleSchema).With(nil), // a leftover if its image is one
 			},
 			OpcRetryToken: &token, RequestMetadata: once(),
 		})

@@ -32,7 +32,7 @@ func (b *Build) StartImage(ctx context.Context, machine, token string) (string, 
 		CompartmentId: &b.cfg.Image.Compartment,
 		InstanceId:    &machine,
 		DisplayName:   &b.cfg.Image.Name,
-		FreeformTags:  unfinished(b.owner, owner.RoleImage, b.cfg.Image.Tags, token),
+		FreeformTags:  unfinished(b.current(), owner.RoleImage, b.cfg.Image.Tags, token),
 		DefinedTags:   b.cfg.Image.DefinedTags,
 		LaunchMode:    core.CreateImageDetailsLaunchModeEnum(b.cfg.Image.LaunchMode),
 	})
@@ -268,6 +268,7 @@ type imageInfo struct {
 	compartment                   string // empty for Oracle's own
 	listed                        bool   // from a listing of the Marketplace, so that no image can be made of it
 	tags                          map[string]string
+	etag                          string
 }
 
 func (c *Client) image(ctx context.Context, id string) (i imageInfo, err error) {
@@ -277,7 +278,7 @@ func (c *Client) image(ctx context.Context, id string) (i imageInfo, err error) 
 			return err
 		}
 		i = imageInfo{name: text(r.DisplayName), os: text(r.OperatingSystem), osVersion: text(r.OperatingSystemVersion), state: r.LifecycleState,
-			compartment: text(r.CompartmentId), listed: r.CreateImageAllowed != nil && !*r.CreateImageAllowed, tags: r.FreeformTags}
+			compartment: text(r.CompartmentId), listed: r.CreateImageAllowed != nil && !*r.CreateImageAllowed, tags: r.FreeformTags, etag: text(r.Etag)}
 		if r.LaunchOptions != nil {
 			i.firmware = string(r.LaunchOptions.Firmware)
 		}

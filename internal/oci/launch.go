@@ -16,7 +16,7 @@ import (
 // launchDetails is the request for a machine on an offer.
 func (b *Build) launchDetails(o capacity.Offer, token string) core.LaunchInstanceDetails {
 	cfg := &b.cfg
-	tag := b.owner.Tag(owner.RoleInstance)
+	tag := b.current().Tag(owner.RoleInstance)
 	tag.Attempt = token
 	image := b.BaseImage()
 	secure, quiet := !cfg.LegacyIMDS, !cfg.AgentPlugins

@@ -124,6 +124,7 @@ type Build struct {
 	*Client
 	cfg   BuildConfig
 	owner owner.Build
+	until time.Time // when what is made from now on expires, if that is later
 	say   func(format string, args ...any)
 
 	mu     sync.Mutex

@@ -49,6 +49,7 @@ type services struct {
 		TerminateInstance                            call[core.TerminateInstanceRequest, core.TerminateInstanceResponse]
 		UpdateComputeImageCapabilitySchema           call[core.UpdateComputeImageCapabilitySchemaRequest, core.UpdateComputeImageCapabilitySchemaResponse]
 		UpdateImage                                  call[core.UpdateImageRequest, core.UpdateImageResponse]
+		UpdateInstance                               call[core.UpdateInstanceRequest, core.UpdateInstanceResponse]
 	}
 	network struct {
 		GetNetworkSecurityGroup call[core.GetNetworkSecurityGroupRequest, core.GetNetworkSecurityGroupResponse]
@@ -149,6 +150,7 @@ func newServices(p common.ConfigurationProvider, prepare func(b *common.BaseClie
 	s.compute.TerminateInstance = compute.TerminateInstance
 	s.compute.UpdateComputeImageCapabilitySchema = compute.UpdateComputeImageCapabilitySchema
 	s.compute.UpdateImage = compute.UpdateImage
+	s.compute.UpdateInstance = compute.UpdateInstance
 
 	network, err := core.NewVirtualNetworkClientWithConfigurationProvider(p)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/bastion"
 	"github.com/oracle/oci-go-sdk/v65/common"
@@ -18,6 +19,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Leftovers is one region of a tenancy, for a sweep; it implements sweep.Cloud.
@@ -228,16 +230,7 @@ func (l *Leftovers) Remove(ctx context.Context, t sweep.Thing) error {
 		l.volumes[id] = vols
 		return err
 	case sweep.Image:
-		return deleted(ctx, "image", id, func(ctx context.Context) error {
-			_, err := l.compute.DeleteImage(shield(ctx), core.DeleteImageRequest{ImageId: &id, RequestMetadata: once()})
-			return err
-		}, func(ctx context.Context) error {
-			img, err := l.image(ctx, id)
-			if err == nil && img.state == core.ImageLifecycleStateDeleted {
-				return errGone
-			}
-			return err
-		})
+		return l.removeImage(ctx, t)
 	case sweep.Schema:
 		return deleted(ctx, "capability schema", id, func(ctx context.Context) error {
 			_, err := l.compute.DeleteComputeImageCapabilitySchema(shield(ctx), core.DeleteComputeImageCapabilitySchemaRequest{ComputeImageCapabilitySchemaId: &id, RequestMetadata: once()})
@@ -252,6 +245,41 @@ func (l *Leftovers) Remove(ctx context.Context, t sweep.Thing) error {
 		return l.removeStored(ctx, t)
 	}
 	return fmt.Errorf("OCI has no %s", t.Kind)
+}
+
+// removeImage deletes an image that still has the mark that was listed. If its build
+// marks it as finished between the look and the deletion, OCI refuses the latter.
+func (l *Leftovers) removeImage(ctx context.Context, t sweep.Thing) error {
+	id := t.ID
+	for {
+		img, err := l.image(ctx, id)
+		if missing(err) || err == nil && img.state == core.ImageLifecycleStateDeleted {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		mark, perr := owner.ParseTag(img.tags[owner.Key])
+		if is := perr == nil; is != t.Ours || mark.String() != t.Mark.String() {
+			return &sweep.Changed{Mark: mark, Ours: is}
+		}
+		err = deleted(ctx, "image", id, func(ctx context.Context) error {
+			_, err := l.compute.DeleteImage(shield(ctx), core.DeleteImageRequest{ImageId: &id, IfMatch: &img.etag, RequestMetadata: once()})
+			return err
+		}, func(ctx context.Context) error {
+			img, err := l.image(ctx, id)
+			if err == nil && img.state == core.ImageLifecycleStateDeleted {
+				return errGone
+			}
+			return err
+		})
+		if status(err) != http.StatusPreconditionFailed {
+			return err
+		}
+		if err := wait.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
 }
 
 // errGone says that a thing that still has a record is gone.

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/oracle/oci-go-sdk/v65/core"
+
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -44,7 +46,7 @@ func (s *sim) there() (all []string) {
 }
 
 // dead is what a build leaves that was killed before its image was verified: it is
-// looked at 9 hours later, when its 8 hours are over.
+// looked at 12 hours later, when its 8 hours and those of its bastion are over.
 func (s *sim) dead(t *testing.T, name string) *Build {
 	t.Helper()
 	b := s.withBastion(t, nil)
@@ -141,7 +143,7 @@ func TestSweep(t *testing.T) {
 		if early := s.sweep(t, nil); len(early.Removed)+len(early.Left) > 0 || len(early.Kept) == 0 {
 			t.Errorf("before their time is over: %+v", early)
 		}
-		time.Sleep(9 * time.Hour)
+		time.Sleep(12 * time.Hour)
 		before := s.there()
 		s.dead(t, "alive")
 		s.copied(t, bucket, owner.NewBuild(time.Now(), 8*time.Hour))
@@ -190,7 +192,7 @@ func TestSweepFaults(t *testing.T) {
 					empty := s.there()
 					s.dead(t, "dead")
 					s.copied(t, bucket, owner.NewBuild(time.Now(), 8*time.Hour))
-					time.Sleep(9 * time.Hour)
+					time.Sleep(12 * time.Hour)
 					f.Op = op
 					if err := s.AddFaults(f); err != nil {
 						t.Fatal(err)
@@ -233,7 +235,7 @@ func TestSweepRefused(t *testing.T) {
 				bucket := s.newBucket(t)
 				s.dead(t, "dead")
 				s.copied(t, bucket, owner.NewBuild(time.Now(), 8*time.Hour))
-				time.Sleep(9 * time.Hour)
+				time.Sleep(12 * time.Hour)
 				mu.Lock()
 				on = true
 				mu.Unlock()
@@ -289,7 +291,7 @@ func TestSweepRefusedAndAgain(t *testing.T) {
 				bucket := s.newBucket(t)
 				empty := s.there()
 				s.copied(t, bucket, owner.NewBuild(time.Now(), 8*time.Hour))
-				time.Sleep(9 * time.Hour)
+				time.Sleep(12 * time.Hour)
 				set := func(to bool) { mu.Lock(); on = to; mu.Unlock() }
 				set(true)
 				if r := s.sweep(t, nil); len(r.Left)+len(r.Blind) == 0 || slices.Contains(kinds(r.Removed), "note of a copy") {
@@ -316,7 +318,7 @@ func TestSweepCopyWithoutNote(t *testing.T) {
 		empty := s.there()
 		bucket.put(t, copyPrefix+"abcdefghijkl-gone.oci", "half")
 		bucket.upload(t, copyPrefix+"abcdefghijkl-gone.oci")
-		time.Sleep(9 * time.Hour)
+		time.Sleep(12 * time.Hour)
 		if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 2 {
 			t.Errorf("removed %v, kept %v", r.Removed, r.Kept)
 		}
@@ -331,7 +333,7 @@ func TestSweepAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, simOptions{})
 		s.dead(t, "dead")
-		time.Sleep(9 * time.Hour)
+		time.Sleep(12 * time.Hour)
 		var said []string
 		say := func(format string, a ...any) { said = append(said, fmt.Sprintf(format, a...)) }
 		plain := s.newBuild(t, nil)
@@ -371,5 +373,58 @@ func TestObjectMark(t *testing.T) {
 		if got != want || is != (want.Build != "") {
 			t.Errorf("%q: %+v %v, want %+v", name, got, is, want)
 		}
+	}
+}
+
+// An image that its build finishes after the list was made, or even after the sweep has
+// looked at it again, stays, and its schema with it.
+func TestSweepFinishedMeanwhile(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var finish func()
+			var hit sync.Once
+			s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if late && r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "/images/") {
+						hit.Do(finish)
+					}
+					next.ServeHTTP(w, r)
+				})
+			}})
+			b := s.dead(t, "late")
+			images, err := b.FindImages(t.Context(), b.owner.Token("image"))
+			if err != nil || len(images) != 1 {
+				t.Fatal(images, err)
+			}
+			time.Sleep(12 * time.Hour)
+			finish = func() {
+				if _, err := b.compute.UpdateImage(shield(t.Context()), core.UpdateImageRequest{
+					ImageId: &images[0], UpdateImageDetails: core.UpdateImageDetails{FreeformTags: finished(b.owner, owner.RoleImage, nil)}, RequestMetadata: once(),
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+			r := s.sweep(t, func(w *sweep.Sweep) {
+				w.Rules.Builds = []string{b.owner.ID}
+				w.Removing = func(x sweep.Thing) {
+					if x.Kind == sweep.Image && !late {
+						hit.Do(finish)
+					}
+				}
+			})
+			if got := kinds(r.Removed); len(r.Left) > 0 || !slices.Equal(got, []string{"bastion", "instance"}) {
+				t.Errorf("removed %q, left %v", got, r.Left)
+			}
+			var why []string
+			for _, k := range r.Kept {
+				why = append(why, string(k.Kind)+": "+k.Why)
+			}
+			if want := []string{"image: it is finished", "image capability schema: it is used by " + images[0]}; !slices.Equal(why, want) {
+				t.Errorf("kept %q", why)
+			}
+			if there := s.there(); !slices.Contains(there, images[0]) || !strings.Contains(fmt.Sprint(there), "ocid1.computeimgcapschema.") {
+				t.Errorf("there is %q", there)
+			}
+		})
 	}
 }

@@ -36,6 +36,8 @@ const (
 	relayPart    = 16 << 20
 	relayParts   = 10000
 	relayWorkers = 3
+	// maxObject is the largest that Object Storage has, in bytes.
+	maxObject = 10 << 40
 )
 
 // Route implements imagecopy.Way.
@@ -122,7 +124,7 @@ func (r *relay) probe(ctx context.Context) (i objectInfo, err error) {
 		defer func() { _ = resp.Body.Close() }()
 		_, whole, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
 		i.size, err = strconv.ParseInt(whole, 10, 64)
-		if err != nil || i.size <= 0 {
+		if err != nil || i.size <= 0 || i.size > maxObject {
 			return fmt.Errorf("its size cannot be told from the range %q", resp.Header.Get("Content-Range"))
 		}
 		i.etag = resp.Header.Get("Etag")

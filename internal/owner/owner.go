@@ -198,6 +198,12 @@ func Derive(now time.Time, life time.Duration, parts ...string) Build {
 	return Build{ID: id, Expires: now.Add(life).UTC().Truncate(time.Second)}
 }
 
+// Lasting is the same build with a later expiry.
+func (b Build) Lasting(longer time.Duration) Build {
+	b.Expires = b.Expires.Add(longer)
+	return b
+}
+
 // Tag is the tag of a resource in a role, which expires with the build.
 func (b Build) Tag(role string) Tag { return Tag{Build: b.ID, Role: role, Expires: b.Expires} }
 

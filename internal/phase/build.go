@@ -27,6 +27,9 @@ type Site interface {
 	// Leftovers is where earlier builds may have left something that this build may
 	// remove.
 	Leftovers() []sweep.Cloud
+	// Extend says until when what is made from now on may be needed, if that is later
+	// than the build seemed to take.
+	Extend(until time.Time)
 }
 
 // Build is what the builds of all builders have in common: find a machine, connect
@@ -38,6 +41,9 @@ type Build struct {
 	Token func(parts ...string) string
 	// ID is the build's own; what carries it is no leftover.
 	ID string
+	// Life is how long what the build makes is needed at most, from when it is made. What
+	// goes on for longer is renewed; 0 for a build whose end is known.
+	Life time.Duration
 	// Sundries, if set, is what the cloud makes beside a machine.
 	Sundries cloud.Sundries
 	// Debug and OnError are Packer's -debug and -on-error.
@@ -82,7 +88,7 @@ type Made struct {
 func (b *Build) Run(ctx context.Context) (*Made, error) {
 	find := &FindMachine{
 		UI: b.UI, Cloud: b.Site, Token: b.Token, Plan: b.Site.Plan, Found: b.Found,
-		Policy: b.Policy, Hold: b.Hold, Timeout: b.Timeout, TimeoutOption: "capacity_timeout",
+		Policy: b.Policy, Hold: b.Hold, Timeout: b.Timeout, TimeoutOption: "capacity_timeout", Again: b.extend,
 	}
 	connect := &Connect{UI: b.UI, Config: b.Comm, Machine: find, Pin: b.Pin}
 	provision := &Provision{
@@ -91,7 +97,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	}
 	checked := &Validated{UI: b.UI, Machine: find, Tag: b.Site.TagImage}
 	defer checked.Forget()
-	image := &MakeImage{UI: b.UI, Cloud: b.Site, Token: b.Token, Machine: find}
+	image := &MakeImage{UI: b.UI, Cloud: b.Site, Token: b.Token, Machine: find, Begin: b.extend}
 
 	var phases []Phase
 	if b.Sundries != nil {
@@ -121,6 +127,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	}
 	defer lifeline.Rest(ctx, func() []string { return sweep.Commands(lifeline.Binary(), b.ID, b.Site.Leftovers(), b.SweepOptions...) })()
 	sweep.AtStart(ctx, b.Site.Leftovers(), b.ID, b.UI.Sayf)
+	defer b.keep(ctx)()
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout, Left: b.Left}
 	if err := runner.Run(ctx, phases...); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ package phase
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -44,8 +45,12 @@ func (l lostReplies) lookUp(ctx context.Context, token string, cause error, find
 	case err != nil:
 		return "", fmt.Errorf("the reply to the request for a new %s was lost (%w) and what it made cannot be looked up: %w", l.what, cause, err)
 	}
-	return "", fmt.Errorf("the reply to the request for a new %s was lost, and nothing that it made has shown up; %s: %w", l.what, l.hint(never), cause)
+	return "", fmt.Errorf("the reply to the request for a new %s was lost, and %w; %s: %w", l.what, errUnseen, l.hint(never), cause)
 }
+
+// errUnseen says that a request whose reply was lost has made nothing, as far as can be
+// known: a list would show it by now.
+var errUnseen = errors.New("nothing that it made has shown up")
 
 // settle finds what there is to undo, and says where to look for what is not found.
 func (l lostReplies) settle(ctx context.Context, find func(ctx context.Context, token string) ([]string, error)) error {

@@ -42,6 +42,8 @@ type FindMachine struct {
 	Hold map[string]time.Duration
 	// Found, if set, is called once there is a machine.
 	Found func(*FindMachine)
+	// Again, if set, is called before a machine is looked for once more.
+	Again func()
 
 	// Results of Run.
 	ID      string
@@ -63,6 +65,9 @@ func (p *FindMachine) Run(ctx context.Context) error {
 		return err
 	}
 	p.runs++
+	if p.runs > 1 && p.Again != nil {
+		p.Again()
+	}
 	plan, err := p.Plan(ctx)
 	if err != nil {
 		return err
@@ -283,116 +288,4 @@ func (p *FindMachine) End(ctx context.Context) {
 		}
 		p.UI.Sayf("Machine %s is being terminated", id)
 	}
-}
-
-// MakeImage turns the provisioned machine into an image.
-type MakeImage struct {
-	UI      packersdk.Ui
-	Cloud   cloud.Cloud
-	Token   func(parts ...string) string
-	Machine *FindMachine
-
-	// ID is the image's, once Run has asked for it.
-	ID string
-
-	token string
-	open  wait.Open // requests for an image whose replies were lost, by token
-	runs  int
-}
-
-// errAgain is why an unfinished image goes before another one is asked for.
-var errAgain = errors.New("another image is asked for")
-
-// Name implements Phase.
-func (p *MakeImage) Name() string { return "make an image" }
-
-// Run implements Phase.
-func (p *MakeImage) Run(ctx context.Context) error {
-	// A second run (-on-error=ask) is not to be answered with what the first
-	// one made.
-	if err := p.Undo(ctx, errAgain); err != nil {
-		return err
-	}
-	p.runs++
-	start := time.Now()
-	p.UI.Sayf("Making an image of %s", p.Machine.ID)
-	p.token = p.Token("image", p.Machine.ID, strconv.Itoa(p.runs))
-	if err := p.start(ctx); err != nil {
-		return err
-	}
-	p.UI.Sayf("Image %s is being made", p.ID)
-	id, err := p.Cloud.FinishImage(ctx, p.ID)
-	if id != "" {
-		p.ID = id
-	}
-	if kept := (*cloud.Kept)(nil); errors.As(err, &kept) {
-		p.ID = ""
-	}
-	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
-		return fmt.Errorf("%w: %w", ctx.Err(), err) // a reply that was lost is not looked for any more
-	}
-	if err != nil {
-		return err
-	}
-	p.UI.Sayf("Image %s is ready after %s", p.ID, time.Since(start).Round(time.Second))
-	return nil
-}
-
-// start asks for the image; a lost reply is looked up, never guessed.
-func (p *MakeImage) start(ctx context.Context) error {
-	id, err := p.Cloud.StartImage(ctx, p.Machine.ID, p.token)
-	if err != nil && p.Cloud.Lost(err) {
-		id, err = p.lost().lookUp(ctx, p.token, err, p.Cloud.FindImages)
-	}
-	p.ID = id
-	if err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
-func (p *MakeImage) lost() lostReplies {
-	return lostReplies{UI: p.UI, Open: &p.open, what: "image", by: `image or snapshot whose tag "armfree" has attempt=`}
-}
-
-// Made implements Maker.
-func (p *MakeImage) Made() (list []string) {
-	if p.ID != "" {
-		list = append(list, "the unfinished image "+p.ID)
-	}
-	return append(list, p.lost().made()...)
-}
-
-// Undo implements Phase: a failed build leaves no image, a half-made one is
-// never an artifact.
-func (p *MakeImage) Undo(ctx context.Context, failed error) error {
-	if failed == nil || p.ID == "" && len(p.open.Keys()) == 0 {
-		return nil
-	}
-	if !errors.Is(failed, errAgain) {
-		// An image that is still being made can only be deleted when it is done.
-		// That may take longer than whoever cancels will wait.
-		p.Machine.End(ctx)
-	}
-	ids := []string{p.ID}
-	lerr := p.lost().settle(ctx, func(ctx context.Context, token string) ([]string, error) {
-		found, err := p.Cloud.FindImages(ctx, token)
-		ids = append(ids, found...)
-		return found, err
-	})
-	errs := []error{lerr}
-	for _, id := range ids {
-		if id == "" {
-			continue
-		}
-		p.UI.Sayf("Deleting the unfinished image %s", id)
-		if err := p.Cloud.DeleteImage(ctx, id); err != nil {
-			errs = append(errs, fmt.Errorf("image %s could not be deleted, please do so by hand: %w", id, err))
-			continue
-		}
-		if id == p.ID {
-			p.ID = ""
-		}
-	}
-	return errors.Join(errs...)
 }

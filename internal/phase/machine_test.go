@@ -25,8 +25,12 @@ var (
 type site struct {
 	machines, images map[string]string // id -> token
 	address          error
-	start, find      error // what asking for an image, or looking for it, comes to
-	made             bool  // the image is made although start is an error
+	start, find      error         // what asking for an image, or looking for it, comes to
+	tries            int           // how many requests for an image come to that; 0 is all
+	made             bool          // the image is made although start is an error
+	asked            int           // requests for an image so far
+	takes            time.Duration // until an image is finished
+	taken            bool          // there may be one image only, as of one name
 	finish, remove   error
 	onStart          func()
 	lag              time.Duration // until lists show what was made
@@ -73,10 +77,14 @@ func (s *site) Classify(err error) cloud.Verdict {
 func (s *site) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) cloud.Verdict {
 	return v
 }
-func (s *site) Address(context.Context, string) (string, error)          { return "10.0.0.1", s.address }
-func (s *site) FinishImage(_ context.Context, id string) (string, error) { return id, s.finish }
-func (s *site) Lost(err error) bool                                      { return errors.Is(err, errLost) }
-func (s *site) AskTermination(context.Context, string) error             { return nil }
+func (s *site) Address(context.Context, string) (string, error) { return "10.0.0.1", s.address }
+func (s *site) Lost(err error) bool                             { return errors.Is(err, errLost) }
+func (s *site) AskTermination(context.Context, string) error    { return nil }
+
+func (s *site) FinishImage(_ context.Context, id string) (string, error) {
+	time.Sleep(s.takes)
+	return id, s.finish
+}
 
 func (s *site) Terminate(ctx context.Context, id string) error {
 	if s.remove == nil {
@@ -89,13 +97,21 @@ func (s *site) StartImage(_ context.Context, _, token string) (string, error) {
 	if s.onStart != nil {
 		s.onStart()
 	}
+	s.asked++
 	id := "image " + token
-	if s.start == nil || s.made {
+	start := s.start
+	if s.tries > 0 && s.asked > s.tries {
+		start = nil
+		if s.taken && len(s.images) > 0 {
+			return "", errBad
+		}
+	}
+	if start == nil || s.made {
 		s.images[id] = token
 		s.born[id] = time.Now()
 	}
-	if s.start != nil {
-		return "", s.start
+	if start != nil {
+		return "", start
 	}
 	return id, nil
 }
@@ -142,6 +158,13 @@ func TestMachineAndImage(t *testing.T) {
 		{name: "the reply is lost, the image is there", change: func(s *site) { s.start, s.made = errLost, true }, says: []string{"but the image is there"}},
 		{name: "the reply is lost, there is no image", change: func(s *site) { s.start = errLost }, says: []string{"no reply"}, fails: true},
 		{name: "the reply is lost and nobody can look", change: func(s *site) { s.start, s.find = errLost, errBad }, says: []string{"no reply", "cannot be looked up: it broke"}, fails: true},
+		{name: "the reply is lost once, and there is no image", change: func(s *site) { s.start, s.tries = errLost, 1 }, says: []string{"Asking for the image again", "A1 1 1 1 2 is ready after 2m"}},
+		{name: "an image shows up when another one is asked for", change: func(s *site) {
+			s.start, s.tries, s.made, s.taken, s.lag = errLost, 1, true, true, 125*time.Second
+		}, says: []string{"Asking for the image again", "is ready"}},
+		{name: "an image shows up after all, and the build fails", last: errBad, change: func(s *site) {
+			s.start, s.tries, s.made, s.lag, s.takes = errLost, 1, true, 125*time.Second, time.Minute
+		}, fails: true, says: []string{"A1 1 1 1 2 is ready"}},
 		{name: "refused", change: func(s *site) { s.start = errBad }, says: []string{"it broke"}, fails: true},
 		{name: "the image comes to nothing", change: func(s *site) { s.finish = errBad }, says: []string{"it broke", "Deleting the unfinished image"}, fails: true},
 		{name: "the image is finished, and not all that it should be", change: func(s *site) { s.finish = &cloud.Kept{Err: errBad} }, says: []string{"it broke"}, fails: true, keeps: true},

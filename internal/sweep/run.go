@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
 
 // Cloud is one place that can be swept: a region, and what of it is in scope.
@@ -19,7 +21,9 @@ type Cloud interface {
 	// List lists what is there, of ours and of others. What could not be listed is
 	// in the listing; an error means that nothing could.
 	List(ctx context.Context) (Listing, error)
-	// Remove asks for the removal of a thing. One that is gone is no error.
+	// Remove asks for the removal of a thing. One that is gone is no error. An image
+	// is looked at once more right before: if its mark is no longer that of t, nothing
+	// is done, and the error is a *Changed.
 	Remove(ctx context.Context, t Thing) error
 	// Gone waits until a thing that Remove was called for is gone.
 	Gone(ctx context.Context, t Thing) error
@@ -71,6 +75,15 @@ type Result struct {
 	Foreign  int
 }
 
+// Changed is why a thing was not removed: it is no longer what was listed.
+type Changed struct {
+	Mark owner.Tag
+	Ours bool // it still carries our mark
+}
+
+// Error implements error.
+func (*Changed) Error() string { return "it has changed since it was listed" }
+
 var (
 	errNoTime = errors.New("there was no time left for it")
 	errMost   = errors.New("this sweep removes no more at a time; the next one will")
@@ -97,7 +110,7 @@ func (s Sweep) Run(ctx context.Context) (Result, error) {
 		}
 		todo = todo[:s.Most]
 	}
-	w := work{Sweep: s, result: &r, there: map[string]string{}, going: map[string]string{}}
+	w := work{Sweep: s, result: &r, now: l.Now, there: map[string]string{}, going: map[string]string{}, stay: map[string]bool{}}
 	for _, x := range r.Left {
 		w.there[x.ID] = x.String()
 	}
@@ -110,8 +123,10 @@ func (s Sweep) Run(ctx context.Context) (Result, error) {
 // work is a sweep under way.
 type work struct {
 	Sweep
+	now    time.Time
 	mu     sync.Mutex
 	result *Result
+	stay   map[string]bool   // what is not to go after all, by id
 	there  map[string]string // what should be gone and is not, by id
 	going  map[string]string // what was asked to go and had not gone in time
 }
@@ -150,18 +165,59 @@ func each(things []Thing, some int, do func(Thing)) {
 	wg.Wait()
 }
 
-// ask asks for the removal of a thing.
+// ask asks for the removal of a thing, unless it has turned out that it is to stay.
 func (w *work) ask(ctx context.Context, t Thing) bool {
+	if w.keptByUser(t) {
+		return false
+	}
 	waiting, err := w.begin(ctx, t)
 	if err == nil {
 		c, cancel := context.WithTimeout(ctx, cmp.Or(w.Each, defaultEach))
 		defer cancel()
 		err = w.Cloud.Remove(c, t)
+		var changed *Changed
+		if errors.As(err, &changed) {
+			t.Mark, t.Ours = changed.Mark, changed.Ours
+			if why := w.why(t); why != "" {
+				w.keep(t, why)
+				return false
+			}
+			err = w.Cloud.Remove(c, t)
+		}
 	}
 	if err != nil {
 		w.left(t, err, waiting)
 	}
 	return err == nil
+}
+
+// why says why a thing that was to go stays, by what its mark is now.
+func (w *work) why(t Thing) string {
+	if !t.Ours {
+		return "it is no longer marked as this plugin's"
+	}
+	return w.Rules.stays(t, w.now)
+}
+
+// keptByUser keeps what something that stays uses.
+func (w *work) keptByUser(t Thing) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range t.UsedBy {
+		if w.stay[id] {
+			w.stay[t.ID] = true
+			w.result.Kept = append(w.result.Kept, Kept{t, "it is used by " + id})
+			return true
+		}
+	}
+	return false
+}
+
+func (w *work) keep(t Thing, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stay[t.ID] = true
+	w.result.Kept = append(w.result.Kept, Kept{t, why})
 }
 
 // await waits until a thing is gone.

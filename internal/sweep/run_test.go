@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type cloud struct {
 	takes   map[string]time.Duration // from Remove to gone
 	refuses map[string]error
 	deaf    error
+	changes map[string]*Changed // what is seen right before a removal
 
 	mu      sync.Mutex
 	asked   []string
@@ -41,6 +43,10 @@ func (c *cloud) List(ctx context.Context) (Listing, error) {
 
 func (c *cloud) Remove(ctx context.Context, t Thing) error {
 	c.mu.Lock()
+	if now := c.changes[t.ID]; now != nil && (now.Mark != t.Mark || now.Ours != t.Ours) {
+		c.mu.Unlock()
+		return now
+	}
 	c.asked = append(c.asked, t.ID)
 	c.busy++
 	c.busiest = max(c.busiest, c.busy)
@@ -101,6 +107,45 @@ func TestRun(t *testing.T) {
 		}
 		if c.busiest != parallel {
 			t.Errorf("%d at a time", c.busiest)
+		}
+	})
+}
+
+// What its build finishes, or needs for longer, while a sweep is under way stays, and
+// what it uses with it. What is a leftover all the same goes.
+func TestChangedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cloud{place: "x", changes: map[string]*Changed{}}
+		for n, change := range []func(*Changed){
+			func(m *Changed) { m.Mark.Unfinished, m.Mark.Expires = false, time.Time{} },
+			func(m *Changed) { m.Mark.Expires = now.Add(time.Hour) },
+			func(m *Changed) { m.Ours = false },
+			func(m *Changed) { m.Mark.Attempt = "another" },
+		} {
+			id := fmt.Sprint("a", n)
+			img := of(Image, id)
+			c.things = append(c.things, of(Snapshot, fmt.Sprint("s", n), usedBy(id)), img)
+			c.changes[id] = &Changed{Mark: img.Mark, Ours: true}
+			change(c.changes[id])
+		}
+		c.things = append(c.things, of(Image, "a9"))
+		r, err := Sweep{Cloud: c}.Run(t.Context())
+		if err != nil || len(r.Left) > 0 {
+			t.Fatalf("%v, left %v", err, r.Left)
+		}
+		if got := ids(r.Removed); got != "a3 a9 s3" && got != "a9 a3 s3" {
+			t.Errorf("removed %q", got)
+		}
+		why := map[string]string{}
+		for _, k := range r.Kept {
+			why[k.ID] = k.Why
+		}
+		want := map[string]string{
+			"a0": "it is finished", "a1": "its build may need it until " + now.Add(time.Hour).UTC().Format(time.RFC3339), "a2": "it is no longer marked as this plugin's",
+			"s0": "it is used by a0", "s1": "it is used by a1", "s2": "it is used by a2",
+		}
+		if !maps.Equal(why, want) {
+			t.Errorf("kept %v", why)
 		}
 	})
 }
