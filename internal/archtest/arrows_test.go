@@ -40,7 +40,7 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/lifeline", "internal/mask", "internal/sweepcmd", "version",
+			"datasource/capacity", "datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/lifeline", "internal/mask", "internal/sweepcmd", "version",
 			"github.com/hashicorp/packer-plugin-sdk/packer", "github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
@@ -66,6 +66,10 @@ func arrows() map[string][]string {
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
+		"datasource/capacity": append([]string{
+			"internal/buildcfg", "internal/capacity", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/outlook", "internal/tmpl", "version",
+			"github.com/zclconf/go-cty/cty/gocty",
+		}, component...),
 		"datasource/preflight": append([]string{
 			"internal/buildcfg", "internal/mask", "internal/oci", "internal/preflight", "internal/tmpl", "version",
 			"github.com/hashicorp/packer-plugin-sdk/hcl2helper",
@@ -84,8 +88,9 @@ func arrows() map[string][]string {
 		"internal/imagestream": {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":   {"internal/diskimage", "internal/wait"},
 		"internal/capacitycmd": {
-			"internal/capacity", "internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/wait", "version",
+			"internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/outlook", "internal/wait", "version",
 		},
+		"internal/outlook":            {"internal/capacity", "internal/oci"},
 		"internal/flags":              nil,
 		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
