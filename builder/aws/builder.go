@@ -98,6 +98,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	at := site(made.Offer.Region)
 	return &awsbuild.Artifact{
 		Images: at.Images(made.Image), Name: builds[0].Image.Name, Region: made.Offer.Region, Source: at.SourceImage().ID, Data: made.Data,
+		Retained: c.Retain > 0,
 		Remove: func(ctx context.Context, region, image string) error {
 			return client.In(region).DeleteImage(ctx, image)
 		},

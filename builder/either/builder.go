@@ -206,7 +206,7 @@ func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 		artifact: func(made *phase.Made) packersdk.Artifact {
 			return &ocibuild.Artifact{
 				Image: made.Image, Name: o.ImageName, Region: made.Offer.Region, Remove: r.fleet.DeleteImage,
-				Data: made.Data, Source: source(made.Offer.Region),
+				Data: made.Data, Source: source(made.Offer.Region), Retained: o.Retain > 0,
 			}
 		},
 	}
@@ -239,6 +239,7 @@ func (r *run) inAWS(ctx context.Context, a *AWS) ([]fleet.Place, error) {
 			at := in(made.Offer.Region)
 			return &awsbuild.Artifact{
 				Images: at.Images(made.Image), Name: builds[0].Image.Name, Region: made.Offer.Region, Source: at.SourceImage().ID, Data: made.Data,
+				Retained: a.Retain > 0,
 				Remove: func(ctx context.Context, region, image string) error {
 					return client.In(region).DeleteImage(ctx, image)
 				},

@@ -115,7 +115,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	return &ocibuild.Artifact{
 		Image: made.Image, Name: c.ImageName, Region: made.Offer.Region, Remove: cloud.DeleteImage,
-		Data: made.Data, Source: source(made.Offer.Region),
+		Data: made.Data, Source: source(made.Offer.Region), Retained: c.Retain > 0,
 	}, nil
 }
 

@@ -113,7 +113,7 @@ func arrows() map[string][]string {
 			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component[2:]...),
 		"internal/buildcfg": append([]string{
-			"internal/capacity", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
+			"internal/capacity", "internal/owner", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"internal/sshkey": {"internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
 		"internal/mask":   {"github.com/hashicorp/packer-plugin-sdk/packer"},
