@@ -29,6 +29,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
@@ -75,7 +76,7 @@ func generatedNames() []string {
 
 // Run implements packersdk.Builder.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (_ packersdk.Artifact, err error) {
-	defer func() { err = b.Mask.Error(err) }()
+	defer func() { err = b.Mask.Error(help.With(err)) }()
 	c := &b.config
 	ui = b.Mask.Ui(ui)
 	done, err := buildcfg.UseKey(&c.PackerConfig, &c.Comm, "armfree", b.Mask.Add, ui)

@@ -25,6 +25,7 @@ import (
 	"github.com/zclconf/go-cty/cty/gocty"
 
 	search "github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/outlook"
@@ -70,7 +71,7 @@ func (d *Datasource) Execute() (cty.Value, error) {
 		}
 	}
 	// A value without a type would look like a crash of Packer.
-	return cty.NullVal(cty.EmptyObject), d.Mask.Error(err)
+	return cty.NullVal(cty.EmptyObject), d.Mask.Error(help.With(err))
 }
 
 func (d *Datasource) look(ctx context.Context) ([]outlook.Found, error) {
