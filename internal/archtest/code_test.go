@@ -101,7 +101,8 @@ func codeRules() []rule {
 				"datasource/capacity/data.go:Execute":      "Packer gives Execute no context; it listens for signals itself",
 				"datasource/preflight/data.go:Execute":     "Packer gives Execute no context; it listens for signals itself",
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
-				"main.go:main": "a program begins here",
+				"internal/licences/main.go:main":           "a program begins here",
+				"main.go:main":                             "a program begins here",
 			},
 			fine: map[string]string{
 				"a/a.go":                     "package a\nimport \"context\"\nvar x = context.WithCancel",
