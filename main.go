@@ -20,6 +20,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/builder/aws"
 	"github.com/armfree/packer-plugin-armfree/builder/either"
 	"github.com/armfree/packer-plugin-armfree/builder/oci"
+	"github.com/armfree/packer-plugin-armfree/datasource/capacity"
 	"github.com/armfree/packer-plugin-armfree/datasource/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/capacitycmd"
 	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
@@ -57,6 +58,7 @@ func main() {
 	set.RegisterPostProcessor("oci-cross-tenancy-copy", line.PostProcessor(&ocicrosstenancycopy.PostProcessor{
 		Mask: secrets, Goss: func() packersdk.Provisioner { return new(goss.Provisioner) },
 	}))
+	set.RegisterDatasource("capacity", &capacity.Datasource{Mask: secrets})
 	set.RegisterDatasource("preflight", &preflight.Datasource{Mask: secrets})
 	set.SetVersion(version.Plugin())
 	err := set.Run()

@@ -44,6 +44,11 @@ integration {
   }
   component {
     type = "data-source"
+    name = "Free capacity"
+    slug = "capacity"
+  }
+  component {
+    type = "data-source"
     name = "Preflight of copies"
     slug = "preflight"
   }

@@ -21,6 +21,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
@@ -53,7 +54,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 
 // Run implements packersdk.Builder.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (_ packersdk.Artifact, err error) {
-	defer func() { err = b.Mask.Error(err) }()
+	defer func() { err = b.Mask.Error(help.With(err)) }()
 	c := &b.config
 	ui = b.Mask.Ui(ui)
 	done, err := buildcfg.UseKey(&c.PackerConfig, &c.Comm, "ec2", b.Mask.Add, ui)
@@ -98,6 +99,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	at := site(made.Offer.Region)
 	return &awsbuild.Artifact{
 		Images: at.Images(made.Image), Name: builds[0].Image.Name, Region: made.Offer.Region, Source: at.SourceImage().ID, Data: made.Data,
+		Retained: c.Retain > 0,
 		Remove: func(ctx context.Context, region, image string) error {
 			return client.In(region).DeleteImage(ctx, image)
 		},

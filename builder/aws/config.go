@@ -73,7 +73,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 
 // given is what the options for AWS are told of the rest of the template.
 func (c *Config) given() awsbuild.Given {
-	return awsbuild.Given{Region: c.Region, Comm: &c.Comm, Limits: &c.Limits, Force: c.PackerForce, Ctx: c.ctx}
+	return awsbuild.Given{Region: c.Region, Comm: &c.Comm, Limits: &c.Limits, Force: c.PackerForce, Source: c.PackerBuildName, Ctx: c.ctx}
 }
 
 // secrets are what the template and the environment have of them, valid or not.

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
 
 // written is a build that JSON can write: functions cannot be written.
@@ -184,6 +185,8 @@ func reaches(t *testing.T) []reach {
 		{"region_kms_key_ids", set{"us-east-1": "alias/u"}, set{"ami_regions": "us-east-1"}, "Build.Image.Copies", some(set{"Region": "us-east-1", "Encrypt": true, "KMSKey": "alias/u"})},
 		{"force_deregister", true, nil, "Build.Image.Replace", true},
 		{"packer_force", true, nil, "Build.Image.Replace", true},
+		{"retain", 3, set{"image_series": "x"}, "Build.Image.Retain", 3.0},
+		{"image_series", "x", nil, "Build.Image.Series", owner.Series("x")},
 		{"force_delete_snapshot", true, set{"force_deregister": true}, "Build.Image.ReplaceSnapshots", true},
 		{"imds_support", "v2.0", nil, "Build.Image.IMDSv2", true},
 		{"ami_block_device_mappings", set{"device_name": "/dev/sdb", "virtual_name": "ephemeral0"}, nil, "Build.Image.Devices.VirtualName", "ephemeral0"},

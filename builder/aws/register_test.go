@@ -55,6 +55,8 @@ func proofs() map[string]proof {
 		"assume_role_with_web_identity.audience":                {why: "asks GitHub for a token: internal/ec2 has the test"},
 		"force_deregister":                                      by(TestForceDeregister),
 		"force_delete_snapshot":                                 by(TestForceDeregister),
+		"retain":                                                by(TestRetain, TestRetainBlind),
+		"image_series":                                          by(TestRetain),
 		"ami_block_device_mappings.kms_key_id":                  by(TestMistakes),
 		"spot_allocation_strategy":                              by(TestOptionsReachTheAdapter), // a hint at most, as its text says
 		"subnet_filter.random":                                  {why: "an order of no meaning: there is nothing to see"},

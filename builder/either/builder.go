@@ -29,6 +29,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
@@ -75,7 +76,7 @@ func generatedNames() []string {
 
 // Run implements packersdk.Builder.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (_ packersdk.Artifact, err error) {
-	defer func() { err = b.Mask.Error(err) }()
+	defer func() { err = b.Mask.Error(help.With(err)) }()
 	c := &b.config
 	ui = b.Mask.Ui(ui)
 	done, err := buildcfg.UseKey(&c.PackerConfig, &c.Comm, "armfree", b.Mask.Add, ui)
@@ -206,7 +207,7 @@ func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 		artifact: func(made *phase.Made) packersdk.Artifact {
 			return &ocibuild.Artifact{
 				Image: made.Image, Name: o.ImageName, Region: made.Offer.Region, Remove: r.fleet.DeleteImage,
-				Data: made.Data, Source: source(made.Offer.Region),
+				Data: made.Data, Source: source(made.Offer.Region), Retained: o.Retain > 0,
 			}
 		},
 	}
@@ -239,6 +240,7 @@ func (r *run) inAWS(ctx context.Context, a *AWS) ([]fleet.Place, error) {
 			at := in(made.Offer.Region)
 			return &awsbuild.Artifact{
 				Images: at.Images(made.Image), Name: builds[0].Image.Name, Region: made.Offer.Region, Source: at.SourceImage().ID, Data: made.Data,
+				Retained: a.Retain > 0,
 				Remove: func(ctx context.Context, region, image string) error {
 					return client.In(region).DeleteImage(ctx, image)
 				},

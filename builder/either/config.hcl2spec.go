@@ -86,6 +86,8 @@ type FlatAWS struct {
 	AMINamePrefix                        *string                                `mapstructure:"ami_name_prefix" required:"false" cty:"ami_name_prefix" hcl:"ami_name_prefix"`
 	AMIDescription                       *string                                `mapstructure:"ami_description" required:"false" cty:"ami_description" hcl:"ami_description"`
 	ImageMethod                          *string                                `mapstructure:"image_method" required:"false" cty:"image_method" hcl:"image_method"`
+	Retain                               *int                                   `mapstructure:"retain" required:"false" cty:"retain" hcl:"retain"`
+	ImageSeries                          *string                                `mapstructure:"image_series" required:"false" cty:"image_series" hcl:"image_series"`
 	SkipCreateAMI                        *bool                                  `mapstructure:"skip_create_ami" required:"false" cty:"skip_create_ami" hcl:"skip_create_ami"`
 	AMIRegions                           []string                               `mapstructure:"ami_regions" required:"false" cty:"ami_regions" hcl:"ami_regions"`
 	SnapshotCopyDurationMinutes          *int64                                 `mapstructure:"snapshot_copy_duration_minutes" required:"false" cty:"snapshot_copy_duration_minutes" hcl:"snapshot_copy_duration_minutes"`
@@ -269,6 +271,8 @@ func (*FlatAWS) HCL2Spec() map[string]hcldec.Spec {
 		"ami_name_prefix":                                &hcldec.AttrSpec{Name: "ami_name_prefix", Type: cty.String, Required: false},
 		"ami_description":                                &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
 		"image_method":                                   &hcldec.AttrSpec{Name: "image_method", Type: cty.String, Required: false},
+		"retain":                                         &hcldec.AttrSpec{Name: "retain", Type: cty.Number, Required: false},
+		"image_series":                                   &hcldec.AttrSpec{Name: "image_series", Type: cty.String, Required: false},
 		"skip_create_ami":                                &hcldec.AttrSpec{Name: "skip_create_ami", Type: cty.Bool, Required: false},
 		"ami_regions":                                    &hcldec.AttrSpec{Name: "ami_regions", Type: cty.List(cty.String), Required: false},
 		"snapshot_copy_duration_minutes":                 &hcldec.AttrSpec{Name: "snapshot_copy_duration_minutes", Type: cty.Number, Required: false},
@@ -601,6 +605,8 @@ type FlatOCI struct {
 	ImageLaunchMode         *string                         `mapstructure:"image_launch_mode" required:"false" cty:"image_launch_mode" hcl:"image_launch_mode"`
 	NicAttachmentType       *string                         `mapstructure:"nic_attachment_type" required:"false" cty:"nic_attachment_type" hcl:"nic_attachment_type"`
 	ImageFirmware           *string                         `mapstructure:"image_firmware" required:"false" cty:"image_firmware" hcl:"image_firmware"`
+	Retain                  *int                            `mapstructure:"retain" required:"false" cty:"retain" hcl:"retain"`
+	ImageSeries             *string                         `mapstructure:"image_series" required:"false" cty:"image_series" hcl:"image_series"`
 	SkipCreateImage         *bool                           `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
 	ConfigFile              *string                         `mapstructure:"config_file" undocumented:"true" cty:"config_file" hcl:"config_file"`
 	ConfigFileProfile       *string                         `mapstructure:"config_file_profile" undocumented:"true" cty:"config_file_profile" hcl:"config_file_profile"`
@@ -687,6 +693,8 @@ func (*FlatOCI) HCL2Spec() map[string]hcldec.Spec {
 		"image_launch_mode":         &hcldec.AttrSpec{Name: "image_launch_mode", Type: cty.String, Required: false},
 		"nic_attachment_type":       &hcldec.AttrSpec{Name: "nic_attachment_type", Type: cty.String, Required: false},
 		"image_firmware":            &hcldec.AttrSpec{Name: "image_firmware", Type: cty.String, Required: false},
+		"retain":                    &hcldec.AttrSpec{Name: "retain", Type: cty.Number, Required: false},
+		"image_series":              &hcldec.AttrSpec{Name: "image_series", Type: cty.String, Required: false},
 		"skip_create_image":         &hcldec.AttrSpec{Name: "skip_create_image", Type: cty.Bool, Required: false},
 		"config_file":               &hcldec.AttrSpec{Name: "config_file", Type: cty.String, Required: false},
 		"config_file_profile":       &hcldec.AttrSpec{Name: "config_file_profile", Type: cty.String, Required: false},

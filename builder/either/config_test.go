@@ -129,6 +129,7 @@ func TestMistakes(t *testing.T) {
 		{"a key that is none", set{"ssh_private_key": "x"}, []string{"OCI_SSH_PRIVATE_KEY) must be the text of a private key"}},
 		{"two blocks", set{"aws": []interface{}{set{}, set{}}}, []string{"aws must be one block with options"}},
 		{"a name that AWS does not allow", set{"image_name": "a:b"}, []string{"aws: ami_name"}},
+		{"retain without a series", set{"oci.retain": 2, "aws.retain": -1}, []string{"oci: retain needs image_series or image_name_prefix", "aws: retain must be 1 or more"}},
 		{"a port", set{"ssh_port": 70000}, []string{"ssh_port must be from 1 to 65535"}},
 		{"WinRM", set{"communicator": "winrm", "winrm_username": "a", "winrm_password": "b", "ssh_pin_host_key": true}, []string{"oci: ssh_pin_host_key is for SSH"}},
 	} {

@@ -258,12 +258,12 @@ func (c *Config) prepareAWS(a *AWS) (warnings []string, list []error) {
 
 // forOCI is what the options for OCI are told of the rest of the template.
 func (c *Config) forOCI() ocibuild.Given {
-	return ocibuild.Given{Tenancy: c.OCI.TenancyOCID, Region: c.OCI.Region, Limits: &c.Limits, Force: c.PackerForce, Block: atOCI}
+	return ocibuild.Given{Tenancy: c.OCI.TenancyOCID, Region: c.OCI.Region, Limits: &c.Limits, Force: c.PackerForce, Source: c.PackerBuildName, Block: atOCI}
 }
 
 // forAWS is what the options for AWS are told of the rest of the template.
 func (c *Config) forAWS() awsbuild.Given {
-	return awsbuild.Given{Region: c.AWS.Region, Comm: &c.Comm, Limits: &c.Limits, Force: c.PackerForce, Block: atAWS, Ctx: c.AWS.ctx}
+	return awsbuild.Given{Region: c.AWS.Region, Comm: &c.Comm, Limits: &c.Limits, Force: c.PackerForce, Source: c.PackerBuildName, Block: atAWS, Ctx: c.AWS.ctx}
 }
 
 // secrets are what the template and the environment have of them, valid or not.

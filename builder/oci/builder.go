@@ -21,6 +21,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
@@ -56,7 +57,7 @@ func (b *Builder) Prepare(raws ...interface{}) ([]string, []string, error) {
 
 // Run implements packersdk.Builder.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (_ packersdk.Artifact, err error) {
-	defer func() { err = b.Mask.Error(err) }()
+	defer func() { err = b.Mask.Error(help.With(err)) }()
 	c := &b.config
 	ui = b.Mask.Ui(ui)
 	done, err := buildcfg.UseKey(&c.PackerConfig, &c.Comm, "oci", b.Mask.Add, ui)
@@ -115,7 +116,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	return &ocibuild.Artifact{
 		Image: made.Image, Name: c.ImageName, Region: made.Offer.Region, Remove: cloud.DeleteImage,
-		Data: made.Data, Source: source(made.Offer.Region),
+		Data: made.Data, Source: source(made.Offer.Region), Retained: c.Retain > 0,
 	}, nil
 }
 

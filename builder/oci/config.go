@@ -84,7 +84,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 
 // given is what the options for OCI are told of the rest of the template.
 func (c *Config) given() ocibuild.Given {
-	return ocibuild.Given{Tenancy: c.TenancyOCID, Region: c.Region, Limits: &c.Limits, Force: c.PackerForce}
+	return ocibuild.Given{Tenancy: c.TenancyOCID, Region: c.Region, Limits: &c.Limits, Force: c.PackerForce, Source: c.PackerBuildName}
 }
 
 // settle fills in what follows from who signs in, and where. Some learn that only

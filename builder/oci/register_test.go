@@ -45,6 +45,8 @@ func proofs() map[string]proof {
 		"packer_builder_type":        {why: "set by Packer; the builder is the same under every name"},
 		"packer_core_version":        {why: "set by Packer; the builder does the same with every version"},
 
+		"retain": by(TestRetain, TestRetainBlind), "image_series": by(TestRetain),
+
 		"ssh_host":                  by(TestSSHHost),
 		"ssh_username":              by(TestPostProcessorsSeeTheConnection),
 		"ssh_port":                  by(TestPostProcessorsSeeTheConnection),

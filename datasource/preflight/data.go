@@ -23,6 +23,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/hcl2helper"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
@@ -68,7 +69,7 @@ func (d *Datasource) Execute() (cty.Value, error) {
 	names, err := d.look(ctx)
 	if err != nil {
 		// A value without a type would look like a crash of Packer.
-		return cty.NullVal(cty.EmptyObject), d.Mask.Error(err)
+		return cty.NullVal(cty.EmptyObject), d.Mask.Error(help.With(err))
 	}
 	out := DatasourceOutput{Destinations: names}
 	return hcl2helper.HCL2ValueFromConfig(out, d.OutputSpec()), nil

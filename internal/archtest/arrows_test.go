@@ -40,39 +40,43 @@ var component = []string{
 func arrows() map[string][]string {
 	return map[string][]string{
 		".": {
-			"datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/lifeline", "internal/mask", "internal/sweepcmd", "version",
+			"datasource/capacity", "datasource/preflight", "builder/aws", "builder/either", "builder/oci", "provisioner/goss", "post-processor/oci-cross-tenancy-copy", "internal/capacitycmd", "internal/lifeline", "internal/mask", "internal/sweepcmd", "version",
 			"github.com/hashicorp/packer-plugin-sdk/packer", "github.com/hashicorp/packer-plugin-sdk/plugin",
 		},
 
 		"builder/oci": append([]string{
-			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
+			"internal/help", "internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
 			"internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/aws": append([]string{
-			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask", "internal/oci", "internal/preflight",
+			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask", "internal/oci", "internal/preflight",
 			"internal/owner", "internal/phase", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/either": append([]string{
-			"internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
 			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "internal/tmpl", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh",
 		}, component...),
-		"provisioner/goss": append([]string{"internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
+		"provisioner/goss": append([]string{"internal/help", "internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
 		"post-processor/oci-cross-tenancy-copy": append([]string{
-			"internal/awscfg", "internal/buildcfg", "internal/cloud", "internal/diskimage", "internal/ebsdirect", "internal/ec2", "internal/fleet", "internal/goss", "internal/imagecopy", "internal/imagefile",
+			"internal/help", "internal/awscfg", "internal/buildcfg", "internal/cloud", "internal/diskimage", "internal/ebsdirect", "internal/ec2", "internal/fleet", "internal/goss", "internal/imagecopy", "internal/imagefile",
 			"internal/imagestream", "internal/lifeline", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/proof", "internal/sweep",
 			"internal/tmpl", "internal/wait", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component...),
+		"datasource/capacity": append([]string{
+			"internal/help", "internal/buildcfg", "internal/capacity", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/outlook", "internal/tmpl", "version",
+			"github.com/zclconf/go-cty/cty/gocty",
+		}, component...),
 		"datasource/preflight": append([]string{
-			"internal/buildcfg", "internal/mask", "internal/oci", "internal/preflight", "internal/tmpl", "version",
+			"internal/help", "internal/buildcfg", "internal/mask", "internal/oci", "internal/preflight", "internal/tmpl", "version",
 			"github.com/hashicorp/packer-plugin-sdk/hcl2helper",
 		}, component...),
 
 		"internal/phase": {
-			"internal/launch", "internal/lifeline", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/trace", "internal/tunnel", "internal/wait",
+			"internal/help", "internal/launch", "internal/lifeline", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/trace", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
@@ -84,18 +88,20 @@ func arrows() map[string][]string {
 		"internal/imagestream": {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":   {"internal/diskimage", "internal/wait"},
 		"internal/capacitycmd": {
-			"internal/capacity", "internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/wait", "version",
+			"internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/outlook", "internal/wait", "version",
 		},
+		"internal/outlook":            {"internal/capacity", "internal/oci"},
 		"internal/flags":              nil,
 		"internal/sweepcmd":           {"internal/awscfg", "internal/ec2", "internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/sweep", "version"},
 		"internal/fleet":              {"internal/cloud", "internal/capacity", "internal/sweep"},
 		"internal/lifeline":           {"internal/wait", "github.com/hashicorp/packer-plugin-sdk/packer"},
-		"internal/launch":             {"internal/cloud", "internal/capacity", "internal/wait"},
-		"internal/imagecopy":          {"internal/cloud", "internal/diskimage", "internal/imagestream", "internal/owner", "internal/wait"},
+		"internal/launch":             {"internal/help", "internal/cloud", "internal/capacity", "internal/wait"},
+		"internal/imagecopy":          {"internal/help", "internal/cloud", "internal/diskimage", "internal/imagestream", "internal/owner", "internal/wait"},
 		"internal/goss":               {"go.yaml.in/yaml/v3"},
 		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
-		"internal/webdocs":            nil,
+		"internal/licences":           nil,
+		"internal/webdocs":            {"internal/help"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/preflight":          {"internal/oci", "internal/ocicfg", "internal/tmpl", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
@@ -108,19 +114,20 @@ func arrows() map[string][]string {
 			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component[2:]...),
 		"internal/buildcfg": append([]string{
-			"internal/capacity", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
+			"internal/capacity", "internal/owner", "internal/sshkey", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"internal/sshkey": {"internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator/...", "golang.org/x/crypto/ssh"},
 		"internal/mask":   {"github.com/hashicorp/packer-plugin-sdk/packer"},
 		"internal/tmpl":   {},
 		"internal/tunnel": {"internal/wait", "golang.org/x/crypto/ssh"},
 
-		"internal/oci": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
+		"internal/oci": {"internal/help", "internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait", "github.com/oracle/oci-go-sdk/v65/..."},
 
-		"internal/ec2": {"internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
+		"internal/ec2": {"internal/help", "internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait", "github.com/aws/aws-sdk-go-v2/...", "github.com/aws/smithy-go/..."},
 
-		"internal/cloud":    {"internal/capacity"},
+		"internal/cloud":    {"internal/help", "internal/capacity"},
 		"internal/capacity": {},
+		"internal/help":     {},
 		"internal/owner":    {},
 		"internal/sweep":    {"internal/owner", "internal/wait"},
 		"internal/trace":    {},
@@ -138,7 +145,7 @@ func layer(dir string) int {
 		return 3
 	case under(dir, "internal/oci"), under(dir, "internal/ec2"):
 		return 1
-	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/owner", "internal/sweep", "internal/trace", "internal/wait"}, dir):
+	case slices.Contains([]string{"version", "internal/cloud", "internal/capacity", "internal/help", "internal/owner", "internal/sweep", "internal/trace", "internal/wait"}, dir):
 		return 0
 	}
 	return 2

@@ -98,9 +98,11 @@ func codeRules() []rule {
 			exceptions: map[string]string{
 				"internal/awsbuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/ocibuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
+				"datasource/capacity/data.go:Execute":      "Packer gives Execute no context; it listens for signals itself",
 				"datasource/preflight/data.go:Execute":     "Packer gives Execute no context; it listens for signals itself",
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
-				"main.go:main": "a program begins here",
+				"internal/licences/main.go:main":           "a program begins here",
+				"main.go:main":                             "a program begins here",
 			},
 			fine: map[string]string{
 				"a/a.go":                     "package a\nimport \"context\"\nvar x = context.WithCancel",

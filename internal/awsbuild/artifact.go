@@ -34,6 +34,8 @@ type Artifact struct {
 	Region string // where it was made
 	Source string // the AMI that the machine started from
 	Remove func(ctx context.Context, region, image string) error
+	// Retained means that older images have been deleted in favour of this one.
+	Retained bool
 	// Data is what post-processors see as build.*.
 	Data map[string]interface{}
 
@@ -114,10 +116,11 @@ func (a *Artifact) registry() interface{} {
 }
 
 // Destroy implements packersdk.Artifact: it removes the images and their
-// snapshots, in every region, unless a post-processor asked to hold them.
+// snapshots, in every region, unless a post-processor asked to hold them, or they are what
+// is left of their series.
 func (a *Artifact) Destroy() error {
-	if a.held.Load() {
-		log.Printf("[INFO] %s is kept: a post-processor asked for it", a.Id())
+	if a.held.Load() || a.Retained {
+		log.Printf("[INFO] %s is kept: a post-processor asked for it, or older ones were deleted in its favour (retain)", a.Id())
 		return nil
 	}
 	ctx, cancel := wait.Cleanup(context.Background(), destroyTimeout)

@@ -139,6 +139,7 @@ func (o *Options) image(g Given, made string) ec2.ImageConfig {
 			SnapshotUsers: i.SnapshotUsers, SnapshotGroups: i.SnapshotGroups,
 		},
 		DeprecateAt: i.deprecateAt, DeprecateAfter: i.deprecateAfter,
+		Series: i.Series(i.AMINamePrefix, g.Source), Retain: i.Retain,
 		Protect: i.DeregistrationProtection.Enabled, Cooldown: i.DeregistrationProtection.WithCooldown,
 	}
 	for _, r := range i.others(made) {

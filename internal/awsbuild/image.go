@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
@@ -43,7 +44,8 @@ type Image struct {
 	// How the image is made. `snapshot` stops the machine, takes a snapshot and
 	// registers an image of it, which is there as soon as the snapshot is;
 	// `image` leaves it to EC2's CreateImage. Defaults to `snapshot`.
-	ImageMethod string `mapstructure:"image_method" required:"false"`
+	ImageMethod        string `mapstructure:"image_method" required:"false"`
+	buildcfg.Retention `mapstructure:",squash"`
 	// Build and check, but make no image. Defaults to `false`.
 	SkipCreateAMI bool `mapstructure:"skip_create_ami" required:"false"`
 	// The regions to which the image is copied, beside that in which it is made.
@@ -128,6 +130,9 @@ func (i *Image) prepare(n *notes, g Given, now time.Time) {
 	}
 	if i.SkipSaveBuildRegion && len(i.others(g.Region)) == 0 {
 		n.bad("skip_save_build_region needs ami_regions with another region than %s: no image would be left", g.Region)
+	}
+	for _, err := range i.Problems("ami_name_prefix", i.AMINamePrefix, i.SkipCreateAMI) {
+		n.bad("%w", err)
 	}
 	n.oneOf("imds_support", i.IMDSSupport, "v2.0")
 	i.AMIBlockDeviceMappings = n.devices(ofImage, i.AMIBlockDeviceMappings)

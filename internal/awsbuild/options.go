@@ -43,6 +43,7 @@ type Given struct {
 	Comm   *communicator.Config
 	Limits *buildcfg.Limits
 	Force  bool   // packer build -force
+	Source string // the name of the source in the template
 	Block  string // is put before the names of options in messages: "aws: "
 	Ctx    interpolate.Context
 }

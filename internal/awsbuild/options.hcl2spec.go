@@ -391,6 +391,8 @@ type FlatOptions struct {
 	AMINamePrefix                        *string                       `mapstructure:"ami_name_prefix" required:"false" cty:"ami_name_prefix" hcl:"ami_name_prefix"`
 	AMIDescription                       *string                       `mapstructure:"ami_description" required:"false" cty:"ami_description" hcl:"ami_description"`
 	ImageMethod                          *string                       `mapstructure:"image_method" required:"false" cty:"image_method" hcl:"image_method"`
+	Retain                               *int                          `mapstructure:"retain" required:"false" cty:"retain" hcl:"retain"`
+	ImageSeries                          *string                       `mapstructure:"image_series" required:"false" cty:"image_series" hcl:"image_series"`
 	SkipCreateAMI                        *bool                         `mapstructure:"skip_create_ami" required:"false" cty:"skip_create_ami" hcl:"skip_create_ami"`
 	AMIRegions                           []string                      `mapstructure:"ami_regions" required:"false" cty:"ami_regions" hcl:"ami_regions"`
 	SnapshotCopyDurationMinutes          *int64                        `mapstructure:"snapshot_copy_duration_minutes" required:"false" cty:"snapshot_copy_duration_minutes" hcl:"snapshot_copy_duration_minutes"`
@@ -556,6 +558,8 @@ func (*FlatOptions) HCL2Spec() map[string]hcldec.Spec {
 		"ami_name_prefix":                                &hcldec.AttrSpec{Name: "ami_name_prefix", Type: cty.String, Required: false},
 		"ami_description":                                &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
 		"image_method":                                   &hcldec.AttrSpec{Name: "image_method", Type: cty.String, Required: false},
+		"retain":                                         &hcldec.AttrSpec{Name: "retain", Type: cty.Number, Required: false},
+		"image_series":                                   &hcldec.AttrSpec{Name: "image_series", Type: cty.String, Required: false},
 		"skip_create_ami":                                &hcldec.AttrSpec{Name: "skip_create_ami", Type: cty.Bool, Required: false},
 		"ami_regions":                                    &hcldec.AttrSpec{Name: "ami_regions", Type: cty.List(cty.String), Required: false},
 		"snapshot_copy_duration_minutes":                 &hcldec.AttrSpec{Name: "snapshot_copy_duration_minutes", Type: cty.Number, Required: false},

@@ -16,11 +16,11 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/outlook"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 	"github.com/armfree/packer-plugin-armfree/version"
 )
@@ -59,14 +59,15 @@ func (c Command) Run(ctx context.Context, args []string) int {
 	}
 	var clients []*oci.Client
 	if err == nil {
-		clients, err = c.regions(ctx, o)
+		c.Mask.Add(o.question.Credentials.Secrets()...)
+		clients, err = o.question.Clients(ctx, oci.Options{UserAgent: version.UserAgent(), HTTP: c.HTTP, Secret: c.Mask.Add})
 	}
 	if err != nil {
 		fmt.Fprintln(errs, "capacity:", err)
 		return Failed
 	}
 	for {
-		code := o.print(out, look(ctx, clients, o.sizes))
+		code := o.print(out, outlook.Look(ctx, clients, o.sizes))
 		if o.watch == 0 || code == Free && o.untilFree {
 			return code
 		}
@@ -74,47 +75,4 @@ func (c Command) Run(ctx context.Context, args []string) int {
 			return code
 		}
 	}
-}
-
-// regions signs in and lists where to look.
-func (c Command) regions(ctx context.Context, o *options) (all []*oci.Client, err error) {
-	c.Mask.Add(o.oci.Secrets()...)
-	who, err := oci.SignIn(ctx, o.oci, oci.Options{UserAgent: version.UserAgent(), HTTP: c.HTTP, Secret: c.Mask.Add})
-	if err != nil {
-		return nil, err
-	}
-	regions := o.regions.Or(who.Region)
-	if o.allRegions {
-		home, err := who.Client(oci.FullRegion(who.Region))
-		if err != nil {
-			return nil, err
-		}
-		if regions, err = home.Subscribed(ctx); err != nil {
-			return nil, fmt.Errorf("--all-regions: the regions of the tenancy are not known: %w", err)
-		}
-	}
-	for _, r := range regions {
-		client, err := who.Client(oci.FullRegion(r))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, client)
-	}
-	return all, nil
-}
-
-// found is what a region has, or why that is not known.
-type found struct {
-	oci.Outlook
-	err error
-}
-
-func look(ctx context.Context, clients []*oci.Client, sizes []oci.Size) []found {
-	all := make([]found, len(clients))
-	var wg sync.WaitGroup
-	for i, c := range clients {
-		wg.Go(func() { all[i].Outlook, all[i].err = c.Outlook(ctx, sizes) })
-	}
-	wg.Wait()
-	return all
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/flags"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/outlook"
 )
 
 // options are what the command line says.
@@ -25,8 +26,8 @@ type options struct {
 	watch                         time.Duration
 	allRegions, untilFree, asJSON bool
 
-	sizes []oci.Size
-	oci   oci.Credentials
+	sizes    []oci.Size
+	question outlook.Question
 }
 
 // leastWatch keeps a look that repeats from costing the builds their requests.
@@ -118,6 +119,6 @@ func parse(args []string, help io.Writer) (*options, error) {
 	}
 	a := ocicfg.Access{Region: o.regions.Or("")[0]}
 	c, wrong := a.Prepare("", o.prefixes.Or("")...)
-	o.oci = c
+	o.question = outlook.Question{Credentials: c, Regions: o.regions, AllRegions: o.allRegions}
 	return o, errors.Join(append(errs, wrong...)...)
 }

@@ -11,12 +11,12 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/outlook"
 )
 
 // print says what was found and returns the exit code.
-func (o *options) print(out io.Writer, all []found) int {
+func (o *options) print(out io.Writer, all []outlook.Found) int {
 	if o.asJSON {
 		o.printJSON(out, all)
 	} else {
@@ -25,7 +25,7 @@ func (o *options) print(out io.Writer, all []found) int {
 	code := Failed
 	for _, f := range all {
 		switch {
-		case f.err != nil:
+		case f.Err != nil:
 		case f.First != nil:
 			return Free
 		default:
@@ -37,22 +37,25 @@ func (o *options) print(out io.Writer, all []found) int {
 
 // words are what the states of a place are called.
 func words(p oci.OutlookPlace) string {
-	s := map[capacity.Hint]string{capacity.Free: "free", capacity.Full: "full", capacity.Missing: "not there", capacity.Unknown: "unknown"}[p.Hint]
+	s := outlook.Status(p.Hint)
+	if s == "missing" {
+		s = "not there"
+	}
 	if len(p.OverLimit) > 0 {
 		s += ", over the limit"
 	}
 	return s
 }
 
-func printTables(out io.Writer, all []found) {
+func printTables(out io.Writer, all []outlook.Found) {
 	now := time.Now().UTC().Format(time.DateTime)
 	for i, f := range all {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
 		fmt.Fprintf(out, "%s, %s UTC\n", f.Region, now)
-		if f.err != nil {
-			fmt.Fprintf(out, "  could not be asked: %v\n", f.err)
+		if f.Err != nil {
+			fmt.Fprintf(out, "  could not be asked: %v\n", f.Err)
 			continue
 		}
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -64,7 +67,7 @@ func printTables(out io.Writer, all []found) {
 			}
 			if p.Cores != nil {
 				limit = fmt.Sprint(*p.Cores)
-				left = fmt.Sprintf("%g", max(0, float64(*p.Cores)-float64(p.Used)))
+				left = fmt.Sprintf("%g", *outlook.Left(p))
 			}
 			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%g\t%s\n", p.Zone, fd, p.Size(), words(p), limit, p.Used, left)
 		}
@@ -111,12 +114,12 @@ type (
 func placeOf(p oci.OutlookPlace) place {
 	return place{
 		AvailabilityDomain: p.Zone, FaultDomain: p.FaultDomain, Shape: p.Shape, OCPUs: p.OCPUs, MemoryInGBs: p.MemoryGB,
-		Status:     map[capacity.Hint]string{capacity.Free: "free", capacity.Full: "full", capacity.Missing: "missing", capacity.Unknown: "unknown"}[p.Hint],
+		Status:     outlook.Status(p.Hint),
 		LimitCores: p.Cores, UsedCores: p.Used, OverLimit: p.OverLimit,
 	}
 }
 
-func (o *options) printJSON(out io.Writer, all []found) {
+func (o *options) printJSON(out io.Writer, all []outlook.Found) {
 	r := report{Time: time.Now().UTC().Truncate(time.Second), Regions: []region{}}
 	for _, f := range all {
 		x := region{Region: f.Region, Places: []place{}, Notes: append([]string{}, f.Notes...)}
@@ -127,8 +130,8 @@ func (o *options) printJSON(out io.Writer, all []found) {
 				x.First = &first
 			}
 		}
-		if f.err != nil {
-			x.Error = f.err.Error()
+		if f.Err != nil {
+			x.Error = f.Err.Error()
 		}
 		r.Free = r.Free || f.First != nil
 		r.Regions = append(r.Regions, x)

@@ -6,6 +6,8 @@ package cloud
 import (
 	"fmt"
 	"strings"
+
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // Error is a failed call, or a resource that came to nothing, in one line. What
@@ -18,6 +20,7 @@ type Error struct {
 	Message   string
 	RequestID string
 	Cause     error
+	Page      help.Page // what helps; empty if that is not known
 }
 
 // Error is what was done to what, and then Reason.
@@ -45,6 +48,9 @@ func (e *Error) Reason() string {
 	}
 	return s
 }
+
+// HelpPage is the page about it.
+func (e *Error) HelpPage() help.Page { return e.Page }
 
 // Unwrap returns the error of the SDK, or what else led to this one.
 func (e *Error) Unwrap() error { return e.Cause }

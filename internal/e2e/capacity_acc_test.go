@@ -97,3 +97,33 @@ func TestAccCapacity(t *testing.T) {
 		})
 	}
 }
+
+// The data source hands values of the right types to a template, also before they are known.
+func TestAccCapacityData(t *testing.T) {
+	acceptance(t)
+	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
+	for _, tt := range []struct {
+		name string
+		full ocisim.Fault
+		says string
+	}{
+		{name: "one domain is full", full: ocisim.Fault{AD: "AD-1"}, says: "16 of 24 places, first " + stage.BuildRegion + " 2/12, 4 cores left"},
+		{name: "all is full", says: "nothing is free that the limits allow, and require_free is set, so nothing is built: of 24 places 24 full"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := stage.ForTest(t, stage.Options{Adjust: func(b, _ *ocisim.Tenancy) { b.Limits["standard-a1-core-count"] = 4 }})
+			tt.full.Kind = ocisim.FaultCapacity
+			if err := s.Cloud.AddFaults(tt.full); err != nil {
+				t.Fatal(err)
+			}
+			said, err := packerBuild(t.Context(), p, s.Env(), "capacity.pkr.hcl")
+			said = strings.Join(strings.Fields(said), " ") // Packer breaks lines of diagnostics
+			if (err == nil) != (tt.full.AD != "") || !strings.Contains(said, tt.says) || strings.Contains(said, "CRASH") {
+				t.Errorf("%v\n%s", err, said)
+			}
+			if n := s.Cloud.CountRequests("LaunchInstance"); n != 0 {
+				t.Errorf("%d launches", n)
+			}
+		})
+	}
+}

@@ -50,6 +50,11 @@ type ImageConfig struct {
 	// There are Copies then.
 	SkipBuildRegion bool
 
+	// Series is the mark of the images that it follows, empty if there is none, and
+	// Retain how many of them stay, in each region, itself among them; 0 keeps all.
+	Series string
+	Retain int
+
 	Share Sharing
 	// An image is deprecated at a time, or so long after it is finished; both are
 	// zero if it is not.

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // Error is a failed call, or a resource that came to nothing, in AWS's words.
@@ -38,6 +39,7 @@ func wrap(op, subject string, err error) error {
 		return err
 	}
 	e := &Error{Op: op, Subject: subject, Message: err.Error(), Cause: err}
+	defer func() { e.Page = page(e) }()
 	var signIn *signInError
 	if errors.As(err, &signIn) { // not EC2's answer, though an API's maybe
 		e.Message = signIn.Error()
@@ -68,6 +70,24 @@ func wrap(op, subject string, err error) error {
 		e.Message = errNoAnswer.Error()
 	}
 	return e
+}
+
+// page is the page about an error.
+func page(e *Error) help.Page {
+	var signIn *signInError
+	switch {
+	case full(e.Code):
+		return help.Capacity
+	case throttled(e):
+		return ""
+	case strings.HasSuffix(e.Code, "LimitExceeded"), e.Code == "MaxSpotInstanceCountExceeded":
+		return help.Limits
+	case errors.As(e.Cause, &signIn) && !signIn.passing, code(e, "AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException", "RequestExpired"):
+		return help.SignIn
+	case forbidden(e):
+		return help.Permissions
+	}
+	return ""
 }
 
 // actionOf is what policies of IAM call an operation of the SDK. Some answers do not

@@ -17,6 +17,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // Plan implements fleet.Site: it checks whatever can be checked before something
@@ -176,7 +177,7 @@ func (s *survey) offers(f *finding) (list []capacity.Offer) {
 	}
 	if len(list) == 0 {
 		for _, w := range why {
-			f.problem(errors.New(w))
+			f.problem(help.About(help.Limits, errors.New(w)))
 		}
 		if len(why) == 0 {
 			f.problemf("there is no place to try in %s", b.Region)

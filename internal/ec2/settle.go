@@ -46,6 +46,12 @@ func (b *Build) settle(ctx context.Context, m *making) (string, error) {
 		}
 		return "", &cloud.Kept{Err: err}
 	}
+	_ = each(m.places, func(p *place) error {
+		if err := b.retain(ctx, p); err != nil && ctx.Err() == nil {
+			b.say("The image %s is finished, but older images of its series in %s could not all be deleted (retain): %v", p.id, p.client.Region, err)
+		}
+		return nil
+	})
 	done := map[string]string{}
 	b.images.mu.Lock()
 	defer b.images.mu.Unlock()

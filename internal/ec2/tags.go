@@ -27,7 +27,7 @@ func (b *Build) tagged(role, attempt string, unfinished bool, user map[string]st
 // finished are the tags of what is to stay: it belongs to the user from now on and
 // has no expiry.
 func (b *Build) finished(user map[string]string) map[string]string {
-	return b.withBuild(owner.Tag{Build: b.owner.ID, Role: owner.RoleImage}, user)
+	return b.withBuild(owner.Tag{Build: b.owner.ID, Role: owner.RoleImage, Series: b.cfg.Image.Series}, user)
 }
 
 func (b *Build) withBuild(t owner.Tag, user map[string]string) map[string]string {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -115,6 +116,9 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 			return id, direct, nil
 		}
 		if len(t.Ways) == 0 || ctx.Err() != nil || isUnproven(err) || !t.Refused(err) {
+			if !isUnproven(err) && t.Refused(err) {
+				err = help.About(help.Links, err)
+			}
 			return "", direct, err
 		}
 		c.Say("%s: the import straight from the source's bucket was refused: %v", t.Name(), err)
@@ -130,7 +134,10 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 		}
 		c.Say("%s: the route %s does not work: %v", t.Name(), w.Route(), err)
 	}
-	return "", t.Ways[len(t.Ways)-1].Route(), errors.Join(errs...)
+	if err = errors.Join(errs...); !isUnproven(err) {
+		err = help.About(help.Links, err)
+	}
+	return "", t.Ways[len(t.Ways)-1].Route(), err
 }
 
 // detourName is the object's name in a bucket nearer to a destination.

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -202,10 +203,14 @@ func (c *Copy) fail(ctx context.Context, t Target, id string, err error) error {
 				err = errors.Join(err, fmt.Errorf("that it did not pass cannot be noted in its tag; a run without verify would take it for good: %w", perr))
 			}
 		}
-		return fmt.Errorf("image %s was not verified. It stays, under the name %q and tagged as unfinished; the next run of this copy verifies it again: %w", id, provisional(c.nameIn(t)), err)
+		err = fmt.Errorf("image %s was not verified. It stays, under the name %q and tagged as unfinished; the next run of this copy verifies it again: %w", id, provisional(c.nameIn(t)), err)
+		if u.untried {
+			return err
+		}
+		return help.About(help.Boot, err)
 	}
 	if derr := c.discard(ctx, t, id); derr != nil {
 		return errors.Join(fmt.Errorf("image %s was not verified: %w", id, err), derr)
 	}
-	return fmt.Errorf("image %s was not verified, and was deleted: %w", id, err)
+	return help.About(help.Boot, fmt.Errorf("image %s was not verified, and was deleted: %w", id, err))
 }

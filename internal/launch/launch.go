@@ -24,6 +24,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -68,6 +69,9 @@ type NoMachineError struct {
 }
 
 func (e *NoMachineError) Error() string { return "no machine could be had: " + e.Why }
+
+// HelpPage is the page about it.
+func (*NoMachineError) HelpPage() help.Page { return help.Capacity }
 
 // Run returns the id of a running machine and the offer it runs on. An error
 // is ctx's, or a *NoMachineError.

@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
+
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // Check implements imagecopy.Destination. Images, which comes before it, has
@@ -18,7 +20,7 @@ import (
 func (m *Importer) Check(ctx context.Context, room bool) error {
 	var errs []error
 	if left, known := m.imagesLeft(ctx); room && known && left <= 0 {
-		errs = append(errs, fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", m.Tenancy, m.Region, left))
+		errs = append(errs, help.About(help.Limits, fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", m.Tenancy, m.Region, left)))
 	}
 	known := tagLookup{c: m.Client, keys: map[string]map[string]tagInfo{}}
 	for _, namespace := range slices.Sorted(maps.Keys(m.DefinedTags)) {
@@ -47,7 +49,7 @@ func (b *Bucket) mayShare(ctx context.Context) error {
 		return err
 	})
 	if missing(err) {
-		return fmt.Errorf("bucket: this user may not manage the pre-authenticated requests of the bucket %q (PAR_MANAGE, a part of \"manage buckets\"): %w", b.Bucket, err)
+		return help.About(help.Links, fmt.Errorf("bucket: this user may not manage the pre-authenticated requests of the bucket %q (PAR_MANAGE, a part of \"manage buckets\"): %w", b.Bucket, err))
 	}
 	return err
 }

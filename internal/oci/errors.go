@@ -20,6 +20,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // Error is a failed call, or a resource that came to nothing, in OCI's words.
@@ -42,6 +43,7 @@ func wrap(op, subject string, err error) error {
 		return own
 	}
 	e := &Error{Op: op, Subject: subject, Message: err.Error(), Cause: err}
+	defer func() { e.Page = page(e) }()
 	var se common.ServiceError
 	if errors.As(err, &se) {
 		e.Status, e.Code, e.Message, e.RequestID = se.GetHTTPStatusCode(), se.GetCode(), se.GetMessage(), se.GetOpcRequestID()
@@ -60,6 +62,22 @@ func wrap(op, subject string, err error) error {
 		e.Message = errNoAnswer.Error()
 	}
 	return e
+}
+
+// page is the page about an error.
+func page(e *Error) help.Page {
+	var signIn *signInError
+	switch {
+	case full(e.Message):
+		return help.Capacity
+	case e.Code == "LimitExceeded", e.Code == "QuotaExceeded":
+		return help.Limits
+	case e.Status == http.StatusUnauthorized, errors.As(e.Cause, &signIn) && !signIn.passing:
+		return help.SignIn
+	case e.Status == http.StatusForbidden, e.Code == "NotAuthorizedOrNotFound":
+		return help.Permissions
+	}
+	return ""
 }
 
 // missing says that the thing does not exist, or that we may not see it.

@@ -63,8 +63,8 @@ func unfinished(o owner.Build, role string, user map[string]string, token string
 
 // finished are its tags when it is: it belongs to the user from then on and
 // has no expiry.
-func finished(o owner.Build, role string, user map[string]string) map[string]string {
-	return owner.Tag{Build: o.ID, Role: role}.With(user)
+func finished(o owner.Build, role, series string, user map[string]string) map[string]string {
+	return owner.Tag{Build: o.ID, Role: role, Series: series}.With(user)
 }
 
 // madeBy says whether tags are those of what was asked for with token.
@@ -104,7 +104,7 @@ func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 		return id, err
 	}
 	err := b.completeImage(ctx, id, completion{
-		shapes: b.cfg.Image.Shapes, ran: b.shapes(), tags: finished(b.owner, owner.RoleImage, b.cfg.Image.Tags), say: b.say,
+		shapes: b.cfg.Image.Shapes, ran: b.shapes(), tags: finished(b.owner, owner.RoleImage, b.cfg.Image.Series, b.cfg.Image.Tags), say: b.say,
 		patience: patience{limit: b.cfg.ImageTimeout, option: "image_timeout", say: b.say},
 	})
 	if err != nil {
@@ -125,6 +125,7 @@ func (b *Build) FinishImage(ctx context.Context, id string) (string, error) {
 	if b.cfg.Image.Replace {
 		extra("an older image of the same name could not be deleted", b.replaceImages(ctx))
 	}
+	extra("older images of its series could not all be deleted (retain)", b.retain(ctx, id))
 	return id, nil
 }
 

@@ -69,7 +69,7 @@ func TestCompleteImage(t *testing.T) {
 				c := s.client(t, s.build)
 				o := owner.NewBuild(time.Now(), time.Hour)
 				err := c.completeImage(t.Context(), s.mine, completion{
-					shapes: tt.shapes, tags: finished(o, owner.RoleImage, map[string]string{"team": "infra"}), patience: patience{limit: repeatFor},
+					shapes: tt.shapes, tags: finished(o, owner.RoleImage, "", map[string]string{"team": "infra"}), patience: patience{limit: repeatFor},
 				})
 				if n := s.CountRequests("AddImageShapeCompatibilityEntry"); n != tt.adds {
 					t.Errorf("%d entries added, want %d", n, tt.adds)

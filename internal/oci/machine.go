@@ -93,7 +93,9 @@ type ImageConfig struct {
 	LaunchMode      string
 	NICAttachment   string
 	Firmware        string
-	Skip            bool // nothing will be imaged: no need to check its limits
+	Series          string // the mark of the images that it follows; empty if there is none
+	Retain          int    // of which so many stay, itself among them; 0 keeps all
+	Skip            bool   // nothing will be imaged: no need to check its limits
 }
 
 // Size is a shape, and how much of it is asked for where it is flexible.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // survey is a look at one region: what is there, and what speaks against the
@@ -218,7 +219,7 @@ func (s *survey) plan() (cloud.Plan, error) {
 	if len(p.Offers) == 0 {
 		for _, w := range why {
 			if !slices.ContainsFunc(problems, func(err error) bool { return err.Error() == w }) {
-				problems = append(problems, errors.New(w))
+				problems = append(problems, help.About(help.Limits, errors.New(w)))
 			}
 		}
 		if len(problems) == 0 {

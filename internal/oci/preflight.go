@@ -16,6 +16,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/limits"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // checkImage looks at the base image.
@@ -107,7 +108,7 @@ func (s *survey) checkImageLimit(ctx context.Context) {
 	}
 	left, known := b.imagesLeft(ctx)
 	if known && left <= 0 {
-		s.problem(fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", b.Tenancy, b.Region, left))
+		s.problem(help.About(help.Limits, fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", b.Tenancy, b.Region, left)))
 	}
 }
 

@@ -29,6 +29,8 @@ type Artifact struct {
 	Region string
 	Source string // OCID of the image that the machine started from
 	Remove func(ctx context.Context, image string) error
+	// Retained means that older images have been deleted in favour of this one.
+	Retained bool
 	// Data is what post-processors see as build.*.
 	Data map[string]interface{}
 
@@ -89,10 +91,10 @@ func (a *Artifact) registry() interface{} {
 const registryProvider = "packer.oracle.oci"
 
 // Destroy implements packersdk.Artifact: it deletes the image, unless a
-// post-processor asked to hold it.
+// post-processor asked to hold it, or it is what is left of its series.
 func (a *Artifact) Destroy() error {
-	if a.held.Load() {
-		log.Printf("[INFO] image %s is kept: a post-processor asked for it", a.Image)
+	if a.held.Load() || a.Retained {
+		log.Printf("[INFO] image %s is kept: a post-processor asked for it, or older ones were deleted in its favour (retain)", a.Image)
 		return nil
 	}
 	ctx, cancel := wait.Cleanup(context.Background(), destroyTimeout)

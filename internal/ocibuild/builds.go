@@ -24,6 +24,7 @@ type Given struct {
 	Tenancy, Region string // "" where only signing in will tell
 	Limits          *buildcfg.Limits
 	Force           bool   // packer build -force
+	Source          string // the name of the source in the template
 	Block           string // is put before the names of options in messages: "oci: "
 }
 
@@ -49,7 +50,7 @@ func (o *Options) Builds(g Given, keys Keys, bastion *Bastion) ([]oci.BuildConfi
 		Preemptible: o.Preemptible, Reservation: o.CapacityReservationOCID,
 		FreeTier:      oci.FreeTier(o.FreeTier),
 		Allowance:     oci.Allowance{OCPUs: o.FreeAllowance.Ocpus, MemoryGB: o.FreeAllowance.MemoryInGBs, StorageGB: o.FreeAllowance.StorageInGBs},
-		MachineConfig: machine, Image: o.Image.image(g.Force),
+		MachineConfig: machine, Image: o.Image.image(g),
 		InstanceTimeout: g.Limits.InstanceTimeout, ImageTimeout: g.Limits.ImageTimeout, Bastion: bastion.launch(true),
 	}
 	all := []oci.BuildConfig{main}

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
+	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -64,7 +65,8 @@ type Image struct {
 	// The firmware by which the image's machines start by default: `BIOS`, which
 	// no Ampere shape has, or `UEFI_64`. It is written into the capability schema,
 	// too. Defaults to that of the base image.
-	ImageFirmware string `mapstructure:"image_firmware" required:"false"`
+	ImageFirmware      string `mapstructure:"image_firmware" required:"false"`
+	buildcfg.Retention `mapstructure:",squash"`
 	// Build and check, but make no image. Defaults to `false`.
 	SkipCreateImage bool `mapstructure:"skip_create_image" required:"false"`
 }
@@ -104,6 +106,7 @@ func (i *Image) prepare(now time.Time, machine []string) (list []error) {
 	oneOf("nic_attachment_type", i.NicAttachmentType, "VFIO", "E1000", "PARAVIRTUALIZED")
 	oneOf("image_firmware", i.ImageFirmware, "BIOS", "UEFI_64")
 	note(owner.CheckTags("tags", i.Tags), parseTags("defined_tags", i.DefinedTagsJSON, &i.DefinedTags))
+	note(i.Problems("image_name_prefix", i.ImageNamePrefix, i.SkipCreateImage)...)
 	note(i.shapeProblems(machine)...)
 	return list
 }
@@ -142,11 +145,12 @@ func (i *Image) shapeProblems(machine []string) (list []error) {
 }
 
 // image is the image in the adapter's terms.
-func (i *Image) image(force bool) oci.ImageConfig {
+func (i *Image) image(g Given) oci.ImageConfig {
 	return oci.ImageConfig{
 		Compartment: i.ImageCompartmentOCID, Name: i.ImageName, Tags: i.Tags, DefinedTags: i.DefinedTags,
 		Shapes: i.ImageShapes, KeepOtherShapes: i.RemoveOtherShapes.False(),
 		LaunchMode: i.ImageLaunchMode, NICAttachment: i.NicAttachmentType, Firmware: i.ImageFirmware,
-		NameMustBeFree: i.ImageNameConflict == "fail" && !force, Replace: force, Skip: i.SkipCreateImage,
+		NameMustBeFree: i.ImageNameConflict == "fail" && !g.Force, Replace: g.Force, Skip: i.SkipCreateImage,
+		Series: i.Series(i.ImageNamePrefix, g.Source), Retain: i.Retain,
 	}
 }

@@ -213,6 +213,8 @@ type FlatOptions struct {
 	ImageLaunchMode         *string                `mapstructure:"image_launch_mode" required:"false" cty:"image_launch_mode" hcl:"image_launch_mode"`
 	NicAttachmentType       *string                `mapstructure:"nic_attachment_type" required:"false" cty:"nic_attachment_type" hcl:"nic_attachment_type"`
 	ImageFirmware           *string                `mapstructure:"image_firmware" required:"false" cty:"image_firmware" hcl:"image_firmware"`
+	Retain                  *int                   `mapstructure:"retain" required:"false" cty:"retain" hcl:"retain"`
+	ImageSeries             *string                `mapstructure:"image_series" required:"false" cty:"image_series" hcl:"image_series"`
 	SkipCreateImage         *bool                  `mapstructure:"skip_create_image" required:"false" cty:"skip_create_image" hcl:"skip_create_image"`
 	ConfigFile              *string                `mapstructure:"config_file" undocumented:"true" cty:"config_file" hcl:"config_file"`
 	ConfigFileProfile       *string                `mapstructure:"config_file_profile" undocumented:"true" cty:"config_file_profile" hcl:"config_file_profile"`
@@ -284,6 +286,8 @@ func (*FlatOptions) HCL2Spec() map[string]hcldec.Spec {
 		"image_launch_mode":         &hcldec.AttrSpec{Name: "image_launch_mode", Type: cty.String, Required: false},
 		"nic_attachment_type":       &hcldec.AttrSpec{Name: "nic_attachment_type", Type: cty.String, Required: false},
 		"image_firmware":            &hcldec.AttrSpec{Name: "image_firmware", Type: cty.String, Required: false},
+		"retain":                    &hcldec.AttrSpec{Name: "retain", Type: cty.Number, Required: false},
+		"image_series":              &hcldec.AttrSpec{Name: "image_series", Type: cty.String, Required: false},
 		"skip_create_image":         &hcldec.AttrSpec{Name: "skip_create_image", Type: cty.Bool, Required: false},
 		"config_file":               &hcldec.AttrSpec{Name: "config_file", Type: cty.String, Required: false},
 		"config_file_profile":       &hcldec.AttrSpec{Name: "config_file_profile", Type: cty.String, Required: false},

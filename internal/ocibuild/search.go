@@ -129,6 +129,10 @@ func (s *Search) Check() []error {
 	return errs
 }
 
+// Sizes is the ladder of machine sizes to try, for whoever launches nothing. Check comes
+// first.
+func (s *Search) Sizes() []oci.Size { return s.sizes() }
+
 // problems lists what is wrong, in the words of the template. main is the
 // region of the template's own options; filtered means that there is a filter
 // for base images.

@@ -38,6 +38,8 @@ type Tag struct {
 	Failed bool
 	// Verified names what an image was verified by when it was started, if it was.
 	Verified string
+	// Series is that of the images that follow one another, if there is one.
+	Series string
 	// Source is the id of the image that this one is a copy of, and Origin the
 	// build that made that one, if they are known.
 	Source, Origin string
@@ -64,6 +66,9 @@ func (t Tag) String() string {
 	}
 	if t.Verified != "" {
 		s += " verified=" + t.Verified
+	}
+	if t.Series != "" {
+		s += " series=" + t.Series
 	}
 	for _, more := range []struct{ key, value string }{{"source", t.Source}, {"origin", t.Origin}} {
 		// What is only good to know gives way to what things are found by.
@@ -92,6 +97,8 @@ func ParseTag(value string) (t Tag, err error) {
 			t.Failed = v == "failed"
 		case "verified":
 			t.Verified = v
+		case "series":
+			t.Series = v
 		case "source":
 			t.Source = v
 		case "origin":

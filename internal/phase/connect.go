@@ -18,6 +18,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -60,9 +61,9 @@ func (p *Connect) connect(ctx context.Context) error {
 			text += fmt.Sprintf(" (the limit is the option %q)", option)
 		}
 		if err == nil {
-			return errors.New(text)
+			return help.About(help.Connection, errors.New(text))
 		}
-		return fmt.Errorf("%s: %w", text, err)
+		return help.About(help.Connection, fmt.Errorf("%s: %w", text, err))
 	}
 	limit := p.Config.SSHTimeout
 	if err := p.awaitPort(ctx, host); err != nil {

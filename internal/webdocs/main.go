@@ -19,10 +19,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 const (
-	repository = "https://github.com/armfree/packer-plugin-armfree/blob/main/"
+	repository = help.Repository + "/blob/main/"
 	registry   = "/packer/integrations/armfree/armfree/latest/components/"
 )
 

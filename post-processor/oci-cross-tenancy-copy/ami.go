@@ -17,6 +17,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/ebsdirect"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
 	"github.com/armfree/packer-plugin-armfree/version"
 )
@@ -106,7 +107,7 @@ func (d *ami) proven(img cloud.Image) error {
 		d.Warn("Nothing proves that image %s boots on OCI (%s), and allow_unproven_image lets it pass", img.ID, why)
 		return nil
 	}
-	return fmt.Errorf("nothing proves that image %s boots on OCI: %s. Let the build run the provisioner armfree-goss with the gossfile %s.goss.yaml of example/pipeline, or set allow_unproven_image = true if you know that it does (virtio drivers in its initramfs, file systems named by UUID, a loader at EFI/BOOT/BOOTAA64.EFI)", img.ID, why, goss.BootableGossfile)
+	return help.About(help.Boot, fmt.Errorf("nothing proves that image %s boots on OCI: %s. Let the build run the provisioner armfree-goss with the gossfile %s.goss.yaml of example/pipeline, or set allow_unproven_image = true if you know that it does (virtio drivers in its initramfs, file systems named by UUID, a loader at EFI/BOOT/BOOTAA64.EFI)", img.ID, why, goss.BootableGossfile))
 }
 
 // Open implements imagecopy.Disk.

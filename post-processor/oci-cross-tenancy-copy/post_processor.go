@@ -21,6 +21,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 )
@@ -69,7 +70,7 @@ func (p *PostProcessor) Configure(raws ...interface{}) error {
 // PostProcess implements packersdk.PostProcessor. The source image is kept, unless
 // keep_source_image says otherwise and all went well.
 func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a packersdk.Artifact) (_ packersdk.Artifact, keep, force bool, err error) {
-	defer func() { err = p.Mask.Error(err) }()
+	defer func() { err = p.Mask.Error(help.With(err)) }()
 	ui = p.Mask.Ui(ui)
 	a.State(buildcfg.HoldState) // it is to survive, whatever comes of the copy
 	what, err := p.find(ctx, a, ui)

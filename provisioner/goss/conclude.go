@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
 
@@ -17,7 +18,7 @@ import (
 // The check may have broken off by an error. What it had come to by then is
 // shown and written all the same, as the failure that it is, and proves nothing.
 func (r *run) conclude(result *goss.Result, broken error) error {
-	verdict := result.Err()
+	verdict := help.About(help.Check, result.Err())
 	if broken != nil {
 		result = result.Interrupted(broken)
 	}

@@ -39,6 +39,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
 )
@@ -81,7 +82,7 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if r.within == (limits{}) {
 		r.within = limits{removeWithin, settleWithin}
 	}
-	return secrets.Error(r.check(ctx))
+	return secrets.Error(help.With(r.check(ctx)))
 }
 
 // run is one use of the provisioner on one machine.

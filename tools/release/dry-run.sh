@@ -54,6 +54,16 @@ else
 fi
 "$goreleaser" release --clean --skip="$skip" --config "$config"
 
+# modules lists what binaries were built of, as they say themselves.
+modules() {
+	for binary; do
+		go version -m "$binary" | awk '
+			$1 == "dep" { if (last) print last; last = $2 " " $3 }
+			$1 == "=>" { last = $2 " " $3 }
+			END { if (last) print last }'
+	done | sort -u
+}
+
 # What Packer will do with them, before it does.
 cd dist
 name=packer-plugin-armfree_v$version
@@ -62,7 +72,7 @@ sha256sum -c "${name}_SHA256SUMS"
 for zip in *.zip; do
 	file=${zip%.zip}
 	case $file in *_windows_*) file=$file.exe ;; esac
-	want=$(printf 'LICENSE\n%s' "$file")
+	want=$(printf 'LICENSE\nNOTICE\nTHIRD_PARTY_LICENSES.txt\n%s' "$file")
 	[ "$(unzip -Z1 "$zip" | LC_ALL=C sort)" = "$want" ] || { echo "release: $zip holds: $(unzip -Z1 "$zip")" >&2; exit 1; }
 	grep -q " $zip\$" "${name}_SHA256SUMS" || { echo "release: $zip has no digest" >&2; exit 1; }
 	[ "$file" != "${name}_${API_VERSION}_${os}_${arch}" ] || {
@@ -72,6 +82,17 @@ for zip in *.zip; do
 		*"\"version\":\"$version\""*) ;;
 		*) echo "release: $zip says of itself: $said" >&2; exit 1 ;;
 		esac
+		mkdir "$tmp/check"
+		cp "$tmp/$file" "$tmp/check/packer-plugin-armfree"
+		(cd "$tmp/check" && go tool -modfile="$tmp/clone/go.mod" packer-sdc plugin-check packer-plugin-armfree)
+		unzip -q "$zip" THIRD_PARTY_LICENSES.txt -d "$tmp"
+		gunzip -c "$tmp/clone/internal/goss/bin/goss-linux-arm64.gz" >"$tmp/goss"
+		modules "$tmp/$file" "$tmp/goss" >"$tmp/modules"
+		[ "$(wc -l <"$tmp/modules")" -gt 50 ]
+		while read -r module; do
+			grep -qxF "$module" "$tmp/THIRD_PARTY_LICENSES.txt" || { echo "release: $zip lacks the licence of $module" >&2; exit 1; }
+		done <"$tmp/modules"
+		echo "release: the licences of $(wc -l <"$tmp/modules") modules are there"
 	}
 done
 rm -rf "$out"

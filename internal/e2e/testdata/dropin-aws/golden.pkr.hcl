@@ -91,11 +91,11 @@ source "amazon-ebs" "golden" {
   run_tags        = merge(var.labels, { Name = "packer ${local.name}" })
   run_volume_tags = { Name = "disk of ${local.name}" }
   tags = merge(var.labels, {
-    Name         = local.name
-    Base         = "{{ .SourceAMI }}"
-    BaseName     = "{{ .SourceAMIName }}"
-    BaseOwner    = "{{ .SourceAMIOwner }}"
-    BuiltIn      = "{{ .BuildRegion }}"
+    Name      = local.name
+    Base      = "{{ .SourceAMI }}"
+    BaseName  = "{{ .SourceAMIName }}"
+    BaseOwner = "{{ .SourceAMIOwner }}"
+    BuiltIn   = "{{ .BuildRegion }}"
   })
   snapshot_tags = { Kept = "yes" }
 

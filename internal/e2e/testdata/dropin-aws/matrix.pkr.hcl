@@ -21,12 +21,12 @@ locals {
 }
 
 source "amazon-ebs" "debian" {
-  instance_type        = "t4g.micro"
-  ssh_username         = "admin"
-  ssh_port             = var.ssh_port
-  imds_support         = "v2.0"
-  deprecate_at         = "2035-06-01T00:00:00Z"
-  skip_ami_run_tags    = true
+  instance_type                         = "t4g.micro"
+  ssh_username                          = "admin"
+  ssh_port                              = var.ssh_port
+  imds_support                          = "v2.0"
+  deprecate_at                          = "2035-06-01T00:00:00Z"
+  skip_ami_run_tags                     = true
   temporary_security_group_source_cidrs = ["198.51.100.0/24"]
 
   metadata_options {
