@@ -26,6 +26,9 @@ type Area struct {
 	Whole string
 	// Unclean says why it is not consistent; empty if nothing speaks against that.
 	Unclean string
+	// Orphans says that it has files that are deleted and were still open. Nobody sees
+	// them, and the next mount removes them.
+	Orphans bool
 }
 
 // Map is what is known of a disk.

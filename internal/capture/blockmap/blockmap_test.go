@@ -127,7 +127,7 @@ func TestExt(t *testing.T) {
 				t.Fatalf("%+v, %v", m, err)
 			}
 			a := m.Areas[0]
-			if a.Kind != tt.kind || a.Whole != "" || m.Unclean() != nil {
+			if a.Kind != tt.kind || a.Whole != "" || m.Unclean() != nil || a.Orphans {
 				t.Errorf("%+v", a)
 			}
 			said := map[string]int64{}
@@ -300,8 +300,6 @@ func TestUnclean(t *testing.T) {
 		{"a journal", func(sb []byte) { sb[96] |= incompatRecover }, "journal has to be replayed"},
 		{"errors", func(sb []byte) { sb[58] |= stateErrors }, "e2fsck"},
 		{"in use", func(sb []byte) { sb[58] &^= stateClean }, "not unmounted"},
-		{"an orphan", func(sb []byte) { sb[232] = 12 }, "deleted and still open"},
-		{"orphans in their file", func(sb []byte) { sb[102] |= roOrphanPresent >> 16 }, "deleted and still open"},
 	}
 	path := makeExt(t, 64<<20, "-t", "ext4")
 	for _, tt := range tests {
@@ -316,6 +314,16 @@ func TestUnclean(t *testing.T) {
 				t.Errorf("%v, %v", m.Unclean(), err)
 			}
 		})
+	}
+	for _, orphan := range []func([]byte){func(sb []byte) { sb[232] = 12 }, func(sb []byte) { sb[102] |= roOrphanPresent >> 16 }} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		orphan(b[superblock:])
+		if m, err := Read(bytes.NewReader(b), int64(len(b))); err != nil || !m.Areas[0].Orphans || m.Unclean() != nil {
+			t.Errorf("%+v, %v", m, err)
+		}
 	}
 	// A bitmap that disagrees with its count: it was read while it changed.
 	b, err := os.ReadFile(path)

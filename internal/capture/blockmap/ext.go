@@ -86,9 +86,8 @@ func (a *Area) examineExt(r io.ReaderAt, sb []byte) ([]Span, error) {
 		a.Unclean = "the kernel found errors in it; it needs a check by e2fsck"
 	case state&stateClean == 0:
 		a.Unclean = "it was not unmounted"
-	case le.Uint32(sb[232:]) != 0 || ro&roOrphanPresent != 0:
-		a.Unclean = "it has files that are deleted and still open"
 	}
+	a.Orphans = le.Uint32(sb[232:]) != 0 || ro&roOrphanPresent != 0
 	if unknown := incompat &^ incompatSupported; unknown != 0 {
 		a.Whole = fmt.Sprintf("it has features that are not known here (%#x)", unknown)
 		return nil, nil
