@@ -113,7 +113,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 	s.checkGroups(ctx)
 	s.checkTags(ctx)
 	if !b.cfg.Image.Skip {
-		s.checkImageLimit(ctx)
+		s.checkImaging(ctx)
 	}
 	b.settleMemory(ctx, all)
 	s.checkReservation(ctx)
