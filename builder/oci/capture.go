@@ -15,7 +15,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
-	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	validated "github.com/armfree/packer-plugin-armfree/internal/proof"
 )
 
 // linkMargin is how much longer a link lives than what needs it may take.
@@ -58,7 +58,7 @@ func (b *Builder) captured(cloud *fleet.Fleet, made *phase.Made, source string) 
 	return &ocibuild.Captured{
 		Region: made.Offer.Region, Namespace: bucket.Namespace, Bucket: bucket.Bucket, Object: object,
 		Checksum: made.Captured.Checksum, Size: made.Captured.Size, Name: b.config.ImageName, System: name + "\n" + version,
-		Source: source, Proof: site.ImageTag(proof.Tag), Data: made.Data,
+		Source: source, Proof: site.ImageTag(validated.Tag), Data: made.Data,
 		Remove: func(ctx context.Context) error { return bucket.Remove(ctx, object) },
 	}
 }
