@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capture"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/helper"
+	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
@@ -28,10 +30,13 @@ import (
 
 // withHelper is a machine on which the helper runs in this process: with the machine's
 // own disk, and without what it does to a real one. change may spoil something.
-func withHelper(change func(*helper.Quiet) error) *machine.Fast {
+func withHelper(change func(*helper.Quiet) error) *machine.Fast { return withHelperOnline(nil, change) }
+
+// withHelperOnline is the same, for a machine that reaches Object Storage by a client.
+func withHelperOnline(client func() *http.Client, change func(*helper.Quiet) error) *machine.Fast {
 	return &machine.Fast{ELF: func(ctx context.Context, p *machine.Process) int {
-		h := helper.Helper{In: p.Stdin, Out: p.Stdout, Quiet: func(_ context.Context, clean bool, say func(string, ...any)) (*helper.Quiet, error) {
-			say("Quiet, clean %t", clean)
+		h := helper.Helper{In: p.Stdin, Out: p.Stdout, Quiet: func(_ context.Context, job wire.Job, say func(string, ...any)) (*helper.Quiet, error) {
+			say("Quiet, clean %t, key %q", job.Clean, job.Key)
 			var disk bytes.Buffer
 			if err := p.Disk(&disk); err != nil {
 				return nil, err
@@ -50,6 +55,9 @@ func withHelper(change func(*helper.Quiet) error) *machine.Fast {
 		}}
 		if p.UID != 0 {
 			return 1
+		}
+		if client != nil {
+			h.HTTP = client()
 		}
 		if err := h.Run(ctx); err != nil {
 			fmt.Fprintln(p.Stderr, err)
@@ -143,6 +151,27 @@ func TestCapture(t *testing.T) {
 				t.Errorf("left behind by Destroy: %q", left)
 			}
 		})
+	}
+}
+
+// A machine that reaches Object Storage uploads by itself, with a link that is gone
+// afterwards and was never shown.
+func TestCaptureDirect(t *testing.T) {
+	t.Parallel()
+	var s *stage.Stage
+	s = stage.ForTest(t, stage.Options{Driver: withHelperOnline(func() *http.Client { return s.Net.Client() }, nil), Adjust: noImages})
+	a, said, err := captureBuild(t.Context(), t, s, nil, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if !strings.Contains(said, "straight from the machine") || strings.Contains(said, "/p/") {
+		t.Error(said)
+	}
+	if n, m := s.Cloud.CountRequests("UploadPartByPAR"), s.Cloud.CountRequests("UploadPart"); n != 1 || m != 0 {
+		t.Errorf("%d parts by the machine, %d by this computer", n, m)
+	}
+	if left := s.Left(stage.BucketName + "/" + a.(*ocibuild.Captured).Object); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
 	}
 }
 

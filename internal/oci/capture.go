@@ -225,3 +225,18 @@ func (c *Captured) Discard(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Checksum is opc-multipart-md5 of an object, by which Object Storage knows its content;
+// empty if it was not uploaded in parts.
+func (b *Bucket) Checksum(ctx context.Context, object string) (string, error) {
+	return b.multipartSum(ctx, object)
+}
+
+// CapturedImage is the image's name in the name of an object that is a captured disk.
+func CapturedImage(object string) string {
+	name, _ := strings.CutPrefix(strings.TrimSuffix(object, ociSuffix), capturePrefix)
+	if i := strings.LastIndexByte(name, '-'); i > 0 {
+		name = name[:i]
+	}
+	return name
+}

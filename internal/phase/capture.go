@@ -210,7 +210,9 @@ func (p *captureDisk) capture(ctx context.Context) error {
 	}
 	p.ui.Sayf("Capturing the disk of %s into the object %s", p.machine.ID, p.object.Object())
 	told := start
-	r, err := p.ready.session.Run(ctx, p.how.Job(p.machine.ID), p.object, capture.Listener{
+	job := p.how.Job(p.machine.ID)
+	job.Key = p.ready.config.SSHTemporaryKeyPairName
+	r, err := p.ready.session.Run(ctx, job, p.object, capture.Listener{
 		Say: func(format string, args ...any) { p.ui.Sayf(format, args...) },
 		Progress: func(at capture.Progress) {
 			if now := time.Now(); now.Sub(told) >= progressEvery {

@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capture/quiesce"
+	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
 )
 
 // QuietMachine quiets the machine that this process runs on and opens its disk.
-func QuietMachine(ctx context.Context, clean bool, say func(string, ...any)) (*Quiet, error) {
+func QuietMachine(ctx context.Context, job wire.Job, say func(string, ...any)) (*Quiet, error) {
 	m := &quiesce.Machine{Say: say}
-	d, orphans, err := m.Prepare(ctx, clean)
+	d, orphans, err := m.Prepare(ctx, job.Clean, job.Key)
 	if err != nil {
 		return nil, err
 	}

@@ -37,39 +37,21 @@ type direct struct {
 	url    string
 	client *http.Client
 	out    *wire.Writer
+	pause  time.Duration // before a part is sent again; it doubles
 }
 
-// newDirect is sure that Object Storage can be reached.
-func newDirect(ctx context.Context, job wire.Job, out *wire.Writer) (*direct, error) {
+// newDirect is sure that Object Storage can be reached. client may be nil.
+func newDirect(ctx context.Context, job wire.Job, out *wire.Writer, client *http.Client) (*direct, error) {
 	u, err := url.Parse(job.URL)
 	if err != nil || u.Host == "" {
 		return nil, errors.New("the URL of the upload is none")
 	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
+	d := &direct{url: job.URL, out: out, client: client, pause: 2 * time.Second}
+	if client == nil {
+		if d.client, err = newClient(ctx, u, job.CA); err != nil {
+			return nil, err
+		}
 	}
-	if job.CA != "" && !pool.AppendCertsFromPEM([]byte(job.CA)) {
-		return nil, errors.New("the certificates that are to be trusted are none")
-	}
-	// One address, looked up now: what looks names up may be stopped later.
-	dialer := net.Dialer{Timeout: dialLimit}
-	probe, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), portOf(u)))
-	if err != nil {
-		return nil, withoutURL(err)
-	}
-	address := probe.RemoteAddr().String()
-	_ = probe.Close()
-	d := &direct{url: job.URL, out: out, client: &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return dialer.DialContext(ctx, network, address)
-			},
-			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: dialLimit,
-			MaxIdleConnsPerHost: uploads, ForceAttemptHTTP2: false, ResponseHeaderTimeout: partLimit,
-		},
-	}}
 	// Any answer will do: it proves the connection and the certificate.
 	ctx, cancel := context.WithTimeout(ctx, 2*dialLimit)
 	defer cancel()
@@ -82,6 +64,35 @@ func newDirect(ctx context.Context, job wire.Job, out *wire.Writer) (*direct, er
 		return nil, withoutURL(err)
 	}
 	return d, resp.Body.Close()
+}
+
+// newClient makes a client for one host. Its address is looked up now: what looks names
+// up may be stopped later.
+func newClient(ctx context.Context, u *url.URL, ca string) (*http.Client, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if ca != "" && !pool.AppendCertsFromPEM([]byte(ca)) {
+		return nil, errors.New("the certificates that are to be trusted are none")
+	}
+	dialer := net.Dialer{Timeout: dialLimit}
+	probe, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), portOf(u)))
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	address := probe.RemoteAddr().String()
+	_ = probe.Close()
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, network, address)
+			},
+			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: dialLimit,
+			MaxIdleConnsPerHost: uploads, ResponseHeaderTimeout: partLimit,
+		},
+	}, nil
 }
 
 func portOf(u *url.URL) string {
@@ -108,7 +119,7 @@ func (d *direct) Part(ctx context.Context, number int, data []byte) error {
 	for try := range tries {
 		if try > 0 {
 			select {
-			case <-time.After(time.Second << try):
+			case <-time.After(d.pause << (try - 1)):
 			case <-ctx.Done():
 				return ctx.Err()
 			}

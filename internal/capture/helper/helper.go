@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -44,8 +45,10 @@ type Helper struct {
 	In  io.Reader
 	Out io.Writer
 	// Quiet brings the machine to the point where nothing writes to its disk.
-	Quiet func(ctx context.Context, clean bool, say func(string, ...any)) (*Quiet, error)
+	Quiet func(ctx context.Context, job wire.Job, say func(string, ...any)) (*Quiet, error)
 	Hello wire.Hello
+	// HTTP replaces the client that uploads; tests set it.
+	HTTP *http.Client
 }
 
 // errNoJob says that the plugin has gone, or does not need the helper after all.
@@ -111,14 +114,14 @@ func (h Helper) do(ctx context.Context, job wire.Job, out *wire.Writer) (err err
 	direct := false
 	if job.URL != "" {
 		// While the machine can still look names up.
-		d, derr := newDirect(ctx, job, out)
+		d, derr := newDirect(ctx, job, out, h.HTTP)
 		if derr != nil {
 			say("Object Storage cannot be reached from the machine, so the image goes through this computer: %v", derr)
 		} else {
 			sink, direct = d, true
 		}
 	}
-	q, err := h.Quiet(ctx, job.Clean, say)
+	q, err := h.Quiet(ctx, job, say)
 	if err != nil {
 		return err
 	}

@@ -90,3 +90,44 @@ func (c *cleaner) keysComeBack() bool {
 	}
 	return false
 }
+
+// ForgetKey removes the key of a comment from the authorized keys of all users below
+// root. No comment is no key.
+func ForgetKey(root, comment string) error {
+	if comment == "" {
+		return nil
+	}
+	homes := []string{"root"}
+	passwd, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for line := range strings.Lines(string(passwd)) {
+		if f := strings.Split(line, ":"); len(f) > 5 && f[5] != "" {
+			homes = append(homes, f[5])
+		}
+	}
+	var errs []error
+	for _, h := range homes {
+		path := filepath.Join(root, h, ".ssh/authorized_keys")
+		i, err := os.Lstat(path)
+		if err != nil || !i.Mode().IsRegular() {
+			continue
+		}
+		old, err := os.ReadFile(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		var kept strings.Builder
+		for line := range strings.Lines(string(old)) {
+			if !strings.HasSuffix(strings.TrimSpace(line), " "+comment) {
+				kept.WriteString(line)
+			}
+		}
+		if kept.Len() < len(old) { // in place: owner and mode stay
+			errs = append(errs, os.WriteFile(path, []byte(kept.String()), i.Mode().Perm()))
+		}
+	}
+	return errors.Join(errs...)
+}

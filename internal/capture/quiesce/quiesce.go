@@ -48,10 +48,11 @@ var ended = []string{"systemd-timesyncd.service", "systemd-tmpfiles-clean.timer"
 const stopLimit = 2 * time.Minute
 
 // Prepare stops what writes to the disk, removes what is not the image's if clean is
-// set, and makes all file systems of the disk read-only. It returns the disk, nothing
+// set, and the SSH key of the comment key, and makes all file systems of the disk
+// read-only. It returns the disk, nothing
 // of which changes from then on. allowed says that there are deleted files that
 // programs still use which must stay; the next mount removes them.
-func (m *Machine) Prepare(ctx context.Context, clean bool) (d Disk, allowed bool, err error) {
+func (m *Machine) Prepare(ctx context.Context, clean bool, key string) (d Disk, allowed bool, err error) {
 	if m.at == (roots{}) {
 		m.at = kernel()
 	}
@@ -69,6 +70,9 @@ func (m *Machine) Prepare(ctx context.Context, clean bool) (d Disk, allowed bool
 		if err := Clean("/"); err != nil {
 			return d, false, fmt.Errorf("remove what is the machine's own: %w", err)
 		}
+	}
+	if err := ForgetKey("/", key); err != nil {
+		return d, false, fmt.Errorf("remove the build's SSH key: %w", err)
 	}
 	for _, on := range mounts {
 		left, err := m.readOnly(ctx, on)

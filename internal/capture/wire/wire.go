@@ -34,6 +34,9 @@ type Job struct {
 	Compression diskimage.Compression
 	// Clean removes what is the machine's own and not the image's.
 	Clean bool
+	// Key is the comment of the build's own SSH key, which is removed from the keys that
+	// users let in; empty if there is none.
+	Key string
 	// URL is where parts are uploaded to, with the number of the part behind it. Empty:
 	// they are sent to the plugin.
 	URL string
