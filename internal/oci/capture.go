@@ -101,14 +101,14 @@ func (c *Captured) Object() string { return c.object }
 
 // Capture begins the object of a captured disk. With direct the machine gets a link to
 // upload parts by itself for so long; it can do nothing else with it. However it ends,
-// Commit or Discard must be called.
+// also with an error, Commit or Discard must be called.
 func (b *Bucket) Capture(ctx context.Context, o owner.Build, object string, direct bool, life time.Duration, secret func(string)) (_ *Captured, err error) {
-	c := &Captured{owner: o, object: object}
+	// The bucket may have to be tidied up also if nothing came of the upload, and of the
+	// note.
+	c := &Captured{owner: o, object: object, Upload: &Upload{bucket: b, object: object}}
 	if err := b.Note(ctx, cloud.Note{Name: o.Name(owner.RoleCopy), Object: object}); err != nil {
-		return nil, fmt.Errorf("the bucket %q cannot be written to: %w", b.Bucket, err)
+		return c, fmt.Errorf("the bucket %q cannot be written to: %w", b.Bucket, err)
 	}
-	// The bucket may have to be tidied up also if nothing came of the upload.
-	c.Upload = &Upload{bucket: b, object: object}
 	if !direct {
 		if c.Upload, err = b.Upload(ctx, object); err != nil {
 			c.Upload = &Upload{bucket: b, object: object}

@@ -160,7 +160,7 @@ func Read(r io.Reader, buf func(n int) []byte) (f Frame, err error) {
 	var head [9]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = fmt.Errorf("the helper's output ends within a frame: %w", err)
+			err = fmt.Errorf("the connection to the helper was lost: %w", err)
 		}
 		return f, err
 	}
@@ -177,7 +177,7 @@ func Read(r io.Reader, buf func(n int) []byte) (f Frame, err error) {
 		f.Data = make([]byte, length)
 	}
 	if _, err := io.ReadFull(r, f.Data); err != nil {
-		return f, fmt.Errorf("the helper's output ends within a frame: %w", io.ErrUnexpectedEOF)
+		return f, fmt.Errorf("the connection to the helper was lost: %w", io.ErrUnexpectedEOF)
 	}
 	if f.Number == 0 {
 		err = json.Unmarshal(f.Data, &f.Message)
