@@ -20,6 +20,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/capture"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
@@ -36,7 +37,10 @@ type Builder struct {
 	Mask *mask.Masker
 	// HTTP replaces the client that the environment describes (proxy,
 	// certificates); tests set it.
-	HTTP   *http.Client
+	HTTP *http.Client
+	// Helper gives what is brought to a machine whose disk is captured; default: what the
+	// plugin carries. Tests set it.
+	Helper func() (*capture.Binary, error)
 	config Config
 }
 
@@ -85,6 +89,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
 	b.Mask.Add(base64.StdEncoding.EncodeToString(builds[0].UserData))
+	for i := range builds {
+		builds[i].Image.Capture = c.Capture.Config()
+	}
 	places, err := ocibuild.Places(who, builds, id, ui.Sayf)
 	if err != nil {
 		return nil, err
@@ -97,6 +104,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		More: func(m *phase.FindMachine) map[string]interface{} {
 			return ocibuild.Generated(m.ID, id.ID, m.Offer, source(m.Offer.Region))
 		},
+	}
+	if build.Captures, err = b.captures(cloud, id); err != nil {
+		return nil, err
 	}
 	if host != nil {
 		build.Pin = host.Pin
@@ -113,6 +123,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	made, err := build.Run(ctx)
 	if err != nil || c.SkipCreateImage {
 		return nil, err
+	}
+	if made.Captured != nil {
+		return b.captured(cloud, made, source(made.Offer.Region)), nil
 	}
 	return &ocibuild.Artifact{
 		Image: made.Image, Name: c.ImageName, Region: made.Offer.Region, Remove: cloud.DeleteImage,

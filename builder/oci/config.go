@@ -31,6 +31,7 @@ type Config struct {
 	ocicfg.Access       `mapstructure:",squash"`
 	buildcfg.Limits     `mapstructure:",squash"`
 	ocibuild.Options    `mapstructure:",squash"`
+	ocibuild.Capture    `mapstructure:",squash"`
 	preflight.Checks    `mapstructure:",squash"`
 
 	// Reaches a machine without a public address by sessions of an OCI Bastion.
@@ -77,6 +78,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	if c.PinHostKey && c.Comm.Type == "winrm" {
 		note(errors.New("ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}
+	note(c.Capture.Prepare(&c.Comm, c.SkipCreateImage)...)
 	note(c.Bastion.Prepare(&c.Options, &c.Comm)...)
 	note(c.Checks.Prepare()...)
 	return warnings, mistakes.Err()

@@ -151,6 +151,12 @@ type FlatConfig struct {
 	MemoryInGBs               *string                         `mapstructure:"memory_in_gbs" undocumented:"true" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
 	BootVolumeSize            *string                         `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
 	CompartmentOCID           *string                         `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	ImageMethod               *string                         `mapstructure:"image_method" required:"false" cty:"image_method" hcl:"image_method"`
+	CaptureBucket             *string                         `mapstructure:"capture_bucket" required:"false" cty:"capture_bucket" hcl:"capture_bucket"`
+	CaptureNamespace          *string                         `mapstructure:"capture_namespace" required:"false" cty:"capture_namespace" hcl:"capture_namespace"`
+	CaptureRoute              *string                         `mapstructure:"capture_route" required:"false" cty:"capture_route" hcl:"capture_route"`
+	CaptureCompression        *string                         `mapstructure:"capture_compression" required:"false" cty:"capture_compression" hcl:"capture_compression"`
+	CaptureClean              *bool                           `mapstructure:"capture_clean" required:"false" cty:"capture_clean" hcl:"capture_clean"`
 	CheckDestinations         []preflight.FlatPlace           `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 	Bastion                   *ocibuild.FlatBastion           `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
 }
@@ -305,6 +311,12 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.String, Required: false},
 		"boot_volume_size_in_gbs":   &hcldec.AttrSpec{Name: "boot_volume_size_in_gbs", Type: cty.String, Required: false},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"image_method":              &hcldec.AttrSpec{Name: "image_method", Type: cty.String, Required: false},
+		"capture_bucket":            &hcldec.AttrSpec{Name: "capture_bucket", Type: cty.String, Required: false},
+		"capture_namespace":         &hcldec.AttrSpec{Name: "capture_namespace", Type: cty.String, Required: false},
+		"capture_route":             &hcldec.AttrSpec{Name: "capture_route", Type: cty.String, Required: false},
+		"capture_compression":       &hcldec.AttrSpec{Name: "capture_compression", Type: cty.String, Required: false},
+		"capture_clean":             &hcldec.AttrSpec{Name: "capture_clean", Type: cty.Bool, Required: false},
 		"check_destination":         &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatPlace)(nil).HCL2Spec())},
 		"oci_bastion":               &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*ocibuild.FlatBastion)(nil).HCL2Spec())},
 	}

@@ -45,8 +45,8 @@ func arrows() map[string][]string {
 		},
 
 		"builder/oci": append([]string{
-			"internal/help", "internal/buildcfg", "internal/capacity", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
-			"internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "version",
+			"internal/help", "internal/buildcfg", "internal/capacity", "internal/capture", "internal/capture/wire", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
+			"internal/owner", "internal/phase", "internal/preflight", "internal/proof", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/aws": append([]string{
@@ -76,17 +76,24 @@ func arrows() map[string][]string {
 		}, component...),
 
 		"internal/phase": {
-			"internal/help", "internal/launch", "internal/lifeline", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/trace", "internal/tunnel", "internal/wait",
+			"internal/help", "internal/launch", "internal/lifeline", "internal/capture", "internal/capture/wire", "internal/cloud", "internal/capacity", "internal/goss", "internal/proof", "internal/sweep", "internal/trace", "internal/tunnel", "internal/wait",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 			"github.com/hashicorp/packer-plugin-sdk/multistep",
 			"github.com/hashicorp/packer-plugin-sdk/packer",
 			"github.com/hashicorp/packer-plugin-sdk/pathing",
 			"golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/net/proxy",
 		},
-		"internal/diskimage":   {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
-		"internal/ebsdirect":   {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
-		"internal/imagestream": {"internal/diskimage", "internal/wait"},
-		"internal/imagefile":   {"internal/diskimage", "internal/wait"},
+		"internal/diskimage":                   {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
+		"internal/ebsdirect":                   {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
+		"internal/imagestream":                 {"internal/diskimage", "internal/wait"},
+		"internal/imagefile":                   {"internal/diskimage", "internal/wait"},
+		"internal/capture":                     {"internal/capture/wire", "internal/diskimage"},
+		"internal/capture/wire":                {"internal/diskimage"},
+		"internal/capture/blockmap":            {"internal/diskimage"},
+		"internal/capture/quiesce":             {"golang.org/x/sys/unix"},
+		"internal/capture/helper":              {"internal/capture/blockmap", "internal/capture/quiesce", "internal/capture/wire", "internal/diskimage", "golang.org/x/sys/unix"},
+		"internal/capture/cmd/armfree-capture": {"internal/capture/helper", "internal/capture/wire", "golang.org/x/sys/unix"},
+		"internal/capture/cmd/embedhelper":     {"internal/capture"},
 		"internal/capacitycmd": {
 			"internal/flags", "internal/mask", "internal/oci", "internal/ocicfg", "internal/outlook", "internal/wait", "version",
 		},
@@ -106,7 +113,7 @@ func arrows() map[string][]string {
 		"internal/preflight":          {"internal/oci", "internal/ocicfg", "internal/tmpl", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/ocibuild": append([]string{
-			"internal/buildcfg", "internal/capacity", "internal/fleet", "internal/oci", "internal/ocicfg", "internal/owner", "internal/sshkey", "internal/tmpl",
+			"internal/buildcfg", "internal/capacity", "internal/capture/wire", "internal/diskimage", "internal/fleet", "internal/oci", "internal/ocicfg", "internal/owner", "internal/sshkey", "internal/tmpl",
 			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component[2:]...),
 		"internal/awsbuild": append([]string{

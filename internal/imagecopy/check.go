@@ -23,6 +23,12 @@ func ObjectName(image string, copied owner.Build) string {
 	return objectPrefix + tail[max(0, len(tail)-12):] + "-" + copied.ID + ".oci"
 }
 
+// capturedPrefix begins the names of disks that were captured, and which end with the
+// build that did so.
+const capturedPrefix = "armfree-capture-"
+
+func captured(object string) bool { return strings.HasPrefix(object, capturedPrefix) }
+
 func ours(object string) bool { return strings.HasPrefix(object, objectPrefix) }
 
 // standing is what a destination has already.
@@ -104,6 +110,12 @@ func (c *Copy) checkStore(ctx context.Context) error {
 		if err != nil || n.Object != c.Object {
 			continue
 		}
+		if c.Given && strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
+			return fmt.Errorf("the capture that made the object %q did not come to its end, or is under way: capture the disk again", c.Object)
+		}
+		if b.ID != c.Owner.ID && c.Given {
+			continue // several may read it
+		}
 		if b.ID != c.Owner.ID {
 			return fmt.Errorf("another copy, which is under way or was broken off, uses the object %q; choose another object_name", c.Object)
 		}
@@ -111,6 +123,9 @@ func (c *Copy) checkStore(ctx context.Context) error {
 	}
 	if c.again {
 		c.Say("An earlier run of this copy was broken off: what it left is used")
+		return nil
+	}
+	if c.Given {
 		return nil
 	}
 	_, there, err := c.Store.Size(ctx, c.Object)

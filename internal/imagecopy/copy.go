@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +44,9 @@ type Copy struct {
 	// made. ThisRun tells the runs apart.
 	Owner, ThisRun owner.Build
 
-	Conflict     Conflict
+	Conflict Conflict
+	// Given means that the object is the image itself: it is there, and it stays.
+	Given        bool
 	SizeLimitGB  int64 // of the source; 0 is none
 	RemoveSource bool  // once every destination is verified
 
@@ -210,6 +213,10 @@ func (c *Copy) export(ctx context.Context) error {
 	if !there || size == 0 {
 		return fmt.Errorf("the export of %s was reported as finished, but there is no object %q: it failed; nothing was imported", c.image.ID, c.Object)
 	}
+	if c.Given {
+		c.Say("The object %s is imported as it is, with %.1f MB", c.Object, float64(size)/1e6)
+		return nil
+	}
 	c.Say("Exported %.1f MB in %s", float64(size)/1e6, time.Since(start).Round(time.Second))
 	return nil
 }
@@ -224,6 +231,9 @@ func (c *Copy) cleanup(ctx context.Context) error {
 			if err := s.Unshare(g, c.Owner.ID, role); err != nil {
 				errs = append(errs, fmt.Errorf("the pre-authenticated request %s is left: %w", c.Owner.Name(role), err))
 			}
+		}
+		if c.Given && s == c.Store {
+			return
 		}
 		if err := s.Remove(g, object); err != nil {
 			errs = append(errs, fmt.Errorf("the object %s is left: %w", object, err))
@@ -261,7 +271,11 @@ func (c *Copy) cleanup(ctx context.Context) error {
 
 // sweep removes what another copy left, which was killed and whose time is over.
 func (c *Copy) sweep(ctx context.Context, b owner.Build, n cloud.Note) error {
-	if !ours(n.Object) {
+	if captured(n.Object) && !strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
+		// A copy of a disk that was captured: the disk is not the copy's.
+		return errors.Join(c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport), c.Store.Forget(ctx, n.Name))
+	}
+	if !ours(n.Object) && !captured(n.Object) {
 		c.Warn("An earlier copy was broken off and left the object %s, which does not have a name of this plugin's: please delete it if it is not needed", n.Object)
 		return c.Store.Forget(ctx, n.Name)
 	}

@@ -20,7 +20,7 @@ import (
 func (m *Importer) Check(ctx context.Context, room bool) error {
 	var errs []error
 	if left, known := m.imagesLeft(ctx); room && known && left <= 0 {
-		errs = append(errs, help.About(help.Limits, fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", m.Tenancy, m.Region, left)))
+		errs = append(errs, help.About(help.Limits, fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance; without any room for images an account can start Oracle's own only)", m.Tenancy, m.Region, left)))
 	}
 	known := tagLookup{c: m.Client, keys: map[string]map[string]tagInfo{}}
 	for _, namespace := range slices.Sorted(maps.Keys(m.DefinedTags)) {

@@ -19,3 +19,6 @@ func (b *Build) TagImage(tags map[string]string) error {
 	b.cfg.Image.Tags = all
 	return nil
 }
+
+// ImageTag is the value of one of the tags that the image is to have.
+func (b *Build) ImageTag(key string) string { return b.cfg.Image.Tags[key] }

@@ -96,6 +96,7 @@ type ImageConfig struct {
 	Series          string // the mark of the images that it follows; empty if there is none
 	Retain          int    // of which so many stay, itself among them; 0 keeps all
 	Skip            bool   // nothing will be imaged: no need to check its limits
+	Capture         CaptureConfig
 }
 
 // Size is a shape, and how much of it is asked for where it is flexible.
@@ -136,9 +137,13 @@ type Build struct {
 	// As the plan found them.
 	older []string // finished images of the same name, which this one is to replace
 	found string   // the base image, where a filter found it
-	has   limitValues
-	roomy map[string]bool // families of shapes for which the region's counters had room
-	free  *account        // what decides whether a machine is free
+	// What the base image holds, by the cloud's names for it.
+	os, osVersion string
+	captures      bool    // the disk is captured
+	bucket        *Bucket // into this one
+	has           limitValues
+	roomy         map[string]bool // families of shapes for which the region's counters had room
+	free          *account        // what decides whether a machine is free
 }
 
 // NewBuild prepares a build. say is told what takes long.

@@ -127,7 +127,7 @@ func (b *Build) survey(ctx context.Context) (*survey, error) {
 		func(s *survey) { s.checkTags(ctx) },
 		func(s *survey) {
 			if !b.cfg.Image.Skip {
-				s.checkImageLimit(ctx)
+				s.checkImaging(ctx)
 			}
 		},
 		func(s *survey) { s.checkReservation(ctx) },

@@ -40,6 +40,7 @@ func (s *survey) checkImage(ctx context.Context) {
 		s.problem(fmt.Errorf("base_image_ocid: image %s (%s) is %s, it must be AVAILABLE", id, img.name, img.state))
 	}
 	s.image = img
+	b.os, b.osVersion = img.os, img.osVersion
 	for _, shape := range b.shapes() {
 		if Ampere(shape) && img.firmware != "" && img.firmware != string(core.LaunchOptionsFirmwareUefi64) {
 			s.problem(fmt.Errorf("base_image_ocid: image %s (%s) has the firmware %s, and %s starts only images with UEFI_64; import it again with UEFI_64", id, img.name, img.firmware, shape))
@@ -108,7 +109,7 @@ func (s *survey) checkImageLimit(ctx context.Context) {
 	}
 	left, known := b.imagesLeft(ctx)
 	if known && left <= 0 {
-		s.problem(help.About(help.Limits, fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance)", b.Tenancy, b.Region, left)))
+		s.problem(help.About(help.Limits, fmt.Errorf("the limit \"custom-image-count\" of tenancy %s in %s leaves no room for another image (%d left); delete images that are no longer needed, or ask for a higher limit (accounts with only Always Free resources may have to upgrade to Pay As You Go, which keeps the free allowance), or let image_method = \"capture\" make an object of the disk in place of an image", b.Tenancy, b.Region, left)))
 	}
 }
 

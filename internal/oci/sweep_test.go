@@ -399,7 +399,7 @@ func TestSweepFinishedMeanwhile(t *testing.T) {
 			time.Sleep(12 * time.Hour)
 			finish = func() {
 				if _, err := b.compute.UpdateImage(shield(t.Context()), core.UpdateImageRequest{
-					ImageId: &images[0], UpdateImageDetails: core.UpdateImageDetails{FreeformTags: finished(b.owner, owner.RoleImage, nil)}, RequestMetadata: once(),
+					ImageId: &images[0], UpdateImageDetails: core.UpdateImageDetails{FreeformTags: finished(b.owner, owner.RoleImage, "", nil)}, RequestMetadata: once(),
 				}); err != nil {
 					t.Error(err)
 				}

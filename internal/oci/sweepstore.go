@@ -146,6 +146,9 @@ func objectMark(name string, expires map[string]time.Time) (owner.Tag, bool) {
 		return m, true
 	}
 	rest, is := strings.CutPrefix(bare, copyPrefix)
+	if !is { // a disk that was captured belongs to its build until the note is gone
+		rest, is = strings.CutPrefix(bare, capturePrefix)
+	}
 	i := strings.LastIndexByte(rest, '-')
 	if !is || !isImage || i < 0 || rest[i+1:] == "" {
 		return owner.Tag{}, false

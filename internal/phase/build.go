@@ -66,6 +66,9 @@ type Build struct {
 	More func(*FindMachine) map[string]interface{}
 	// Tunnel, if set, leads to a machine without a public address.
 	Tunnel *Tunnel
+	// Captures, if set, makes an object of the disk where it is wanted, in place of an
+	// image.
+	Captures *Captures
 	// NoImage, if set, says why no image is made.
 	NoImage string
 	// Left, if set, is told what could not be removed; a finished image stays one all
@@ -80,8 +83,10 @@ type Build struct {
 // Made is what a build has made.
 type Made struct {
 	Image string // its id; empty if none was to be made
-	Offer capacity.Offer
-	Data  map[string]interface{} // build.*
+	// Captured is the object that the disk became in place of an image.
+	Captured *Captured
+	Offer    capacity.Offer
+	Data     map[string]interface{} // build.*
 }
 
 // Run builds.
@@ -98,19 +103,29 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	checked := &Validated{UI: b.UI, Machine: find, Tag: b.Site.TagImage}
 	defer checked.Forget()
 	image := &MakeImage{UI: b.UI, Cloud: b.Site, Token: b.Token, Machine: find, Begin: b.extend}
+	ready := &readyHelper{ui: b.UI, how: b.Captures, dir: "/run/armfree-capture-" + b.ID, config: b.Comm, machine: find, connect: connect}
+	disk := &captureDisk{ui: b.UI, how: b.Captures, ready: ready, machine: find}
+	work := []Phase{connect, provision}
+	if b.Captures != nil && b.NoImage == "" {
+		work = []Phase{connect, ready, provision}
+	}
 
 	var phases []Phase
 	if b.Sundries != nil {
 		phases = append(phases, &KeepSundries{Cloud: b.Sundries})
 	}
 	if b.Tunnel == nil {
-		phases = append(phases, find, connect, provision)
+		phases = append(append(phases, find), work...)
 	} else {
 		b.Tunnel.Machine, connect.Wrap = find, b.Tunnel.Through
-		phases = append(phases, b.Tunnel.Bastion, find, b.Tunnel, connect, provision)
+		phases = append(append(phases, b.Tunnel.Bastion, find, b.Tunnel), work...)
 	}
 	checked.Follow(connect, provision)
-	if b.NoImage == "" {
+	switch {
+	case b.NoImage != "":
+	case b.Captures != nil:
+		phases = append(phases, &imageOrDisk{image: image, capture: disk, machine: find})
+	default:
 		phases = append(phases, image)
 	}
 	b.UI.Sayf("Build %s", b.ID)
@@ -135,8 +150,10 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	switch {
 	case b.NoImage != "":
 		b.UI.Say("No image was made: " + b.NoImage)
+	case ctx.Err() != nil && disk.Captured != nil:
+		b.UI.Sayf("The build was cancelled after its disk was captured: the object %s stays", disk.Captured.Object)
 	case ctx.Err() != nil:
 		b.UI.Sayf("The build was cancelled after its image was finished: image %s stays", image.ID)
 	}
-	return &Made{Image: image.ID, Offer: find.Offer, Data: provision.Data}, nil
+	return &Made{Image: image.ID, Captured: disk.Captured, Offer: find.Offer, Data: provision.Data}, nil
 }

@@ -35,6 +35,8 @@ type Connect struct {
 
 	// Comm is the open connection, nil with communicator = "none".
 	Comm packersdk.Communicator
+	// Bare is the same without what Wrap put around it.
+	Bare packersdk.Communicator
 }
 
 // Pin changes how an SSH connection is made.
@@ -86,6 +88,7 @@ func (p *Connect) connect(ctx context.Context) error {
 		return failed(err)
 	}
 	p.Comm, _ = bag.Get("communicator").(packersdk.Communicator)
+	p.Bare = p.Comm
 	if p.Wrap != nil && p.Comm != nil {
 		p.Comm = p.Wrap(p.Comm)
 	}

@@ -28,6 +28,7 @@ type FlatConfig struct {
 	SourceFile             *string               `mapstructure:"source_file" required:"false" cty:"source_file" hcl:"source_file"`
 	SourceURL              *string               `mapstructure:"source_url" required:"false" cty:"source_url" hcl:"source_url"`
 	SourceChecksum         *string               `mapstructure:"source_checksum" required:"false" cty:"source_checksum" hcl:"source_checksum"`
+	SourceObject           *string               `mapstructure:"source_object" required:"false" cty:"source_object" hcl:"source_object"`
 	Compression            *string               `mapstructure:"compression" required:"false" cty:"compression" hcl:"compression"`
 	SourceImageOCID        *string               `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
 	DestImageName          *string               `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
@@ -72,6 +73,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"source_file":                &hcldec.AttrSpec{Name: "source_file", Type: cty.String, Required: false},
 		"source_url":                 &hcldec.AttrSpec{Name: "source_url", Type: cty.String, Required: false},
 		"source_checksum":            &hcldec.AttrSpec{Name: "source_checksum", Type: cty.String, Required: false},
+		"source_object":              &hcldec.AttrSpec{Name: "source_object", Type: cty.String, Required: false},
 		"compression":                &hcldec.AttrSpec{Name: "compression", Type: cty.String, Required: false},
 		"source_image_ocid":          &hcldec.AttrSpec{Name: "source_image_ocid", Type: cty.String, Required: false},
 		"dest_image_name":            &hcldec.AttrSpec{Name: "dest_image_name", Type: cty.String, Required: false},

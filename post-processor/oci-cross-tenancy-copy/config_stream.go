@@ -47,6 +47,10 @@ type Elsewhere struct {
 	// The file's digest, in hexadecimal, after `sha256:` or `sha512:`. Nothing is read of
 	// a file that has another one. Required with `source_url`.
 	SourceChecksum string `mapstructure:"source_checksum" required:"false"`
+	// A captured disk to copy: the name of an object in the bucket of the block `source`,
+	// as a build of `armfree-oci` with `image_method = "capture"` left it. It is imported
+	// as it is, and stays.
+	SourceObject string `mapstructure:"source_object" required:"false"`
 	// How the disk of an AMI or a file is compressed on its way: `zstd`, `deflate`, which
 	// is what older readers of qcow2 know, or `none`. Defaults to `zstd`, which is the
 	// fastest.
@@ -59,7 +63,7 @@ var amiID = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
 // elsewhere says that the image is not on OCI, as far as that is known before the
 // build.
 func (c *Config) elsewhere() bool {
-	return c.SourceAMI != "" || c.aFile() || c.SourceImageOCID == "" && c.afterAWS()
+	return c.SourceAMI != "" || c.aFile() || c.SourceImageOCID == "" && c.SourceObject == "" && c.afterAWS()
 }
 
 // aFile says that the image is a file.
@@ -82,6 +86,7 @@ func (c *Config) prepareSource(note func(...error)) {
 	var named []string
 	for _, o := range []struct{ name, value string }{
 		{"source_image_ocid", c.SourceImageOCID}, {"source_ami", c.SourceAMI}, {"source_file", c.SourceFile}, {"source_url", c.SourceURL},
+		{"source_object", c.SourceObject},
 	} {
 		if o.value != "" {
 			named = append(named, o.name)
@@ -106,6 +111,9 @@ func (c *Config) prepareSource(note func(...error)) {
 	case "", diskimage.Zstd, diskimage.Deflate, diskimage.None:
 	default:
 		note(fmt.Errorf("compression must be zstd, deflate or none, it is %q", c.Compression))
+	}
+	if c.SourceObject != "" && c.ObjectName != "" {
+		note(errors.New("object_name and source_object exclude each other: the object is imported as it is"))
 	}
 	if c.aFile() && c.KeepSourceImage.False() {
 		note(errors.New("keep_source_image = false: a file is never deleted"))

@@ -41,6 +41,9 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 		return nil, err
 	}
 	bucket := &oci.Bucket{Client: src, Namespace: c.Source.Namespace, Bucket: c.Source.Bucket}
+	if o := what.object; o != nil && o.bucket != "" {
+		bucket.Namespace, bucket.Bucket = o.namespace, o.bucket
+	}
 	targets, importers, provers, err := p.targets(ctx, o, from, bucket, ui)
 	if err != nil {
 		return nil, err
@@ -55,7 +58,7 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	now := time.Now()
 	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
 	whole := c.ExportTimeout + read + takeTurns(provers) + c.CleanupTimeout + linkMargin
-	id := owner.Derive(now, whole, append([]string{what.key(c), region, c.Source.Bucket, c.ObjectName}, keys...)...)
+	id := owner.Derive(now, whole, append([]string{what.key(c), region, bucket.Bucket, c.ObjectName}, keys...)...)
 	for _, m := range importers {
 		m.Owner = id
 	}
@@ -63,7 +66,10 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 		v.copied = id.ID
 	}
 	object := c.ObjectName
-	if object == "" {
+	switch {
+	case what.object != nil:
+		object = what.object.name
+	case object == "":
 		object = imagecopy.ObjectName(what.id, id)
 	}
 	return &imagecopy.Copy{
@@ -71,6 +77,7 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 		Store:    bucket,
 		Targets:  targets,
 		Object:   object,
+		Given:    what.object != nil,
 		Owner:    id,
 		ThisRun:  owner.NewBuild(now, whole),
 		Conflict: imagecopy.Conflict(c.ImageNameConflict), SizeLimitGB: max(c.SizeLimitInGBs, 0), RemoveSource: c.KeepSourceImage.False(),

@@ -15,6 +15,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 	"github.com/armfree/packer-plugin-armfree/internal/imagestream"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 )
 
 // The builders whose artifact is an OCI image, identified by its OCID, and those
@@ -34,13 +35,15 @@ type subject struct {
 	region string // that has it
 	// disk is what the image is read from here. Without one OCI exports it.
 	disk imagecopy.Disk
+	// object is what the image is already: a disk that was captured.
+	object *captured
 }
 
 // key is what tells subjects apart: an object with other bytes is another one, and so is
 // one that says something else of the image.
 func (s subject) key(c *Config) string {
 	if s.disk == nil {
-		return s.id
+		return s.id // a captured object has its build in its name
 	}
 	meta := []string{c.OperatingSystem, c.OperatingSystemVersion}
 	if f, is := s.disk.(*file); is { // of others the id says the name, and the name the rest
@@ -59,11 +62,15 @@ func (p *PostProcessor) find(ctx context.Context, a packersdk.Artifact, ui packe
 		return p.ami(ctx, map[string]string{"": c.SourceAMI}, "", ui)
 	case c.aFile():
 		return p.file(ctx)
+	case c.SourceObject != "":
+		return p.object(c.SourceObject), nil
 	}
 	switch a.BuilderId() {
 	case armfreeOCI:
 		region, _ := a.State("region").(string)
 		return p.image(a.Id(), region, ui), nil
+	case ocibuild.CapturedID:
+		return p.captured(a, ui)
 	case oracleOCI:
 		return p.image(a.Id(), "", ui), nil
 	case armfreeAWS, amazonEBS:
@@ -78,7 +85,7 @@ func (p *PostProcessor) find(ctx context.Context, a packersdk.Artifact, ui packe
 		}
 		return p.ami(ctx, images, made, ui)
 	}
-	return subject{}, fmt.Errorf("the artifact of the builder %q is no image; set source_image_ocid, source_ami, source_file or source_url, or put this post-processor behind armfree-oci, armfree-aws, oracle-oci or amazon-ebs", a.BuilderId())
+	return subject{}, fmt.Errorf("the artifact of the builder %q is no image; set source_image_ocid, source_ami, source_file, source_url or source_object, or put this post-processor behind armfree-oci, armfree-aws, oracle-oci or amazon-ebs", a.BuilderId())
 }
 
 // image is one on OCI. It is in the source's own region, unless the build says that it
@@ -94,6 +101,9 @@ func (p *PostProcessor) image(id, region string, ui packersdk.Ui) subject {
 // source is the image as the copy sees it.
 func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) imagecopy.Source {
 	c := &p.config
+	if s.object != nil {
+		return s.object.source(bucket)
+	}
 	if s.disk == nil {
 		return imagecopy.Exported{Exporter: &oci.Exporter{Client: bucket.Client, Image: s.id, Timeout: c.ExportTimeout, Say: ui.Sayf}}
 	}

@@ -90,6 +90,7 @@ type fastMachine struct {
 
 	mu      sync.Mutex
 	console bytes.Buffer
+	mounts  []string // folders that something is mounted on, by mount
 }
 
 var (

@@ -25,7 +25,7 @@ func applets() map[string]applet {
 		"id": id, "whoami": whoami, "uname": uname, "hostname": hostname, "date": date, "sleep": sleep,
 		"which": typeOf, "sync": succeed, "cloud-init": cloudInit, "nproc": nproc,
 		"poweroff": powerOff, "halt": powerOff, "shutdown": powerOff, "systemd-detect-virt": detectVirt,
-		"scp": scp,
+		"scp": scp, "mount": mount, "umount": umount,
 	}
 	for name, a := range fileApplets() {
 		m[name] = a

@@ -64,6 +64,9 @@ func (p *Process) Stat(name string) (fs.FileInfo, error) {
 	return p.m.tree.stat(p.Path(name), true, p.UID)
 }
 
+// Disk writes what the machine's disk would hold if it went off now.
+func (p *Process) Disk(w io.Writer) error { return p.m.tree.pack(w) }
+
 // Getenv returns a variable's value, or "".
 func (p *Process) Getenv(name string) string {
 	for i := len(p.Env) - 1; i >= 0; i-- {

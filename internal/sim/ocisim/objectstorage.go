@@ -112,6 +112,7 @@ func (s *objectStore) routes() []route {
 		op("GetObjectByPAR", "GET "+p+"/o/{object...}", s.getByPAR).withoutLock().unsigned(),
 		op("HeadObjectByPAR", "HEAD "+p+"/o/{object...}", s.headByPAR).withoutLock().unsigned(),
 		op("PutObjectByPAR", "PUT "+p+"/o/{object...}", s.putByPAR).streaming().unsigned(),
+		op("UploadPartByPAR", "PUT "+p+"/u/{object...}", s.uploadPartByPAR).streaming().unsigned(),
 	}
 }
 

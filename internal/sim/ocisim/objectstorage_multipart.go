@@ -31,6 +31,8 @@ type upload struct {
 	// committing is set while the parts are being joined, when nothing else
 	// may happen to the upload.
 	committing bool
+	// par is the PAR by which it was begun, if it was, and token that of its own URL.
+	par, token string
 }
 
 type part struct {
@@ -124,9 +126,17 @@ func (s *objectStore) uploadPart(q *call) (*reply, error) {
 	if err != nil || number < 1 || number > maxParts {
 		return nil, errInvalid("uploadPartNum must be between 1 and %d", maxParts)
 	}
-	cond := conditionOf(q.Header)
-	check := func() (*upload, error) {
+	find := func() (*upload, error) {
 		_, u, err := s.uploadOf(q)
+		return u, err
+	}
+	return s.receivePart(q, number, find, conditionOf(q.Header))
+}
+
+// receivePart takes a part of the upload that find finds.
+func (s *objectStore) receivePart(q *call, number int, find func() (*upload, error), cond condition) (*reply, error) {
+	check := func() (*upload, error) {
+		u, err := find()
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +147,7 @@ func (s *objectStore) uploadPart(q *call) (*reply, error) {
 		return u, cond.check(etag)
 	}
 	s.mu.Lock()
-	_, err = check()
+	_, err := check()
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err

@@ -67,6 +67,9 @@ func (s *objectStore) headByPAR(q *call) (*reply, error) {
 }
 
 func (s *objectStore) putByPAR(q *call) (*reply, error) {
+	if q.Header.Get("opc-multipart") == "true" {
+		return s.beginByPAR(q)
+	}
 	ref, err := s.admitObject(q, true)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,275 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/capture"
+	"github.com/armfree/packer-plugin-armfree/internal/capture/helper"
+	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+)
+
+// withHelper is a machine on which the helper runs in this process: with the machine's
+// own disk, and without what it does to a real one. change may spoil something.
+func withHelper(change func(*helper.Quiet) error) *machine.Fast { return withHelperOnline(nil, change) }
+
+// withHelperOnline is the same, for a machine that reaches Object Storage by a client.
+func withHelperOnline(client func() *http.Client, change func(*helper.Quiet) error) *machine.Fast {
+	return &machine.Fast{ELF: func(ctx context.Context, p *machine.Process) int {
+		h := helper.Helper{In: p.Stdin, Out: p.Stdout, Quiet: func(_ context.Context, job wire.Job, say func(string, ...any)) (*helper.Quiet, error) {
+			say("Quiet, clean %t, key %q", job.Clean, job.Key)
+			var disk bytes.Buffer
+			if err := p.Disk(&disk); err != nil {
+				return nil, err
+			}
+			disk.Write(make([]byte, 1<<20-disk.Len()%(1<<20)))
+			q := &helper.Quiet{
+				Path: "/dev/sda", Size: int64(disk.Len()), Disk: bytes.NewReader(disk.Bytes()),
+				Written: func() (int64, error) { return 1, nil }, Close: func() error { return nil },
+			}
+			if change != nil {
+				if err := change(q); err != nil {
+					return nil, err
+				}
+			}
+			return q, nil
+		}}
+		if p.UID != 0 {
+			return 1
+		}
+		if client != nil {
+			h.HTTP = client()
+		}
+		if err := h.Run(ctx); err != nil {
+			fmt.Fprintln(p.Stderr, err)
+			return 1
+		}
+		return 0
+	}}
+}
+
+// fakeHelper is a program that the machine's processor takes for one of its own.
+func fakeHelper() (*capture.Binary, error) {
+	elf := make([]byte, 64)
+	copy(elf, "\x7fELF\x02\x01\x01")
+	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, AArch64, version
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(elf); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return capture.Pack(packed.Bytes())
+}
+
+// captureBuild is build with a helper, and images = the limit of custom images.
+func captureBuild(ctx context.Context, t *testing.T, s *stage.Stage, change map[string]interface{}, h inpacker.Hook) (packersdk.Artifact, string, error) {
+	t.Helper()
+	in := settings(s)
+	in["image_method"], in["capture_bucket"] = "capture", stage.BucketName
+	maps.Copy(in, change)
+	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client(), Helper: fakeHelper}
+	if _, _, err := b.Prepare(in); err != nil {
+		t.Fatal(err)
+	}
+	var out inpacker.Output
+	if h == nil {
+		h = touch
+	}
+	a, err := b.Run(ctx, &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, h)
+	if err != nil {
+		a = nil
+	}
+	return a, out.String(), err
+}
+
+func noImages(build, _ *ocisim.Tenancy) { build.Limits["custom-image-count"] = 0 }
+
+// Where no image may be made the disk becomes an object, and nothing else is left.
+func TestCapture(t *testing.T) {
+	tests := []struct {
+		name   string
+		change map[string]interface{}
+		says   []string
+	}{
+		{"asked for", map[string]interface{}{"capture_route": "relay"}, []string{"Quiet, clean true", "through this computer"}},
+		{"found to be needed", map[string]interface{}{"image_method": "auto", "capture_clean": false}, []string{"custom image", "captured into the bucket", "Quiet, clean false"}},
+		{"deflate", map[string]interface{}{"capture_compression": "deflate"}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := stage.ForTest(t, stage.Options{Driver: withHelper(nil), Adjust: noImages})
+			a, said, err := captureBuild(t.Context(), t, s, tt.change, nil)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, said)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(said, want) {
+					t.Errorf("%q is not said\n%s", want, said)
+				}
+			}
+			c, is := a.(*ocibuild.Captured)
+			if !is || c.BuilderId() != ocibuild.CapturedID || !strings.HasSuffix(c.Checksum, "-1") || c.Size == 0 || !strings.HasPrefix(c.Object, "armfree-capture-built-") {
+				t.Fatalf("%+v", a)
+			}
+			if n := s.Cloud.CountRequests("CreateImage"); n > 0 {
+				t.Errorf("%d images were asked for", n)
+			}
+			object := stage.BucketName + "/" + c.Object
+			if left := s.Left(object); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+			if len(s.Left()) != 1 {
+				t.Errorf("the object is not there: %q", s.Left())
+			}
+			if err := a.Destroy(); err != nil {
+				t.Error(err)
+			}
+			if left := s.Left(); len(left) > 0 {
+				t.Errorf("left behind by Destroy: %q", left)
+			}
+		})
+	}
+}
+
+// A machine that reaches Object Storage uploads by itself, with a link that is gone
+// afterwards and was never shown.
+func TestCaptureDirect(t *testing.T) {
+	t.Parallel()
+	var s *stage.Stage
+	s = stage.ForTest(t, stage.Options{Driver: withHelperOnline(func() *http.Client { return s.Net.Client() }, nil), Adjust: noImages})
+	a, said, err := captureBuild(t.Context(), t, s, nil, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if !strings.Contains(said, "straight from the machine") || strings.Contains(said, "/p/") {
+		t.Error(said)
+	}
+	if n, m := s.Cloud.CountRequests("UploadPartByPAR"), s.Cloud.CountRequests("UploadPart"); n != 1 || m != 0 {
+		t.Errorf("%d parts by the machine, %d by this computer", n, m)
+	}
+	if left := s.Left(stage.BucketName + "/" + a.(*ocibuild.Captured).Object); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// With room for an image, auto makes one.
+func TestCaptureIsNotNeeded(t *testing.T) {
+	t.Parallel()
+	s := stage.ForTest(t, stage.Options{Driver: withHelper(nil)})
+	a, said, err := captureBuild(t.Context(), t, s, map[string]interface{}{"image_method": "auto"}, nil)
+	if err != nil || !strings.HasPrefix(a.Id(), "ocid1.image.") || strings.Contains(said, "helper") {
+		t.Errorf("%v, %v\n%s", a, err, said)
+	}
+}
+
+// A capture that cannot be made, or is not sure to be right, fails and says why, and
+// leaves nothing behind.
+func TestCaptureFails(t *testing.T) {
+	broken := errors.New("the disk is broken")
+	tests := []struct {
+		name   string
+		change func(*helper.Quiet) error
+		hook   inpacker.Hook
+		driver func(*machine.Fast)
+		bucket string
+		says   string
+	}{
+		{"not quiet", func(*helper.Quiet) error {
+			return errors.New("/ cannot be made read-only: postgres (process 17) has open for writing /var/lib/x")
+		}, nil, nil, "", "postgres (process 17)"},
+		{"a sector is written", func(q *helper.Quiet) error {
+			n := int64(0)
+			q.Written = func() (int64, error) { n += 8; return n, nil }
+			return nil
+		}, nil, nil, "", "the disk changed while it was read (8 sectors were written)"},
+		{"a read fails", func(q *helper.Quiet) error {
+			q.Disk = failing{q.Disk, broken}
+			return nil
+		}, nil, nil, "", broken.Error()},
+		{"a provisioner fails", nil, func(context.Context, packersdk.Ui, packersdk.Communicator) error { return broken }, nil, "", broken.Error()},
+		{"no sudo", nil, nil, func(d *machine.Fast) {
+			d.Behave = func(machine.Spec) machine.Behaviour { return machine.Behaviour{NoSudo: true} }
+		}, "", "may not become root"},
+		{"no bucket", nil, nil, nil, "not-there", "capture_bucket: bucket: there is no bucket"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := withHelper(tt.change)
+			if tt.driver != nil {
+				tt.driver(d)
+			}
+			s := stage.ForTest(t, stage.Options{Driver: d, Adjust: noImages})
+			change := map[string]interface{}{}
+			if tt.bucket != "" {
+				change["capture_bucket"] = tt.bucket
+			}
+			_, said, err := captureBuild(t.Context(), t, s, change, tt.hook)
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v\n%s", err, said)
+			}
+			if left := s.Left(); len(left) > 0 {
+				t.Errorf("left behind: %q\n%s", left, said)
+			}
+		})
+	}
+}
+
+// failing fails where much is read.
+type failing struct {
+	io.ReaderAt
+	err error
+}
+
+func (f failing) ReadAt(p []byte, at int64) (int, error) {
+	if len(p) >= 1<<20 {
+		return 0, f.err
+	}
+	return f.ReaderAt.ReadAt(p, at)
+}
+
+// What is wrong with the options is said at once.
+func TestCaptureOptions(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	in := settings(s)
+	maps.Copy(in, map[string]interface{}{
+		"image_method": "capture", "ssh_pty": true, "capture_route": "pigeon", "capture_compression": "lzma",
+	})
+	b := &Builder{Mask: new(mask.Masker)}
+	_, _, err := b.Prepare(in)
+	for _, want := range []string{"capture_bucket must be set", "ssh_pty", `"pigeon"`, `"lzma"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not said: %v", want, err)
+		}
+	}
+	for method, want := range map[string]string{"snapshot": "image_method must be", "": "capture_bucket and capture_namespace are for captured disks"} {
+		in := settings(s)
+		maps.Copy(in, map[string]interface{}{"image_method": method, "capture_bucket": "b"})
+		if _, _, err := b.Prepare(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", method, err)
+		}
+	}
+}

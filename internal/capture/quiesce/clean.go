@@ -1,0 +1,133 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+package quiesce
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Clean removes below root what is a machine's own, so that machines that start from
+// the image do not share it: the machine's id, the seed of its random numbers, its host
+// keys where something makes new ones, what cloud-init and DHCP remember of it, and
+// what the build left in logs and in the histories of shells. It does what the script
+// forget.sh of example/pipeline does, as far as that belongs to every image, and may be
+// run after it.
+func Clean(root string) error {
+	c := cleaner{root: root}
+	// Empty, not absent: systemd makes a new id in place, and does not take the boot for
+	// an installation.
+	c.truncate("etc/machine-id")
+	c.remove("var/lib/dbus/machine-id", "var/lib/systemd/random-seed", "var/lib/systemd/credential.secret")
+	if c.keysComeBack() {
+		c.remove("etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub")
+	}
+	c.remove("var/lib/cloud/instance", "var/lib/cloud/instances/*", "var/lib/cloud/data/*", "var/lib/cloud/sem/*")
+	c.remove("var/lib/dhcp/*.leases", "var/lib/NetworkManager/*.lease")
+	c.remove("root/.bash_history", "home/*/.bash_history", "root/.lesshst", "home/*/.lesshst", "root/.wget-hsts", "home/*/.wget-hsts")
+	c.remove("var/lib/sudo/lectured/*", "var/log/journal/*", "var/log/*.gz", "var/log/*.[0-9]", "var/log/*/*.gz", "var/log/*/*.[0-9]")
+	err := filepath.WalkDir(c.path("var/log"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			err = os.Truncate(path, 0)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return err
+	})
+	return errors.Join(append(c.errs, err)...)
+}
+
+type cleaner struct {
+	root string
+	errs []error
+}
+
+func (c *cleaner) path(name string) string { return filepath.Join(c.root, name) }
+
+func (c *cleaner) truncate(name string) {
+	// A link leads elsewhere.
+	if i, err := os.Lstat(c.path(name)); err != nil || !i.Mode().IsRegular() || i.Size() == 0 {
+		return
+	}
+	if err := os.Truncate(c.path(name), 0); err != nil {
+		c.errs = append(c.errs, err)
+	}
+}
+
+func (c *cleaner) remove(patterns ...string) {
+	for _, p := range patterns {
+		names, _ := filepath.Glob(c.path(p))
+		for _, n := range names {
+			if strings.HasSuffix(n, "/dbus/machine-id") {
+				if i, err := os.Lstat(n); err != nil || !i.Mode().IsRegular() {
+					continue // the usual link to the other one
+				}
+			}
+			if err := os.RemoveAll(n); err != nil {
+				c.errs = append(c.errs, err)
+			}
+		}
+	}
+}
+
+// keysComeBack says whether something on the machine makes host keys where there are
+// none: cloud-init, or a unit of the distribution. Without it nobody could sign in to
+// the image's machines.
+func (c *cleaner) keysComeBack() bool {
+	for _, name := range []string{
+		"usr/bin/cloud-init", "usr/lib/systemd/system/sshd-keygen@.service", "usr/lib/systemd/system/ssh-keygen.service",
+	} {
+		if _, err := os.Stat(c.path(name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// ForgetKey removes the key of a comment from the authorized keys of all users below
+// root. No comment is no key.
+func ForgetKey(root, comment string) error {
+	if comment == "" {
+		return nil
+	}
+	homes := []string{"root"}
+	passwd, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for line := range strings.Lines(string(passwd)) {
+		if f := strings.Split(line, ":"); len(f) > 5 && f[5] != "" {
+			homes = append(homes, f[5])
+		}
+	}
+	var errs []error
+	for _, h := range homes {
+		path := filepath.Join(root, h, ".ssh/authorized_keys")
+		i, err := os.Lstat(path)
+		if err != nil || !i.Mode().IsRegular() {
+			continue
+		}
+		old, err := os.ReadFile(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		var kept strings.Builder
+		for line := range strings.Lines(string(old)) {
+			if !strings.HasSuffix(strings.TrimSpace(line), " "+comment) {
+				kept.WriteString(line)
+			}
+		}
+		if kept.Len() < len(old) { // in place: owner and mode stay
+			errs = append(errs, os.WriteFile(path, []byte(kept.String()), i.Mode().Perm()))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,174 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+package quiesce
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// holder is a process because of which a file system cannot be made read-only.
+type holder struct {
+	pid     int
+	name    string
+	writes  []string // files that it may write to
+	deleted []string // files that are deleted and that it still uses
+}
+
+func (h holder) String() string {
+	files, what := h.writes, "has open for writing"
+	if len(files) == 0 {
+		files, what = h.deleted, "still uses, though deleted,"
+	}
+	more := ""
+	if n := len(files); n > 3 {
+		files, more = files[:3], fmt.Sprintf(" and %d more", n-3)
+	}
+	return fmt.Sprintf("%s (process %d) %s %s%s", h.name, h.pid, what, strings.Join(files, ", "), more)
+}
+
+// holders lists who uses file systems of the devices in such a way, but for one process.
+func (r roots) holders(devs map[string]bool, but int) []holder {
+	dirs, _ := filepath.Glob(filepath.Join(r.proc, "[0-9]*"))
+	var list []holder
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil || pid == but {
+			continue
+		}
+		if _, err := os.Readlink(filepath.Join(dir, "exe")); err != nil && os.Getuid() == 0 {
+			continue // the kernel's own, or gone
+		}
+		h := holder{pid: pid, name: r.name(pid)}
+		h.files(dir, devs)
+		h.maps(dir, devs)
+		if len(h.writes)+len(h.deleted) > 0 {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+func (r roots) name(pid int) string {
+	b, err := os.ReadFile(filepath.Join(r.proc, strconv.Itoa(pid), "comm"))
+	if err != nil {
+		return "a process"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+const deletedMark = " (deleted)"
+
+// files looks at open files.
+func (h *holder) files(dir string, devs map[string]bool) {
+	fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
+	for _, fd := range fds {
+		path := filepath.Join(dir, "fd", fd.Name())
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFDIR ||
+			!devs[fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))] { //nolint:unconvert // types differ between platforms
+			continue
+		}
+		name, _ := os.Readlink(path)
+		if st.Nlink == 0 {
+			h.deleted = append(h.deleted, strings.TrimSuffix(name, deletedMark))
+		}
+		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", fd.Name()))
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && mayWrite(info) {
+			h.writes = append(h.writes, name)
+		}
+	}
+}
+
+// mayWrite reads the flags of an open file.
+func mayWrite(fdinfo []byte) bool {
+	for line := range bytes.Lines(fdinfo) {
+		if text, ok := strings.CutPrefix(string(line), "flags:"); ok {
+			flags, err := strconv.ParseInt(strings.TrimSpace(text), 8, 64)
+			return err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY && flags&unix.O_PATH == 0
+		}
+	}
+	return false
+}
+
+// maps looks at files in memory: programs, libraries.
+func (h *holder) maps(dir string, devs map[string]bool) {
+	f, err := os.Open(filepath.Join(dir, "maps"))
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		p := strings.SplitN(lines.Text(), " ", 6)
+		if len(p) < 6 || !devs[decimal(p[3])] {
+			continue
+		}
+		name := strings.TrimSpace(p[5])
+		if bare, gone := strings.CutSuffix(name, deletedMark); gone && !slices.Contains(h.deleted, bare) {
+			h.deleted = append(h.deleted, bare)
+		}
+		if len(p[1]) == 4 && p[1][1] == 'w' && p[1][3] == 's' && !slices.Contains(h.writes, name) {
+			h.writes = append(h.writes, name)
+		}
+	}
+}
+
+// decimal turns the device of a line of maps, "08:01", into "8:1".
+func decimal(dev string) string {
+	major, minor, ok := strings.Cut(dev, ":")
+	a, err := strconv.ParseUint(major, 16, 32)
+	b, berr := strconv.ParseUint(minor, 16, 32)
+	if !ok || err != nil || berr != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", a, b)
+}
+
+// ancestors are a process and those that started it, up to the first one of all, which
+// is not among them.
+func (r roots) ancestors(pid int) (list []int) {
+	for pid > 1 && !slices.Contains(list, pid) {
+		list = append(list, pid)
+		b, err := os.ReadFile(filepath.Join(r.proc, strconv.Itoa(pid), "stat"))
+		if err != nil {
+			break
+		}
+		// The name, in parentheses, may hold anything.
+		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(f) < 2 {
+			break
+		}
+		pid, _ = strconv.Atoi(f[1])
+	}
+	return list
+}
+
+// units are the units of the service manager to which processes belong.
+func (r roots) units(pids []int) (names []string) {
+	for _, pid := range pids {
+		b, err := os.ReadFile(filepath.Join(r.proc, strconv.Itoa(pid), "cgroup"))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			for _, part := range strings.Split(strings.TrimSpace(line), "/") {
+				if i := strings.LastIndexByte(part, '.'); i > 0 && !slices.Contains(names, part) {
+					names = append(names, part)
+				}
+			}
+		}
+	}
+	return names
+}

@@ -1,0 +1,187 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package wire is what the plugin and its helper on the machine say to each other, over
+// the standard input and output of one command.
+//
+// The helper says hello and waits for a [Job], which is a line of JSON on its standard
+// input: what is secret in it must not be on a command line. From then on it sends
+// frames: messages in JSON, and the parts of the object, as they get ready, where it
+// does not upload them itself. The last message is done, or an error. If its standard
+// input ends before there is a job, the helper goes.
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+)
+
+// Version changes with what is said here.
+const Version = 1
+
+// Job is what the helper is to do.
+type Job struct {
+	// Metadata is what the archive says of the image.
+	Metadata diskimage.Metadata
+	// Compression of the image.
+	Compression diskimage.Compression
+	// Clean removes what is the machine's own and not the image's.
+	Clean bool
+	// Key is the comment of the build's own SSH key, which is removed from the keys that
+	// users let in; empty if there is none.
+	Key string
+	// URL is where parts are uploaded to, with the number of the part behind it. Empty:
+	// they are sent to the plugin.
+	URL string
+	// CA are certificates in PEM that are trusted beside the machine's own.
+	CA string
+}
+
+// Message is one thing that the helper says. One of its fields is set.
+type Message struct {
+	Hello *Hello    `json:",omitempty"`
+	Say   string    `json:",omitempty"` // for people
+	Begin *Begin    `json:",omitempty"`
+	Sent  *Sent     `json:",omitempty"`
+	Done  *Done     `json:",omitempty"`
+	Error string    `json:",omitempty"` // the capture has failed
+	At    *Progress `json:",omitempty"`
+	// Beat says that the helper is there. It comes every [BeatEvery], whatever else is
+	// said.
+	Beat bool `json:",omitempty"`
+}
+
+// BeatEvery is how often the helper says that it is there.
+const BeatEvery = 10 * time.Second
+
+// Hello is the helper's first message.
+type Hello struct {
+	Version int
+	System  string // PRETTY_NAME of /etc/os-release
+	Kernel  string
+}
+
+// Begin says that nothing on the disk changes any more, and what is going to be read.
+type Begin struct {
+	Device string
+	Size   int64 // of the disk, in bytes
+	Stored int64 // how much of it is read
+	Areas  []string
+	Direct bool // parts are uploaded by the helper
+}
+
+// Progress is how far reading is, in bytes.
+type Progress struct{ Read, Written int64 }
+
+// Sent is a part that the helper has uploaded.
+type Sent struct {
+	Number    int
+	Size      int64
+	ETag, MD5 string
+}
+
+// Done says that the whole disk was read, and that it did not change meanwhile.
+type Done struct {
+	diskimage.Stats
+	Digest string // of what was found on the disk's tables before and after: SHA-256
+}
+
+// The kinds of frames.
+const (
+	kindMessage = 'm'
+	kindPart    = 'p'
+	kindEnd     = 'e'
+)
+
+// EndCommand is the command of a shell that says that the helper is no longer there: a
+// connection has no other way to tell as long as something may still be written to it.
+const EndCommand = `printf '\145\000\000\000\000\000\000\000\000'`
+
+// maxFrame bounds the length of a frame, in bytes: parts of the largest disk that OCI
+// imports are far smaller.
+const maxFrame = 256 << 20
+
+// Writer sends frames; it may be used by many goroutines.
+type Writer struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// NewWriter sends frames to out.
+func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
+
+func (w *Writer) frame(kind byte, number uint32, data []byte) error {
+	head := []byte{kind}
+	head = binary.BigEndian.AppendUint32(head, number)
+	head = binary.BigEndian.AppendUint32(head, uint32(len(data))) //nolint:gosec // bounded by maxFrame
+	if len(data) > maxFrame {
+		return fmt.Errorf("a frame of %d bytes is too long", len(data))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := w.out.Write(head); err != nil {
+		return err
+	}
+	_, err := w.out.Write(data)
+	return err
+}
+
+// Message sends a message.
+func (w *Writer) Message(m Message) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return w.frame(kindMessage, 0, b)
+}
+
+// Part sends a part.
+func (w *Writer) Part(number int, data []byte) error {
+	return w.frame(kindPart, uint32(number), data) //nolint:gosec // at most 10,000
+}
+
+// Frame is what was received: a message, or a part if Number is not 0.
+type Frame struct {
+	Message
+	Number int
+	Data   []byte
+}
+
+// Read receives a frame. buf makes room for the data of a part. io.EOF says that there
+// are no more; a frame that is cut short is an error.
+func Read(r io.Reader, buf func(n int) []byte) (f Frame, err error) {
+	var head [9]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("the connection to the helper was lost: %w", err)
+		}
+		return f, err
+	}
+	number, length := binary.BigEndian.Uint32(head[1:]), binary.BigEndian.Uint32(head[5:])
+	if head == [9]byte{kindEnd} {
+		return f, io.EOF
+	}
+	switch {
+	case length > maxFrame, head[0] != kindMessage && head[0] != kindPart, head[0] == kindPart && (number == 0 || number > diskimage.MaxParts), head[0] == kindMessage && length > 1<<20:
+		return f, fmt.Errorf("what the machine sends is not what the helper says: it begins with %.20q", head[:])
+	case head[0] == kindPart:
+		f.Number, f.Data = int(number), buf(int(length))
+	default:
+		f.Data = make([]byte, length)
+	}
+	if _, err := io.ReadFull(r, f.Data); err != nil {
+		return f, fmt.Errorf("the connection to the helper was lost: %w", io.ErrUnexpectedEOF)
+	}
+	if f.Number == 0 {
+		err = json.Unmarshal(f.Data, &f.Message)
+		f.Data = nil
+	}
+	return f, err
+}

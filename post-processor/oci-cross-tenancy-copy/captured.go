@@ -1,0 +1,68 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ocicrosstenancycopy
+
+import (
+	"fmt"
+	"strings"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
+	"github.com/armfree/packer-plugin-armfree/internal/proof"
+)
+
+// captured is a disk that was captured: an object, which is imported as it is.
+type captured struct {
+	image             cloud.Image
+	bucket, namespace string // of the artifact; empty: those of the block source
+	name, checksum    string
+}
+
+// captured is the artifact of a build that captured its disk.
+func (p *PostProcessor) captured(a packersdk.Artifact, ui packersdk.Ui) (subject, error) {
+	text := func(name string) string {
+		s, _ := a.State(name).(string)
+		return s
+	}
+	c := &captured{
+		bucket: text(ocibuild.StateBucket), namespace: text(ocibuild.StateNamespace), name: text(ocibuild.StateObject), checksum: text(ocibuild.StateChecksum),
+		image: cloud.Image{Name: text("image_name")},
+	}
+	region := text("region")
+	if c.name == "" || c.bucket == "" || region == "" {
+		return subject{}, fmt.Errorf("the artifact %q does not say where its object is", a.Id())
+	}
+	c.image.OS, c.image.OSVersion, _ = strings.Cut(text(ocibuild.StateSystem), "\n")
+	if v := text(ocibuild.StateProof); v != "" {
+		c.image.Tags = map[string]string{proof.Tag: v}
+	}
+	if own := p.config.Source.Bucket; own != "" && own != c.bucket {
+		ui.Sayf("The captured disk is in the bucket %q, and not in %q, which the block source names", c.bucket, own)
+	}
+	return c.subject(region), nil
+}
+
+// object is an object that the template names, in the source's bucket.
+func (p *PostProcessor) object(name string) subject {
+	c := &captured{name: name, image: cloud.Image{Name: oci.CapturedImage(name)}}
+	c.image.OS, c.image.OSVersion = systemOf(c.image.Name)
+	return c.subject("")
+}
+
+func (c *captured) subject(region string) subject {
+	c.image.ID = c.name
+	return subject{
+		id: c.name, label: c.name, region: region, object: c,
+		kept: fmt.Sprintf("The object %s is kept: the copy can be run again with source_object", c.name),
+	}
+}
+
+// source is the object as the copy sees it.
+func (c *captured) source(bucket *oci.Bucket) imagecopy.Source {
+	return &imagecopy.Stored{Image: c.image, Store: bucket, Object: c.name, Checksum: c.checksum, Sum: bucket.Checksum}
+}
