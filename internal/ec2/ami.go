@@ -24,6 +24,7 @@ type AMI struct {
 	// Goes says that the image is to be removed in the end.
 	Goes bool
 
+	img  types.Image // as Describe has found it
 	root types.Snapshot
 }
 
@@ -40,6 +41,7 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 	if err != nil {
 		return cloud.Image{}, a.explain(a.details(ctx, err))
 	}
+	a.img = img
 	out := cloud.Image{ID: a.ID, Name: aws.ToString(img.Name), Tags: tagMap(img.Tags)}
 	var errs []error
 	bad := func(format string, args ...any) {
