@@ -48,8 +48,8 @@ type vmdkFile struct {
 	directory  []uint32 // where the tables of grains are
 	unpack     sync.Pool
 
-	mu     sync.Mutex
-	tables []grainTable // the last used comes first
+	lock   chan struct{} // a mutex; it is held while a table is read, which may take a while
+	tables []grainTable  // the last used comes first
 }
 
 type grainTable struct {
@@ -58,7 +58,7 @@ type grainTable struct {
 }
 
 func openVMDK(file io.ReaderAt, length int64) (*vmdkFile, error) {
-	v := &vmdkFile{file: file, length: length}
+	v := &vmdkFile{file: file, length: length, lock: make(chan struct{}, 1)}
 	v.unpack.New = func() any { return new(grainUnpacker) }
 	h := make([]byte, sector)
 	if err := v.readFull(h, 0); err != nil {
@@ -193,8 +193,8 @@ func (v *vmdkFile) entry(grain int64) (uint32, error) {
 	if at == 0 {
 		return 0, nil
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.lock <- struct{}{}
+	defer func() { <-v.lock }()
 	for n, t := range v.tables {
 		if t.number == number {
 			copy(v.tables[1:n+1], v.tables[:n])

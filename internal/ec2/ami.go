@@ -121,5 +121,8 @@ func (a *AMI) Snapshot() (id string, full int64) {
 	return aws.ToString(a.root.SnapshotId), aws.ToInt64(a.root.FullSnapshotSizeInBytes)
 }
 
+// Size is that of the root volume in bytes, once Describe has found it.
+func (a *AMI) Size() int64 { return int64(aws.ToInt32(a.root.VolumeSize)) << 30 }
+
 // Remove deletes the image and its snapshots.
 func (a *AMI) Remove(ctx context.Context) error { return a.DeleteImage(ctx, a.ID) }

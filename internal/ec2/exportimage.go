@@ -315,6 +315,13 @@ func (x *ImageExport) Close(ctx context.Context) error {
 	return nil
 }
 
+// Tidy is Close for the exports of earlier runs as well.
+func (x *ImageExport) Tidy(ctx context.Context) error {
+	err := x.Close(ctx)
+	quiet := func(string, ...any) {}
+	return errors.Join(err, x.adopt(ctx, quiet), x.Close(ctx))
+}
+
 // end cancels the task and waits until it writes no more.
 func (x *ImageExport) end(ctx context.Context) error {
 	if x.ended {

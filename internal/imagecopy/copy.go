@@ -230,6 +230,9 @@ func (c *Copy) cleanup(ctx context.Context) error {
 		}
 	}
 	clean(c.Store, c.Object)
+	if t, is := c.Source.(Tidier); is && c.again {
+		errs = append(errs, t.Tidy(g))
+	}
 	for i, t := range c.Targets {
 		for _, w := range t.Ways {
 			went := c.board.went(i, w.Route())
@@ -241,9 +244,10 @@ func (c *Copy) cleanup(ctx context.Context) error {
 			}
 		}
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...) // the note stays, for whoever tidies up
+	if err := errors.Join(errs...); err != nil {
+		return err // the note stays, for whoever tidies up
 	}
+	errs = nil
 	notes, err := c.Store.Notes(g)
 	errs = append(errs, err)
 	for _, n := range notes {
