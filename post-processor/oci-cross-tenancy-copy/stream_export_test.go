@@ -6,9 +6,12 @@ package ocicrosstenancycopy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,27 +177,43 @@ func TestExportOfARM64IsRefused(t *testing.T) {
 	})
 }
 
-// exportMoments are all requests of the way by S3.
-func exportMoments(t *testing.T) (ops []string) {
+// exportMoments are the requests to AWS of the way by S3, by their number. What may happen
+// to the others is looked at on the way without S3.
+func exportMoments(t *testing.T) map[int]string {
 	t.Helper()
+	moments := map[int]string{}
 	inFlight(t, blocks(1), func(t *testing.T, f *flying) {
 		f.tag(t, proven())
 		in := f.exporting(t)
+		var mu sync.Mutex
+		f.wire.reset(func(_ http.ResponseWriter, r *http.Request, n int) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if amazon(r) {
+				moments[n] = r.Method + " " + r.URL.Path
+			}
+			return false
+		})
 		image, said, err := f.copy(t.Context(), t, in)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, said)
 		}
 		f.mustLeave(t, image, said)
-		ops = f.wire.ops
 	})
-	return ops
+	all := strings.Join(slices.Collect(maps.Values(moments)), "\n")
+	for _, want := range []string{"GET /a b/export-ami-", "DELETE /a b/export-ami-", "POST /"} {
+		if !strings.Contains(all, want) {
+			t.Fatalf("%q is not among %q", want, all)
+		}
+	}
+	return moments
 }
 
 // Whatever goes wrong once at any request of the way by S3, the copy comes to its end.
 func TestExportOneFaultAnywhere(t *testing.T) {
 	faults := map[string]func(*flying, http.ResponseWriter, *http.Request){
-		"throttled": func(_ *flying, w http.ResponseWriter, r *http.Request) { awsOrOracle(w, r, true) },
-		"500":       func(_ *flying, w http.ResponseWriter, r *http.Request) { awsOrOracle(w, r, false) },
+		"throttled": func(_ *flying, w http.ResponseWriter, r *http.Request) { awsProblem(w, r, true) },
+		"500":       func(_ *flying, w http.ResponseWriter, r *http.Request) { awsProblem(w, r, false) },
 		"reset":     func(*flying, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"lost": func(f *flying, _ http.ResponseWriter, r *http.Request) {
 			f.serve(httptest.NewRecorder(), r)
@@ -227,17 +246,6 @@ func TestExportOneFaultAnywhere(t *testing.T) {
 				})
 			})
 		}
-	}
-}
-
-func awsOrOracle(w http.ResponseWriter, r *http.Request, throttled bool) {
-	switch {
-	case amazon(r):
-		awsProblem(w, r, throttled)
-	case throttled:
-		problem(w, 429, "TooManyRequests")
-	default:
-		problem(w, 500, "InternalError")
 	}
 }
 

@@ -195,21 +195,23 @@ func (c *Cloud) exportRole(q *call, name string, b *s3Bucket, bucket, prefix str
 	return nil
 }
 
-// rootSource is the file of the image's root volume: others are not exported.
-func (img *image) rootSource() string {
+// rootSource is the file of the image's root volume, and how large that is: others are
+// not exported.
+func (img *image) rootSource() (path string, size int64) {
 	for _, d := range img.devices {
 		if d.device == img.root && d.source != nil {
-			return d.source.path
+			return d.source.path, int64(d.source.sizeGiB) << 30
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // runExport writes the file, after a while.
 func (c *Cloud) runExport(ctx context.Context, t *exportTask, broken *Fault) {
 	defer t.stop()
 	c.mu.Lock()
-	source, needs := t.image.rootSource(), t.needs
+	source, size := t.image.rootSource()
+	needs := t.needs
 	c.mu.Unlock()
 	path := filepath.Join(c.cfg.WorkDir, "objects", t.id)
 	err := schedule.Pause(ctx, needs)
@@ -217,7 +219,7 @@ func (c *Cloud) runExport(ctx context.Context, t *exportTask, broken *Fault) {
 		err = errors.New(orText(broken.Message, "ClientError: Unsupported kernel version."))
 	}
 	if err == nil {
-		err = exportDisk(path, source)
+		err = exportDisk(path, source, size)
 	}
 	c.mu.Lock()
 	if err == nil && t.state == "active" {
@@ -240,8 +242,8 @@ func (c *Cloud) runExport(ctx context.Context, t *exportTask, broken *Fault) {
 	t.state = "deleted"
 }
 
-// exportDisk writes a disk to a file.
-func exportDisk(path, source string) (err error) {
+// exportDisk writes a disk of a size to a file.
+func exportDisk(path, source string, size int64) (err error) {
 	disk, err := machine.OpenDisk(source)
 	if err != nil {
 		return err
@@ -252,7 +254,7 @@ func exportDisk(path, source string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return writeVMDK(f, disk)
+	return writeVMDK(f, disk, size)
 }
 
 func (c *Cloud) describeExportImageTasks(q *call, in *struct {

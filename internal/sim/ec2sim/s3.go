@@ -165,6 +165,8 @@ func (c *Cloud) createBucket(q *call, b *s3Bucket) (*reply, error) {
 		return nil, fail(http.StatusConflict, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.")
 	case !bucketForm.MatchString(q.vars["bucket"]):
 		return nil, refuse("InvalidBucketName", "The specified bucket is not valid.")
+	case in.Region == defaultRegion:
+		return nil, refuse("InvalidLocationConstraint", "The specified location-constraint is not valid")
 	case wanted != q.region.name:
 		return nil, refuse("IllegalLocationConstraintException", "The %s location constraint is incompatible for the region specific endpoint this request was sent to.", orText(in.Region, "unspecified"))
 	}

@@ -39,10 +39,10 @@ type vmdk struct {
 	used      bool
 }
 
-// writeVMDK writes a disk.
-func writeVMDK(to *os.File, disk *machine.Disk) error {
-	tables := (disk.Size() + grainSize*grainsOfTable - 1) / (grainSize * grainsOfTable)
-	v := &vmdk{out: bufio.NewWriter(to), size: disk.Size(), directory: make([]uint32, tables), table: make([]uint32, grainsOfTable)}
+// writeVMDK writes a disk as one of so many bytes.
+func writeVMDK(to *os.File, disk *machine.Disk, size int64) error {
+	tables := (size + grainSize*grainsOfTable - 1) / (grainSize * grainsOfTable)
+	v := &vmdk{out: bufio.NewWriter(to), size: size, directory: make([]uint32, tables), table: make([]uint32, grainsOfTable)}
 	v.write(v.header(directoryAtEnd))
 	v.write([]byte(v.descriptor()))
 	v.pad(vmdkFront * sector)
