@@ -188,7 +188,10 @@ func qemuImg(t testing.TB, args ...string) []byte {
 func needQemuImg(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-img"); err != nil {
-		t.Skip("qemu-img is not installed: files are not held against QEMU's idea of them")
+		if os.Getenv("REQUIRE_QEMU_IMG") != "" {
+			t.Fatal("qemu-img is not installed, and REQUIRE_QEMU_IMG says that it must be")
+		}
+		t.Skip("qemu-img is not installed: files are not held against QEMU's idea of them; REQUIRE_QEMU_IMG=1 makes that a failure")
 	}
 }
 

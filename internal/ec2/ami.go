@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -71,6 +72,9 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 	case len(shots) > 1:
 		a.Warn("Image %s has %d volumes; only the root volume (%s) is copied: an image on OCI is one disk", a.ID, len(shots), aws.ToString(img.RootDeviceName))
 	}
+	if blank := blankDevices(img); len(blank) > 0 {
+		a.Warn("Image %s gives its machines volumes that hold nothing yet (%s); a machine on OCI does not have them: remove them from its /etc/fstab, or give it a block volume", a.ID, strings.Join(blank, ", "))
+	}
 	if err := a.findRoot(ctx, root); err != nil {
 		return out, errors.Join(append(errs, err)...)
 	}
@@ -95,6 +99,20 @@ func rootSnapshot(img types.Image) string {
 		}
 	}
 	return ""
+}
+
+// blankDevices are those that are made empty with each machine, in words.
+func blankDevices(img types.Image) (list []string) {
+	for _, d := range img.BlockDeviceMappings {
+		name := aws.ToString(d.DeviceName)
+		switch {
+		case aws.ToString(d.VirtualName) != "":
+			list = append(list, fmt.Sprintf("%s is the instance store %s", name, *d.VirtualName))
+		case d.Ebs != nil && aws.ToString(d.Ebs.SnapshotId) == "":
+			list = append(list, fmt.Sprintf("%s has %d GiB", name, aws.ToInt32(d.Ebs.VolumeSize)))
+		}
+	}
+	return list
 }
 
 // findRoot looks up the snapshot of the root volume.

@@ -39,10 +39,11 @@ type Elsewhere struct {
 	// `oci-bootable`, as the builders of this plugin write it: no AMI of another builder
 	// does. Defaults to `false`.
 	AllowUnprovenImage bool `mapstructure:"allow_unproven_image" required:"false"`
-	// An image file to copy, qcow2 or raw: the cloud image of a distribution, say, or what
-	// a builder makes; behind the builder `null` it must be there beforehand. It
-	// must be one for ARM64 that boots by UEFI from virtio-scsi, as Debian's
-	// `genericcloud-arm64` does; that is not looked at.
+	// An image file to copy: qcow2, raw, VMDK (streamOptimized or monolithicSparse), or an
+	// `.oci` archive, of which the disk is taken. It may be the cloud image of a
+	// distribution, say, or what a builder makes; behind the builder `null` it must be
+	// there beforehand. It must be one for ARM64 that boots by UEFI from virtio-scsi, as
+	// Debian's `genericcloud-arm64` does; that is not looked at.
 	SourceFile string `mapstructure:"source_file" required:"false"`
 	// The same at an http or https URL. It is kept in the folder for temporary files
 	// while it is read.
@@ -117,7 +118,8 @@ func (c *Config) file() imagefile.Options {
 // afterAWS says that the artifact is going to be an AMI. The builder `armfree` may make
 // one or not.
 func (c *Config) afterAWS() bool {
-	return strings.HasSuffix(c.PackerBuilderType, "-aws") || strings.HasSuffix(c.PackerBuilderType, "-ebs")
+	kind := c.PackerBuilderType
+	return strings.HasSuffix(kind, "-aws") || strings.HasSuffix(kind, "-ebs") || strings.HasSuffix(kind, "-ebssurrogate") || kind == "amazon-chroot"
 }
 
 // prepareSource checks which image is copied, and through which bucket it travels.
