@@ -83,7 +83,7 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/pathing",
 			"golang.org/x/crypto/ssh", "golang.org/x/crypto/ssh/agent", "golang.org/x/net/proxy",
 		},
-		"internal/diskimage":                   {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zstd"},
+		"internal/diskimage":                   {"github.com/klauspost/compress/flate", "github.com/klauspost/compress/zlib", "github.com/klauspost/compress/zstd"},
 		"internal/ebsdirect":                   {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":                 {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":                   {"internal/diskimage", "internal/wait"},

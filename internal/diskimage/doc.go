@@ -22,10 +22,13 @@
 //
 // qcow2 version 3 with clusters of 64 KiB, plain, deflated or compressed by zstd;
 // clusters of zeros are left out, and clusters that do not get smaller stay as they
-// are. Deflate uses a window of 4 KiB, which is what the format allows. Or VMDK in its
-// form streamOptimized, for services that refuse the former. Both are a pure function
-// of the disk and the options: a second run makes the same bytes, so that parts that
-// have been uploaded need not be uploaded again.
+// are. Deflate uses a window of 4 KiB, which is what the format allows. A file is a
+// pure function of the disk and the options: a second run makes the same bytes, so that
+// parts that have been uploaded need not be uploaded again.
 //
-// Images are also read here, raw and qcow2, for those who bring a file of their own.
+// There is no VMDK, which OCI imports as well: only the archive says that a machine
+// starts by UEFI, and it holds a qcow2 file.
+//
+// Images are also read here, raw, qcow2, VMDK and .oci, for those who bring a file of
+// their own, and because EC2 exports VMDK.
 package diskimage

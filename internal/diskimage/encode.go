@@ -5,10 +5,7 @@ package diskimage
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/adler32"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
@@ -30,8 +27,6 @@ const deflateWindow = 4 << 10
 // encoder compresses clusters one after the other.
 type encoder struct {
 	kind  Compression
-	zlib  bool   // deflate with zlib's head and checksum
-	limit int    // a result of this length or more is not worth it; 0: always is
 	zero  []byte // of one cluster
 	zstd  *zstd.Encoder
 	flate *flate.Writer
@@ -39,10 +34,7 @@ type encoder struct {
 }
 
 func newEncoder(o Options) (*encoder, error) {
-	e := &encoder{kind: o.Compression, zlib: o.Format == VMDK, zero: make([]byte, ClusterSize)}
-	if o.Format == QCOW2 {
-		e.limit = ClusterSize
-	}
+	e := &encoder{kind: o.Compression, zero: make([]byte, ClusterSize)}
 	var err error
 	switch o.Compression {
 	case Zstd:
@@ -76,7 +68,7 @@ func (e *encoder) append(dst, cluster []byte) (out []byte, raw bool, err error) 
 	default:
 		return append(dst, cluster...), true, nil
 	}
-	if e.limit > 0 && len(dst)-begin >= e.limit {
+	if len(dst)-begin >= ClusterSize {
 		return append(dst[:begin], cluster...), true, nil
 	}
 	return dst, false, nil
@@ -91,25 +83,13 @@ func (e *encoder) deflate(dst, cluster []byte) ([]byte, error) {
 	if err := e.flate.Close(); err != nil {
 		return nil, fmt.Errorf("deflate: %w", err)
 	}
-	if e.zlib {
-		dst = append(dst, 0x78, 0x9c)
-	}
-	dst = append(dst, e.into.Bytes()...)
-	if e.zlib {
-		dst = binary.BigEndian.AppendUint32(dst, adler32.Checksum(cluster))
-	}
-	return dst, nil
+	return append(dst, e.into.Bytes()...), nil
 }
 
 // check says what is wrong with options.
 func (o Options) check() error {
-	switch {
-	case o.Format != QCOW2 && o.Format != VMDK:
-		return fmt.Errorf("the format %q is not one of %q and %q", o.Format, QCOW2, VMDK)
-	case o.Compression != Zstd && o.Compression != Deflate && o.Compression != None:
+	if o.Compression != Zstd && o.Compression != Deflate && o.Compression != None {
 		return fmt.Errorf("the compression %q is not one of %q, %q and %q", o.Compression, Zstd, Deflate, None)
-	case o.Format == VMDK && o.Compression != Deflate:
-		return errors.New("a VMDK that is written forward is always compressed by deflate")
 	}
 	return nil
 }

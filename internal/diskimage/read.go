@@ -18,8 +18,8 @@ const pieceSize = 512 << 10
 // maxDisk is the largest disk that is read, in bytes. EBS has no larger ones.
 const maxDisk = 64 << 40
 
-// Open reads an image file of so many bytes, qcow2 or raw; it looks at the content to
-// tell which. A qcow2 file must stand on its own.
+// Open reads an image file of so many bytes: qcow2, VMDK, raw, or an .oci archive with a
+// qcow2 file. It looks at the content to tell which. The file must stand on its own.
 func Open(file io.ReaderAt, size int64) (Source, error) {
 	begin := make([]byte, 512)
 	n, err := file.ReadAt(begin, 0)
@@ -28,20 +28,25 @@ func Open(file io.ReaderAt, size int64) (Source, error) {
 	}
 	begin = begin[:n]
 	for magic, what := range map[string]string{
-		"KDMV": "a VMDK", "# Disk DescriptorFile": "a VMDK", "vhdxfile": "a VHDX", "conectix": "a VHD", "QED\x00": "a QED image",
+		"# Disk DescriptorFile": "the description of a VMDK whose data is in other files", "COWD": "an extent of an ESX server", "vhdxfile": "a VHDX", "conectix": "a VHD", "QED\x00": "a QED image",
 		"\x1f\x8b": "compressed by gzip", "\xfd7zXZ\x00": "compressed by xz", "\x28\xb5\x2f\xfd": "compressed by zstd", "BZh": "compressed by bzip2", "PK\x03\x04": "a zip archive",
 	} {
 		if bytes.HasPrefix(begin, []byte(magic)) {
 			return nil, fmt.Errorf("the image is %s; unpack it, or convert it with \"qemu-img convert -O qcow2\"", what)
 		}
 	}
-	if bytes.HasPrefix(begin, []byte("QFI\xfb")) {
+	switch {
+	case bytes.HasPrefix(begin, []byte("QFI\xfb")):
 		return openQCOW2(file, size)
+	case bytes.HasPrefix(begin, []byte("KDMV")):
+		return openVMDK(file, size)
+	case n == 512 && bytes.HasPrefix(begin[257:], []byte("ustar")):
+		return openOCI(file, size)
 	}
 	// Every disk that a machine boots from has this mark, with MBR and with GPT. A page
 	// of HTML that says that the image has moved has not.
 	if n < 512 || begin[510] != 0x55 || begin[511] != 0xaa {
-		return nil, errors.New("the image is neither qcow2 nor the raw bytes of a disk with a partition table")
+		return nil, errors.New("the image is neither qcow2, VMDK, an .oci archive nor the raw bytes of a disk with a partition table")
 	}
 	if size > maxDisk {
 		return nil, fmt.Errorf("the image has %d bytes, more than any disk that can be imported", size)

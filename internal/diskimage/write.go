@@ -13,20 +13,10 @@ import (
 	"sync"
 )
 
-// Format is the format of an image file.
-type Format string
-
-// The formats.
-const (
-	QCOW2 Format = "qcow2"
-	VMDK  Format = "vmdk" // streamOptimized
-)
-
 // Options are how an image is made. The zero value of a field stands for its
 // default.
 type Options struct {
-	Format      Format      // default QCOW2
-	Compression Compression // default Zstd; of a VMDK, Deflate
+	Compression Compression // default Zstd
 	// Readers is how many pieces are read at the same time; default 48. Each takes
 	// up to twice the size of a piece in memory.
 	Readers int
@@ -47,13 +37,7 @@ type Stats struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Format = cmp.Or(o.Format, QCOW2)
-	if o.Compression == "" {
-		o.Compression = Zstd
-		if o.Format == VMDK {
-			o.Compression = Deflate
-		}
-	}
+	o.Compression = cmp.Or(o.Compression, Zstd)
 	if o.Readers <= 0 {
 		o.Readers = 48
 	}
@@ -61,14 +45,6 @@ func (o Options) withDefaults() Options {
 		o.Encoders = runtime.GOMAXPROCS(0)
 	}
 	return o
-}
-
-// container writes clusters into a file of some format.
-type container interface {
-	begin(ctx context.Context) error
-	// add takes a cluster that is not empty; they come in ascending order.
-	add(ctx context.Context, c cluster) error
-	end(ctx context.Context) error
 }
 
 // cluster is what is written of one cluster of the disk.
@@ -101,17 +77,10 @@ func Write(ctx context.Context, out Output, src Source, o Options) (Stats, error
 		return Stats{}, fmt.Errorf("a disk of %d bytes in pieces of %d cannot be written", src.Size(), src.PieceSize())
 	}
 	file := &counted{Output: out}
-	var c container = newQCOW2(file, src.Size(), o.Compression)
-	if o.Format == VMDK {
-		var err error
-		if c, err = newVMDK(file, src.Size()); err != nil {
-			return Stats{}, err
-		}
-	}
 	// Pieces of a large size are read fewer at a time, so that memory stays the same.
 	readers := max(2, min(o.Readers, o.Readers*(512<<10)/src.PieceSize()))
 	p := pipeline{src: src, options: o, readers: readers, file: file}
-	return p.run(ctx, c)
+	return p.run(ctx, newQCOW2(file, src.Size(), o.Compression))
 }
 
 // job is one piece on its way.
@@ -132,7 +101,7 @@ type pipeline struct {
 	encoders chan *encoder
 }
 
-func (p *pipeline) run(ctx context.Context, c container) (stats Stats, err error) {
+func (p *pipeline) run(ctx context.Context, q *qcow2) (stats Stats, err error) {
 	p.encoders = make(chan *encoder, p.options.Encoders)
 	for range p.options.Encoders {
 		e, err := newEncoder(p.options)
@@ -163,11 +132,11 @@ func (p *pipeline) run(ctx context.Context, c container) (stats Stats, err error
 		defer close(todo)
 		listing = p.list(ctx, free, todo, ordered)
 	})
-	if err := c.begin(ctx); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return stats, err
 	}
 	for j := range ordered {
-		if err := p.write(ctx, c, j, &stats); err != nil {
+		if err := p.write(ctx, q, j, &stats); err != nil {
 			return stats, err
 		}
 		free <- j
@@ -175,7 +144,7 @@ func (p *pipeline) run(ctx context.Context, c container) (stats Stats, err error
 	if listing != nil {
 		return stats, listing
 	}
-	err = c.end(ctx)
+	err = q.end(ctx)
 	stats.Written = p.file.at
 	return stats, err
 }
@@ -260,7 +229,7 @@ func (p *pipeline) work(ctx context.Context, j *job) error {
 }
 
 // write waits for a piece and writes it.
-func (p *pipeline) write(ctx context.Context, c container, j *job, stats *Stats) error {
+func (p *pipeline) write(ctx context.Context, q *qcow2, j *job, stats *Stats) error {
 	// A piece that ctx has cut short says so; there is no other way to wait.
 	if err := <-j.done; err != nil {
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
@@ -269,7 +238,7 @@ func (p *pipeline) write(ctx context.Context, c container, j *job, stats *Stats)
 		return err
 	}
 	for _, cl := range j.clusters {
-		if err := c.add(ctx, cl); err != nil {
+		if err := q.add(ctx, cl); err != nil {
 			return err
 		}
 		if cl.raw {

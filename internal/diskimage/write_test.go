@@ -52,7 +52,7 @@ func TestQEMUReadsRandomDisks(t *testing.T) {
 	for seed := range uint64(6) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		d := randomDisk(r)
-		o := variants()[r.IntN(4)]
+		o := variants()[r.IntN(3)]
 		file, _ := written(t, d, o)
 		held(t, d, o, file)
 	}
@@ -76,7 +76,7 @@ func randomDisk(r *rand.Rand) testDisk {
 // What is written is read back by our own reader, where there is no QEMU, too.
 func TestWrittenAndRead(t *testing.T) {
 	for name, d := range disks() {
-		for _, o := range variants()[:3] {
+		for _, o := range variants() {
 			t.Run(o.name()+" "+name, func(t *testing.T) {
 				file, _ := written(t, d, o)
 				src, err := Open(bytes.NewReader(file), int64(len(file)))
@@ -203,12 +203,8 @@ func TestFailures(t *testing.T) {
 		}
 		parts.Wait()
 	})
-	for what, o := range map[string]Options{
-		"format": {Format: "vhd"}, "compression \"lz4\"": {Compression: "lz4"}, "deflate": {Format: VMDK, Compression: Zstd},
-	} {
-		if _, err := Write(t.Context(), &memory{}, d, o); err == nil || !strings.Contains(err.Error(), what) {
-			t.Errorf("%+v: %v", o, err)
-		}
+	if _, err := Write(t.Context(), &memory{}, d, Options{Compression: "lz4"}); err == nil || !strings.Contains(err.Error(), "compression \"lz4\"") {
+		t.Error(err)
 	}
 }
 

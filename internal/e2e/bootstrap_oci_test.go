@@ -220,6 +220,13 @@ func TestBootstrapOCIProduction(t *testing.T) {
 	o.wants("an apply", "iam group create", "iam user create", "iam group add-user", "iam policy create")
 	o.run([]string{"apply", "--role", "production", "--compartment", "ocid1.tenancy.oc1..t"}, "nothing to do")
 	o.wants("a second apply")
+	o.run([]string{"apply", "--role", "production", "--compartment", "ocid1.tenancy.oc1..t", "--with", "verify"}, "done: change the policy")
+	for _, x := range o.state().Things {
+		if x.Kind == "policy" && (!strings.Contains(x.Text, "manage instance-family") || !strings.Contains(x.Text, "use virtual-network-family")) {
+			t.Errorf("the policy says %s", x.Text)
+		}
+	}
+	o.wants("an apply with another feature", "iam policy update")
 	o.run([]string{"undo", "--role", "production", "--compartment", "ocid1.tenancy.oc1..t"})
 	if left := o.state().Things; len(left) > 0 {
 		t.Errorf("left: %v", left)
@@ -241,6 +248,7 @@ func TestBootstrapOCIRefuses(t *testing.T) {
 	for says, args := range map[string][]string{
 		"the compartment theirs exists, and was not made by this script": {"apply", "--name", "theirs"},
 		"the group g exists, and was not made by this script":            {"undo", "--name", "g"},
+		"--with verify goes with --role production":                      {"plan", "--with", "verify"},
 		"--role: build or production":                                    {"plan", "--role", "staging"},
 		"there is no option --nonsense":                                  {"plan", "--nonsense", "x"},
 		"--ssh-from: ":                                                   {"plan", "--ssh-from", "everywhere"},

@@ -82,6 +82,23 @@ func (l *list) next(ctx context.Context) (index int32, more bool, err error) {
 	}
 }
 
+// peek is the first block, if there is one, which next is still to hand out.
+func (l *list) peek(ctx context.Context) (first entry, there bool, err error) {
+	if err := l.acquire(ctx); err != nil {
+		return entry{}, false, err
+	}
+	defer l.release()
+	for len(l.entries) == 0 && !l.end {
+		if err := l.more(ctx); err != nil {
+			return entry{}, false, err
+		}
+	}
+	if len(l.entries) == 0 {
+		return entry{}, false, nil
+	}
+	return l.entries[0], true, nil
+}
+
 // done says that a block needs no token any more.
 func (l *list) done(index int32, read bool) {
 	l.lock <- struct{}{} // whoever holds it has the same context as we

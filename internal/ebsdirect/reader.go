@@ -95,6 +95,24 @@ func Open(ctx context.Context, api API, snapshot string, o Options) (*Reader, er
 	return r, nil
 }
 
+// Try reads one block, if there is one, and throws it away: who may list the blocks may
+// not be the one who may read them, or use the key that they are encrypted with. It is
+// called before Pieces.
+func (r *Reader) Try(ctx context.Context) error {
+	e, there, err := r.list.peek(ctx)
+	if err != nil || !there {
+		return err
+	}
+	buf := make([]byte, blockSize)
+	return r.repeat(ctx, "get snapshot block", fmt.Sprintf("%d of %s", e.index, r.id), func(ctx context.Context) error {
+		_, err := r.get(ctx, e.index, e.token, buf)
+		if reason(err, "INVALID_BLOCK_TOKEN") {
+			return nil // it was allowed, and the token is got anew when it is needed
+		}
+		return err
+	}, func(_ context.Context, err error) (bool, error) { return passing(err), nil })
+}
+
 // Size implements [diskimage.Source]: the size of the volume, whatever is written.
 func (r *Reader) Size() int64 { return r.size }
 
@@ -134,7 +152,14 @@ func (r *Reader) ReadPiece(ctx context.Context, p diskimage.Piece, buf []byte) (
 		if err := r.pace.wait(ctx); err != nil {
 			return err
 		}
-		return r.get(ctx, index, used.text, buf)
+		zero, err := r.get(ctx, index, used.text, buf)
+		if zero {
+			r.zeros.Add(1)
+		}
+		if err == nil {
+			r.reads.Add(1)
+		}
+		return err
 	}, func(ctx context.Context, err error) (bool, error) {
 		switch {
 		case throttled(err):
@@ -149,15 +174,15 @@ func (r *Reader) ReadPiece(ctx context.Context, p diskimage.Piece, buf []byte) (
 // errNotWhole says that a block is not what its checksum says.
 var errNotWhole = errors.New("the block arrived damaged")
 
-// get reads one block into buf.
-func (r *Reader) get(ctx context.Context, index int32, token string, buf []byte) error {
+// get reads one block into buf; zero says that it is known to hold nothing else.
+func (r *Reader) get(ctx context.Context, index int32, token string, buf []byte) (zero bool, err error) {
 	out, err := r.api.GetSnapshotBlock(ctx, &ebs.GetSnapshotBlockInput{SnapshotId: &r.id, BlockIndex: &index, BlockToken: &token})
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer out.BlockData.Close()
 	if n := aws.ToInt32(out.DataLength); int(n) != blockSize || out.ChecksumAlgorithm != "SHA256" {
-		return fmt.Errorf("%w: it has %d bytes and a checksum by %q", errNotWhole, n, out.ChecksumAlgorithm)
+		return false, fmt.Errorf("%w: it has %d bytes and a checksum by %q", errNotWhole, n, out.ChecksumAlgorithm)
 	}
 	if aws.ToString(out.Checksum) == r.zeroSum {
 		// Read to the end, so that the connection can be used again.
@@ -166,25 +191,22 @@ func (r *Reader) get(ctx context.Context, index int32, token string, buf []byte)
 			err = fmt.Errorf("%w: it has %d bytes", errNotWhole, n)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		clear(buf)
-		r.zeros.Add(1)
-		r.reads.Add(1)
-		return nil
+		return true, nil
 	}
 	if _, err := io.ReadFull(out.BlockData, buf); err != nil {
-		return fmt.Errorf("%w: %w", errNotWhole, err)
+		return false, fmt.Errorf("%w: %w", errNotWhole, err)
 	}
 	if n, err := io.Copy(io.Discard, out.BlockData); err != nil || n > 0 {
-		return fmt.Errorf("%w: it goes on for %d bytes: %w", errNotWhole, n, cmp.Or(err, io.ErrShortBuffer))
+		return false, fmt.Errorf("%w: it goes on for %d bytes: %w", errNotWhole, n, cmp.Or(err, io.ErrShortBuffer))
 	}
 	want, err := base64.StdEncoding.DecodeString(aws.ToString(out.Checksum))
 	if got := sha256.Sum256(buf); err != nil || !bytes.Equal(got[:], want) {
-		return fmt.Errorf("%w: its checksum is not %q", errNotWhole, aws.ToString(out.Checksum))
+		return false, fmt.Errorf("%w: its checksum is not %q", errNotWhole, aws.ToString(out.Checksum))
 	}
-	r.reads.Add(1)
-	return nil
+	return false, nil
 }
 
 // repeat makes a request, and again while after says so; after may also say that there

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -24,6 +25,7 @@ type AMI struct {
 	// Goes says that the image is to be removed in the end.
 	Goes bool
 
+	img  types.Image // as Describe has found it
 	root types.Snapshot
 }
 
@@ -40,6 +42,7 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 	if err != nil {
 		return cloud.Image{}, a.explain(a.details(ctx, err))
 	}
+	a.img = img
 	out := cloud.Image{ID: a.ID, Name: aws.ToString(img.Name), Tags: tagMap(img.Tags)}
 	var errs []error
 	bad := func(format string, args ...any) {
@@ -69,6 +72,9 @@ func (a *AMI) Describe(ctx context.Context) (cloud.Image, error) {
 	case len(shots) > 1:
 		a.Warn("Image %s has %d volumes; only the root volume (%s) is copied: an image on OCI is one disk", a.ID, len(shots), aws.ToString(img.RootDeviceName))
 	}
+	if blank := blankDevices(img); len(blank) > 0 {
+		a.Warn("Image %s gives its machines volumes that hold nothing yet (%s); a machine on OCI does not have them: remove them from its /etc/fstab, or give it a block volume", a.ID, strings.Join(blank, ", "))
+	}
 	if err := a.findRoot(ctx, root); err != nil {
 		return out, errors.Join(append(errs, err)...)
 	}
@@ -95,6 +101,20 @@ func rootSnapshot(img types.Image) string {
 	return ""
 }
 
+// blankDevices are those that are made empty with each machine, in words.
+func blankDevices(img types.Image) (list []string) {
+	for _, d := range img.BlockDeviceMappings {
+		name := aws.ToString(d.DeviceName)
+		switch {
+		case aws.ToString(d.VirtualName) != "":
+			list = append(list, fmt.Sprintf("%s is the instance store %s", name, *d.VirtualName))
+		case d.Ebs != nil && aws.ToString(d.Ebs.SnapshotId) == "":
+			list = append(list, fmt.Sprintf("%s has %d GiB", name, aws.ToInt32(d.Ebs.VolumeSize)))
+		}
+	}
+	return list
+}
+
 // findRoot looks up the snapshot of the root volume.
 func (a *AMI) findRoot(ctx context.Context, id string) error {
 	err := a.repeat(ctx, "describe snapshot", id, func(ctx context.Context) error {
@@ -118,6 +138,9 @@ func (a *AMI) findRoot(ctx context.Context, id string) error {
 func (a *AMI) Snapshot() (id string, full int64) {
 	return aws.ToString(a.root.SnapshotId), aws.ToInt64(a.root.FullSnapshotSizeInBytes)
 }
+
+// Size is that of the root volume in bytes, once Describe has found it.
+func (a *AMI) Size() int64 { return int64(aws.ToInt32(a.root.VolumeSize)) << 30 }
 
 // Remove deletes the image and its snapshots.
 func (a *AMI) Remove(ctx context.Context) error { return a.DeleteImage(ctx, a.ID) }

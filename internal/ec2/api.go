@@ -53,6 +53,9 @@ type api struct {
 	describeImages           call[ec2.DescribeImagesInput, ec2.DescribeImagesOutput]
 	deregisterImage          call[ec2.DeregisterImageInput, ec2.DeregisterImageOutput]
 	modifyImageAttribute     call[ec2.ModifyImageAttributeInput, ec2.ModifyImageAttributeOutput]
+	exportImage              call[ec2.ExportImageInput, ec2.ExportImageOutput]
+	describeExports          call[ec2.DescribeExportImageTasksInput, ec2.DescribeExportImageTasksOutput]
+	cancelExport             call[ec2.CancelExportTaskInput, ec2.CancelExportTaskOutput]
 	enableDeprecation        call[ec2.EnableImageDeprecationInput, ec2.EnableImageDeprecationOutput]
 	enableProtection         call[ec2.EnableImageDeregistrationProtectionInput, ec2.EnableImageDeregistrationProtectionOutput]
 	disableProtection        call[ec2.DisableImageDeregistrationProtectionInput, ec2.DisableImageDeregistrationProtectionOutput]
@@ -85,6 +88,7 @@ func newAPI(e *ec2.Client, s *sts.Client, i *iam.Client) api {
 		describeSpotRequests: e.DescribeSpotInstanceRequests, cancelSpotRequests: e.CancelSpotInstanceRequests,
 		createSnapshot: e.CreateSnapshot, describeSnapshots: e.DescribeSnapshots, deleteSnapshot: e.DeleteSnapshot, modifySnapshotAttribute: e.ModifySnapshotAttribute,
 		createImage: e.CreateImage, registerImage: e.RegisterImage, copyImage: e.CopyImage, describeImages: e.DescribeImages, deregisterImage: e.DeregisterImage,
+		exportImage: e.ExportImage, describeExports: e.DescribeExportImageTasks, cancelExport: e.CancelExportTask,
 		modifyImageAttribute: e.ModifyImageAttribute, enableDeprecation: e.EnableImageDeprecation,
 		enableProtection: e.EnableImageDeregistrationProtection, disableProtection: e.DisableImageDeregistrationProtection,
 		whoAmI: s.GetCallerIdentity, decode: s.DecodeAuthorizationMessage,

@@ -6,6 +6,7 @@ package ec2
 import (
 	"net/http"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 )
@@ -16,12 +17,28 @@ import (
 func (c *Client) Blocks(connections int) *ebs.Client {
 	cfg := c.by.cfg.Copy()
 	cfg.Region = c.Region
-	if t, ok := cfg.HTTPClient.(*transport); ok {
+	cfg.HTTPClient = c.connections(connections)
+	return ebs.NewFromConfig(cfg)
+}
+
+// connections is what makes requests and keeps so many connections open.
+func (c *Client) connections(n int) aws.HTTPClient {
+	c.by.mu.Lock()
+	defer c.by.mu.Unlock()
+	if made := c.by.wide[n]; made != nil {
+		return made
+	}
+	made := c.by.cfg.HTTPClient
+	if t, ok := made.(*transport); ok {
 		if b, ok := t.next.(*awshttp.BuildableClient); ok {
-			cfg.HTTPClient = &transport{skew: t.skew, told: t.told, next: b.WithTransportOptions(func(t *http.Transport) {
-				t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
+			made = &transport{skew: t.skew, told: t.told, next: b.WithTransportOptions(func(t *http.Transport) {
+				t.MaxIdleConns, t.MaxIdleConnsPerHost = n, n
 			})}
 		}
 	}
-	return ebs.NewFromConfig(cfg)
+	if c.by.wide == nil {
+		c.by.wide = map[int]aws.HTTPClient{}
+	}
+	c.by.wide[n] = made
+	return made
 }

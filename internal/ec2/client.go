@@ -56,7 +56,8 @@ type principal struct {
 	told    *atomic.Bool  // a reply has said so
 
 	mu      sync.Mutex
-	clients map[string]*Client // by region
+	clients map[string]*Client     // by region
+	wide    map[int]aws.HTTPClient // by how many connections they keep
 }
 
 // NewClient prepares the clients of all services for one region. It makes no

@@ -61,6 +61,9 @@ type Copy struct {
 	read  lazy // the link to the object, which is made when it is first needed
 	board board
 	found ledger
+	// reading are the destinations that may still read the object.
+	reading readers
+	cleared bool // links and objects are gone; read once nobody reads any more
 }
 
 // lazy is a link that is made when somebody first asks for it. Who asks meanwhile
@@ -138,6 +141,9 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 		}
 	}
 	if todo+unproven > 0 {
+		for i, h := range have {
+			c.reading.add(i, h.done == "")
+		}
 		stop := c.board.show(ctx, c.Say)
 		c.each(ctx, have, results)
 		stop()
@@ -225,6 +231,42 @@ func (c *Copy) export(ctx context.Context) error {
 func (c *Copy) cleanup(ctx context.Context) error {
 	g, cancel := wait.Cleanup(ctx, c.Cleanup)
 	defer cancel()
+	if !c.cleared {
+		if err := c.clear(g); err != nil {
+			return err // the note stays, for whoever tidies up
+		}
+	}
+	notes, err := c.Store.Notes(g)
+	errs := []error{err}
+	for _, n := range notes {
+		b, _, perr := owner.ParseName(n.Name)
+		switch {
+		case perr != nil:
+		case b.ID == c.Owner.ID:
+			errs = append(errs, c.Store.Forget(g, n.Name))
+		case time.Now().After(b.Expires):
+			errs = append(errs, c.sweep(g, b, n))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// clearEarly removes links and objects once nobody reads them any more: verifying may
+// take hours, in which a link is a danger and an object costs money. Where that fails it
+// is tried again at the end.
+func (c *Copy) clearEarly(ctx context.Context) {
+	g, cancel := wait.Cleanup(ctx, c.Cleanup)
+	defer cancel()
+	c.Say("Every import is over: the object and the links to it are removed")
+	if err := c.clear(g); err != nil {
+		c.Warn("They are tried again at the end: %v", err)
+		return
+	}
+	c.cleared = true
+}
+
+// clear removes the links, and then the objects.
+func (c *Copy) clear(g context.Context) error {
 	var errs []error
 	clean := func(s Store, object string) {
 		for _, role := range []string{owner.RoleExport, owner.RoleImport} {
@@ -240,6 +282,9 @@ func (c *Copy) cleanup(ctx context.Context) error {
 		}
 	}
 	clean(c.Store, c.Object)
+	if t, is := c.Source.(Tidier); is && c.again {
+		errs = append(errs, t.Tidy(g))
+	}
 	for i, t := range c.Targets {
 		for _, w := range t.Ways {
 			went := c.board.went(i, w.Route())
@@ -249,21 +294,6 @@ func (c *Copy) cleanup(ctx context.Context) error {
 			case c.again && w.Check(g) == nil: // a bucket that cannot be used was not used
 				clean(w, c.detourName(i))
 			}
-		}
-	}
-	if len(errs) > 0 {
-		return errors.Join(errs...) // the note stays, for whoever tidies up
-	}
-	notes, err := c.Store.Notes(g)
-	errs = append(errs, err)
-	for _, n := range notes {
-		b, _, perr := owner.ParseName(n.Name)
-		switch {
-		case perr != nil:
-		case b.ID == c.Owner.ID:
-			errs = append(errs, c.Store.Forget(g, n.Name))
-		case time.Now().After(b.Expires):
-			errs = append(errs, c.sweep(g, b, n))
 		}
 	}
 	return errors.Join(errs...)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ func (c *Copy) each(ctx context.Context, have []standing, results []Result) {
 		wg.Go(func() {
 			start, r := time.Now(), &results[i]
 			r.Image, r.Route, r.Err = c.one(ctx, i, h)
+			c.imported(ctx, i)
 			r.Took = time.Since(start)
 			c.found.of(c.Targets[i], r)
 			if r.Err != nil {
@@ -37,6 +39,41 @@ func (c *Copy) each(ctx context.Context, have []standing, results []Result) {
 		})
 	}
 	wg.Wait()
+}
+
+// readers are the destinations, by number, that may still read the object.
+type readers struct {
+	mu   sync.Mutex
+	left map[int]bool
+}
+
+func (r *readers) add(i int, reads bool) {
+	if r.left == nil {
+		r.left = map[int]bool{}
+	}
+	if reads {
+		r.left[i] = true
+	}
+}
+
+// gone notes that a destination reads no more, and says whether it was the last.
+func (r *readers) gone(i int) (last bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.left[i] {
+		return false
+	}
+	delete(r.left, i)
+	return len(r.left) == 0
+}
+
+// imported notes that a destination needs the object no more. After the last one it is
+// removed, unless that comes at once anyway.
+func (c *Copy) imported(ctx context.Context, i int) {
+	verifies := slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Verify != nil })
+	if c.reading.gone(i) && verifies && ctx.Err() == nil {
+		c.clearEarly(ctx)
+	}
 }
 
 // one brings the image to one destination.
@@ -230,6 +267,9 @@ func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, job string, 
 	if err := c.hide(ctx, t, f); err != nil {
 		return err
 	}
+	if t.Verify != nil { // whatever comes of that, the image is not imported again
+		c.imported(ctx, c.number(t))
+	}
 	if err := c.prove(ctx, t, id, &spec); err != nil {
 		return err
 	}
@@ -238,6 +278,11 @@ func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, job string, 
 		return &unproven{err: err, passed: true} // hours went into it, and it is good
 	}
 	return err
+}
+
+// number is that of a target.
+func (c *Copy) number(t Target) int {
+	return slices.IndexFunc(c.Targets, func(other Target) bool { return other.Key == t.Key })
 }
 
 // discard deletes an image that is not finished.

@@ -28,6 +28,14 @@ type Disk interface {
 	Remove(ctx context.Context) error
 }
 
+// Tidier is what a [Source] or a [Disk] may be: one that makes something of its own to be
+// read, which a run that was killed leaves.
+type Tidier interface {
+	// Tidy removes what any run of the copy left of that. None is no error. ctx is one
+	// for cleaning up.
+	Tidy(ctx context.Context) error
+}
+
 // Streamed is the source of an image that this computer reads, packs and uploads,
 // all at the same time and with nothing on a local disk.
 type Streamed struct {
@@ -51,6 +59,14 @@ func (s *Streamed) Describe(ctx context.Context) (cloud.Image, error) {
 	img, err := s.Disk.Describe(ctx)
 	s.image = img
 	return img, err
+}
+
+// Tidy implements Tidier.
+func (s *Streamed) Tidy(ctx context.Context) error {
+	if t, is := s.Disk.(Tidier); is {
+		return t.Tidy(ctx)
+	}
+	return nil
 }
 
 // Deliver implements Source. Parts of an upload that did not come to its end stay: they

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
@@ -70,6 +71,74 @@ func TestVerify(t *testing.T) {
 	}
 	if v := results[0].Verified; v == nil || v.Tests != 7 || results[1].Verified != nil {
 		t.Errorf("%+v", results)
+	}
+}
+
+// Verifying may take hours: by then nobody reads the object any more, and neither it nor
+// a link to it is there. Only the note stays, by which a run that is killed is taken up.
+func TestNothingIsOpenWhileVerifying(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ways []Way
+		also string // another destination
+		fail string // a step that fails the first time
+		open int    // links and objects while the image is being verified
+	}{
+		"alone":                      {},
+		"beside a finished one":      {also: "b"},
+		"by another way":             {ways: []Way{}},
+		"the object cannot be taken": {fail: "remove", open: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			ready := make(chan struct{})
+			if tt.also == "" {
+				close(ready)
+			}
+			w.after = func(step string) {
+				if step == "seal "+tt.also {
+					close(ready)
+				}
+			}
+			if tt.fail != "" {
+				w.fail[tt.fail] = errors.New("no")
+			}
+			seen := -1
+			i := &inspector{by: "x", verify: func(context.Context, string) error {
+				<-ready
+				for range 1000 { // the other goroutine is about to remove them
+					w.mu.Lock()
+					seen = len(w.links) + len(w.objects)
+					w.mu.Unlock()
+					if seen == tt.open {
+						break
+					}
+					time.Sleep(time.Millisecond)
+				}
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if len(w.notes) != 1 {
+					t.Errorf("notes %v", w.notes)
+				}
+				delete(w.fail, tt.fail)
+				return nil
+			}}
+			names := []string{"a"}
+			if tt.also != "" {
+				names = append(names, tt.also)
+			}
+			_, said, err := runWith(t.Context(), w, func(c *Copy) {
+				c.Targets[0].Verify = i
+				if tt.ways != nil {
+					c.Targets[0].Direct, c.Targets[0].Ways = false, []Way{way{store{w, "copy-object"}}}
+				}
+			}, names...)
+			if err != nil || seen != tt.open {
+				t.Errorf("%d links and objects, %v\n%s", seen, err, said)
+			}
+			if left := w.left(); len(left) != len(names) {
+				t.Errorf("left %q", left)
+			}
+		})
 	}
 }
 

@@ -110,6 +110,7 @@ func parseChecksum(text string) (want []byte, h hash.Hash, err error) {
 	if !named {
 		kind, digits = "", text
 	}
+	kind = strings.ToLower(strings.TrimSpace(kind))
 	want, err = hex.DecodeString(strings.TrimSpace(digits))
 	switch {
 	case err == nil && len(want) == sha256.Size && (kind == "" || kind == "sha256"):

@@ -52,7 +52,7 @@ func TestFile(t *testing.T) {
 	if err := os.WriteFile(path, image(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, sum := range []string{digest(image()), strings.TrimPrefix(digest(image()), "sha256:"), fmt.Sprintf("sha512:%X", sha512.Sum512(image()))} {
+	for _, sum := range []string{digest(image()), strings.TrimPrefix(digest(image()), "sha256:"), fmt.Sprintf("sha512:%X", sha512.Sum512(image())), "SHA256:" + strings.TrimPrefix(digest(image()), "sha256:"), fmt.Sprintf("Sha512: %x", sha512.Sum512(image()))} {
 		i, err := Open(t.Context(), Options{File: path, Checksum: sum})
 		if err != nil {
 			t.Fatal(err)

@@ -109,9 +109,6 @@ func Run(ctx context.Context, j Job) (_ Result, err error) {
 	if s := j.Source.Size(); s > MaxImage {
 		return Result{}, fmt.Errorf("the disk has %s; OCI imports images of disks of up to %s", size(s), size(MaxImage))
 	}
-	if j.Archive != nil && cmp.Or(j.Image.Format, diskimage.QCOW2) != diskimage.QCOW2 {
-		return Result{}, fmt.Errorf("an .oci archive holds a qcow2 file, not %q", j.Image.Format)
-	}
 	start := time.Now()
 	object, err := j.Begin(ctx)
 	if err != nil {

@@ -68,9 +68,10 @@ func (c *Client) seal(ctx context.Context, id string, w completion) error {
 		})
 		return err
 	})
-	if err != nil && forbidden(err) && w.say != nil {
-		w.say("The image is finished, but its tag \"armfree\" still calls it unfinished, with a date from which on it counts as a leftover: this user may not update images (%v). Please correct the tag", err)
-		return nil
+	if forbidden(err) {
+		// What is tagged as unfinished is no artifact: a sweep would delete it once its
+		// time is over.
+		return fmt.Errorf("image %s cannot be marked as finished, and what is not counts as a leftover: this user may not update images; let a policy say \"manage instance-images\" of the image's compartment: %w", id, err)
 	}
 	return err
 }

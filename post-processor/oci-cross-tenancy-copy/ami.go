@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 	"github.com/armfree/packer-plugin-armfree/version"
 )
 
@@ -32,6 +34,10 @@ type ami struct {
 	// unproven lets an image pass that has no proof that it boots on OCI.
 	unproven bool
 	reader   *ebsdirect.Reader // that Describe has opened
+	// export, if set, is how EC2 itself writes the image into a file.
+	export  *ec2.ImageExport
+	cleanup time.Duration // limit for removing that
+	closing func() error
 }
 
 // ami signs in to AWS for an image, which is in one or more regions: that where it was
@@ -54,6 +60,10 @@ func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made 
 		return subject{}, fmt.Errorf("aws: %w", err)
 	}
 	d := &ami{AMI: ec2.AMI{Client: client, ID: images[region], Warn: ui.Errorf, Goes: c.KeepSourceImage.False()}, unproven: c.AllowUnprovenImage}
+	if x := c.ExportImage; x != nil {
+		d.export = &ec2.ImageExport{AMI: &d.AMI, Bucket: x.S3BucketName, Prefix: x.S3Prefix, Role: x.RoleName}
+		d.cleanup = c.CleanupTimeout
+	}
 	for r, id := range images {
 		if r != region {
 			d.copies = append(d.copies, &ec2.AMI{Client: client.In(r), ID: id})
@@ -69,8 +79,14 @@ func (d *ami) Describe(ctx context.Context) (cloud.Image, error) {
 	if img.ID != "" {
 		err = errors.Join(err, d.proven(img))
 	}
-	if err == nil { // who may not read it, or not use its key, is told before anything is started
-		d.reader, err = d.read(ctx)
+	switch { // who may not read it, or not use its key, is told before anything is started
+	case err != nil:
+	case d.export != nil:
+		err = d.export.Check(ctx)
+	default:
+		if d.reader, err = d.read(ctx); err == nil {
+			err = d.explain(d.reader.Try(ctx))
+		}
 	}
 	return img, err
 }
@@ -79,10 +95,16 @@ func (d *ami) Describe(ctx context.Context) (cloud.Image, error) {
 func (d *ami) read(ctx context.Context) (*ebsdirect.Reader, error) {
 	id, _ := d.Snapshot()
 	r, err := ebsdirect.Open(ctx, d.Blocks(blockConnections), id, ebsdirect.Options{})
-	if err != nil {
-		return nil, fmt.Errorf("the snapshot %s cannot be read, which takes ebs:ListSnapshotBlocks and ebs:GetSnapshotBlock, and kms:Decrypt if it is encrypted: %w", id, err)
+	return r, d.explain(err)
+}
+
+// explain says what it takes to read a snapshot, if it could not be.
+func (d *ami) explain(err error) error {
+	if err == nil {
+		return nil
 	}
-	return r, nil
+	id, _ := d.Snapshot()
+	return fmt.Errorf("the snapshot %s cannot be read, which takes ebs:ListSnapshotBlocks and ebs:GetSnapshotBlock, and kms:Decrypt if it is encrypted: %w", id, err)
 }
 
 // proven says what is missing of the proof that the image boots on OCI. A machine that
@@ -111,8 +133,23 @@ func (d *ami) proven(img cloud.Image) error {
 }
 
 // Open implements imagecopy.Disk.
-func (d *ami) Open(ctx context.Context, _ func(string, ...any)) (diskimage.Source, int64, error) {
+func (d *ami) Open(ctx context.Context, say func(string, ...any)) (diskimage.Source, int64, error) {
 	_, full := d.Snapshot()
+	if d.export != nil {
+		d.closing = func() error { return d.Tidy(ctx) }
+		file, size, err := d.export.Open(ctx, say)
+		if err != nil {
+			return nil, 0, err
+		}
+		src, err := diskimage.Open(file, size)
+		if err == nil && src.Size() != d.Size() {
+			err = fmt.Errorf("it has a disk of %d bytes, and the snapshot one of %d", src.Size(), d.Size())
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("what EC2 has exported of %s cannot be used: %w", d.ID, err)
+		}
+		return src, full, nil
+	}
 	r := d.reader
 	if d.reader = nil; r == nil {
 		var err error
@@ -124,7 +161,22 @@ func (d *ami) Open(ctx context.Context, _ func(string, ...any)) (diskimage.Sourc
 }
 
 // Close implements imagecopy.Disk.
-func (*ami) Close() error { return nil }
+func (d *ami) Close() error {
+	if d.closing == nil {
+		return nil
+	}
+	return d.closing()
+}
+
+// Tidy implements imagecopy.Tidier: what was exported goes, also that of an earlier run.
+func (d *ami) Tidy(ctx context.Context) error {
+	if d.export == nil {
+		return nil
+	}
+	g, cancel := wait.Cleanup(ctx, d.cleanup)
+	defer cancel()
+	return d.export.Tidy(g)
+}
 
 // Remove implements imagecopy.Disk: the image goes from every region.
 func (d *ami) Remove(ctx context.Context) error {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Destination,Verify
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,Destination,Verify,ExportImage
 
 package ocicrosstenancycopy
 

@@ -24,6 +24,7 @@ type FlatConfig struct {
 	PackerSensitiveVars    []string              `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
 	SourceAMI              *string               `mapstructure:"source_ami" required:"false" cty:"source_ami" hcl:"source_ami"`
 	AWS                    *awscfg.FlatAccess    `mapstructure:"aws" required:"false" cty:"aws" hcl:"aws"`
+	ExportImage            *FlatExportImage      `mapstructure:"export_image" required:"false" cty:"export_image" hcl:"export_image"`
 	AllowUnprovenImage     *bool                 `mapstructure:"allow_unproven_image" required:"false" cty:"allow_unproven_image" hcl:"allow_unproven_image"`
 	SourceFile             *string               `mapstructure:"source_file" required:"false" cty:"source_file" hcl:"source_file"`
 	SourceURL              *string               `mapstructure:"source_url" required:"false" cty:"source_url" hcl:"source_url"`
@@ -69,6 +70,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
 		"source_ami":                 &hcldec.AttrSpec{Name: "source_ami", Type: cty.String, Required: false},
 		"aws":                        &hcldec.BlockSpec{TypeName: "aws", Nested: hcldec.ObjectSpec((*awscfg.FlatAccess)(nil).HCL2Spec())},
+		"export_image":               &hcldec.BlockSpec{TypeName: "export_image", Nested: hcldec.ObjectSpec((*FlatExportImage)(nil).HCL2Spec())},
 		"allow_unproven_image":       &hcldec.AttrSpec{Name: "allow_unproven_image", Type: cty.Bool, Required: false},
 		"source_file":                &hcldec.AttrSpec{Name: "source_file", Type: cty.String, Required: false},
 		"source_url":                 &hcldec.AttrSpec{Name: "source_url", Type: cty.String, Required: false},
@@ -161,6 +163,33 @@ func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 		"relay_bucket":              &hcldec.AttrSpec{Name: "relay_bucket", Type: cty.String, Required: false},
 		"relay_namespace":           &hcldec.AttrSpec{Name: "relay_namespace", Type: cty.String, Required: false},
 		"verify":                    &hcldec.BlockSpec{TypeName: "verify", Nested: hcldec.ObjectSpec((*FlatVerify)(nil).HCL2Spec())},
+	}
+	return s
+}
+
+// FlatExportImage is an auto-generated flat version of ExportImage.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatExportImage struct {
+	S3BucketName *string `mapstructure:"s3_bucket_name" required:"true" cty:"s3_bucket_name" hcl:"s3_bucket_name"`
+	S3Prefix     *string `mapstructure:"s3_prefix" required:"false" cty:"s3_prefix" hcl:"s3_prefix"`
+	RoleName     *string `mapstructure:"role_name" required:"false" cty:"role_name" hcl:"role_name"`
+}
+
+// FlatMapstructure returns a new FlatExportImage.
+// FlatExportImage is an auto-generated flat version of ExportImage.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*ExportImage) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatExportImage)
+}
+
+// HCL2Spec returns the hcl spec of a ExportImage.
+// This spec is used by HCL to read the fields of ExportImage.
+// The decoded values from this spec will then be applied to a FlatExportImage.
+func (*FlatExportImage) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"s3_bucket_name": &hcldec.AttrSpec{Name: "s3_bucket_name", Type: cty.String, Required: false},
+		"s3_prefix":      &hcldec.AttrSpec{Name: "s3_prefix", Type: cty.String, Required: false},
+		"role_name":      &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
 	}
 	return s
 }

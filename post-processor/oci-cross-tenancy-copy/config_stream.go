@@ -31,15 +31,19 @@ type Elsewhere struct {
 	// and AWS's files, as for `armfree-aws`. The region defaults to that of the
 	// artifact.
 	AWS awscfg.Access `mapstructure:"aws" required:"false"`
+	// Let EC2 export the AMI to a bucket of S3, from which it is read, in place of reading
+	// its snapshot. See [`export_image`](#export_image).
+	ExportImage *ExportImage `mapstructure:"export_image" required:"false"`
 	// Copy an AMI that has no proof that it boots on OCI. Without this an AMI must say by
 	// its tag `armfree-validated` that its machine passed a gossfile named
 	// `oci-bootable`, as the builders of this plugin write it: no AMI of another builder
 	// does. Defaults to `false`.
 	AllowUnprovenImage bool `mapstructure:"allow_unproven_image" required:"false"`
-	// An image file to copy, qcow2 or raw: the cloud image of a distribution, say, or what
-	// a builder makes; behind the builder `null` it must be there beforehand. It
-	// must be one for ARM64 that boots by UEFI from virtio-scsi, as Debian's
-	// `genericcloud-arm64` does; that is not looked at.
+	// An image file to copy: qcow2, raw, VMDK (streamOptimized or monolithicSparse), or an
+	// `.oci` archive, of which the disk is taken. It may be the cloud image of a
+	// distribution, say, or what a builder makes; behind the builder `null` it must be
+	// there beforehand. It must be one for ARM64 that boots by UEFI from virtio-scsi, as
+	// Debian's `genericcloud-arm64` does; that is not looked at.
 	SourceFile string `mapstructure:"source_file" required:"false"`
 	// The same at an http or https URL. It is kept in the folder for temporary files
 	// while it is read.
@@ -55,6 +59,47 @@ type Elsewhere struct {
 	// is what older readers of qcow2 know, or `none`. Defaults to `zstd`, which is the
 	// fastest.
 	Compression string `mapstructure:"compression" required:"false"`
+}
+
+// ExportImage has EC2 write the AMI as a VMDK into a bucket of S3. The way without it
+// needs no bucket and no role, and works for more images; this one is for accounts in
+// which the EBS direct APIs are not allowed. EC2 does not export images from the
+// Marketplace, images of other accounts and images with encrypted volumes, which is
+// checked before anything is started; nor, says its documentation, disks on which GRUB
+// is there for BIOS and UEFI, and it does not say that it exports images for ARM64 at
+// all. A failed export is reported with EC2's own reason. Unverified against the real
+// service.
+type ExportImage struct {
+	// The bucket, in the region and account of the AMI, encrypted by S3's own keys. The
+	// object in it is deleted at the end; a bucket that keeps versions keeps it.
+	S3BucketName string `mapstructure:"s3_bucket_name" required:"true"`
+	// What the object's name begins with, such as `exports/`. EC2 adds the id of the
+	// export.
+	S3Prefix string `mapstructure:"s3_prefix" required:"false"`
+	// The role by which EC2 writes to the bucket: VM Import/Export must be allowed to
+	// assume it. Defaults to `vmimport`.
+	RoleName string `mapstructure:"role_name" required:"false"`
+}
+
+var (
+	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	roleName   = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+)
+
+// prepare gives all that is wrong with the block.
+func (x *ExportImage) prepare(note func(...error)) {
+	switch {
+	case x.S3BucketName == "":
+		note(errors.New("export_image.s3_bucket_name must be set"))
+	case !tmpl.Unknown(x.S3BucketName) && !bucketName.MatchString(x.S3BucketName):
+		note(fmt.Errorf("export_image.s3_bucket_name must be the name of a bucket of S3 (3 to 63 lower case letters, digits, dots and hyphens), it is %q", x.S3BucketName))
+	}
+	if strings.HasPrefix(x.S3Prefix, "/") || len(x.S3Prefix) > 900 || strings.ContainsAny(x.S3Prefix, "\r\n\x00") {
+		note(errors.New("export_image.s3_prefix must be at most 900 characters, without a slash at its beginning and without line ends"))
+	}
+	if x.RoleName != "" && !tmpl.Unknown(x.RoleName) && !roleName.MatchString(x.RoleName) {
+		note(fmt.Errorf("export_image.role_name must be the name of a role, not its ARN, it is %q", x.RoleName))
+	}
 }
 
 // amiID is what the id of an AMI looks like.
@@ -77,7 +122,8 @@ func (c *Config) file() imagefile.Options {
 // afterAWS says that the artifact is going to be an AMI. The builder `armfree` may make
 // one or not.
 func (c *Config) afterAWS() bool {
-	return strings.HasSuffix(c.PackerBuilderType, "-aws") || strings.HasSuffix(c.PackerBuilderType, "-ebs")
+	kind := c.PackerBuilderType
+	return strings.HasSuffix(kind, "-aws") || strings.HasSuffix(kind, "-ebs") || strings.HasSuffix(kind, "-ebssurrogate") || kind == "amazon-chroot"
 }
 
 // prepareSource checks which image is copied, and through which bucket it travels.
@@ -114,6 +160,12 @@ func (c *Config) prepareSource(note func(...error)) {
 	}
 	if c.SourceObject != "" && c.ObjectName != "" {
 		note(errors.New("object_name and source_object exclude each other: the object is imported as it is"))
+	}
+	if x := c.ExportImage; x != nil {
+		x.prepare(note)
+		if c.aFile() || c.SourceImageOCID != "" {
+			note(errors.New("export_image goes with an AMI"))
+		}
 	}
 	if c.aFile() && c.KeepSourceImage.False() {
 		note(errors.New("keep_source_image = false: a file is never deleted"))

@@ -65,6 +65,10 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	for _, v := range provers {
 		v.copied = id.ID
 	}
+	run := owner.NewBuild(now, whole)
+	if a, is := what.disk.(*ami); is && a.export != nil {
+		a.export.Owner, a.export.Token = id, run.Token("export-image", a.ID)
+	}
 	object := c.ObjectName
 	switch {
 	case what.object != nil:
@@ -79,7 +83,7 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 		Object:   object,
 		Given:    what.object != nil,
 		Owner:    id,
-		ThisRun:  owner.NewBuild(now, whole),
+		ThisRun:  run,
 		Conflict: imagecopy.Conflict(c.ImageNameConflict), SizeLimitGB: max(c.SizeLimitInGBs, 0), RemoveSource: c.KeepSourceImage.False(),
 		WriteLife: min(life, c.ExportTimeout+linkMargin), ReadLife: min(life, read+linkMargin), Cleanup: c.CleanupTimeout,
 		Say: ui.Sayf, Warn: ui.Errorf, Secret: p.Mask.AddURL,

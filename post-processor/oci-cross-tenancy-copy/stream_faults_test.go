@@ -30,6 +30,13 @@ func awsProblem(w http.ResponseWriter, r *http.Request, throttled bool) {
 		w.WriteHeader(status)
 		fmt.Fprint(w, `{"Message":"a bad day","Reason":"ACCOUNT_THROTTLED"}`)
 		return
+	case strings.Contains(r.Host, ".s3."):
+		if throttled {
+			status, code = http.StatusServiceUnavailable, "SlowDown"
+		}
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `<Error><Code>%s</Code><Message>a bad day</Message></Error>`, code)
+		return
 	case strings.HasPrefix(r.Host, "sts."):
 		if throttled {
 			status, code = http.StatusBadRequest, "Throttling"

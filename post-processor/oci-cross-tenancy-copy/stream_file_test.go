@@ -175,6 +175,14 @@ func TestStreamMistakes(t *testing.T) {
 		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "aws": map[string]interface{}{"access_key": "AKIA1"}}, "aws.region must be set"},
 		{map[string]interface{}{"packer_builder_type": "armfree-aws", "aws": map[string]interface{}{"access_key": "AKIA1"}}, "aws.secret_key must be set"},
 		{map[string]interface{}{"packer_builder_type": "amazon-ebs"}, ""},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "export_image": export("armfree-exports", "exports/", "vmimport")}, ""},
+		{map[string]interface{}{"packer_builder_type": "armfree", "export_image": export("armfree-exports", "", "")}, ""},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "export_image": export("", "", "")}, "export_image.s3_bucket_name must be set"},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "export_image": export("Not_A_Bucket", "", "")}, "must be the name of a bucket of S3"},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "export_image": export("armfree-exports", "/exports", "")}, "without a slash at its beginning"},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "export_image": export("armfree-exports", "", "arn:aws:iam::123456789012:role/vmimport")}, "must be the name of a role, not its ARN"},
+		{map[string]interface{}{"source_file": path, "export_image": export("armfree-exports", "", "")}, "export_image goes with an AMI"},
+		{map[string]interface{}{"source_file": path, "source_checksum": "SHA256:" + strings.ToUpper(strings.TrimPrefix(sum, "sha256:"))}, ""},
 		{map[string]interface{}{"packer_builder_type": "armfree-aws", "source_image_ocid": "ocid1.image.oc1..a", "aws": map[string]interface{}{"access_key": "AKIA1"}}, ""},
 	} {
 		t.Run(fmt.Sprint(tt.options), func(t *testing.T) {
@@ -194,4 +202,8 @@ func TestStreamMistakes(t *testing.T) {
 			}
 		})
 	}
+}
+
+func export(bucket, prefix, role string) map[string]interface{} {
+	return map[string]interface{}{"s3_bucket_name": bucket, "s3_prefix": prefix, "role_name": role}
 }

@@ -112,15 +112,24 @@ func newFlying(t *testing.T, d noise) *flying { t.Helper(); return newFlyingWith
 
 func newFlyingWith(t *testing.T, d noise, change func(*ec2sim.BaseImage)) *flying {
 	t.Helper()
+	return newFlyingCloud(t, d, change, nil)
+}
+
+func newFlyingCloud(t *testing.T, d noise, change func(*ec2sim.BaseImage), config func(*ec2sim.Config)) *flying {
+	t.Helper()
 	f := &flying{virtual: newVirtual(t), account: ec2sim.NewAccount("build"), disk: qcow2(t, d)}
 	image := ec2sim.BaseImage{Name: "debian-12-arm64-mine", Path: f.disk, Owner: f.account, Regions: []string{awsRegion}}
 	if change != nil {
 		change(&image)
 	}
-	var err error
-	f.aws, err = ec2sim.New(ec2sim.Config{
+	cfg := ec2sim.Config{
 		Accounts: []*ec2sim.Account{f.account}, Driver: machine.Idle{}, WorkDir: t.TempDir(), Offline: true, Images: []ec2sim.BaseImage{image},
-	})
+	}
+	if config != nil {
+		config(&cfg)
+	}
+	var err error
+	f.aws, err = ec2sim.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,6 +170,8 @@ func TestStreamArtifacts(t *testing.T) {
 		"armfree, built on AWS":    {builder: "armfree.aws", kind: "armfree", id: "eu-central-1:AMI", made: awsRegion},
 		"by the environment":       {builder: "armfree.aws", kind: "armfree", id: "eu-central-1:AMI", made: awsRegion, environment: true},
 		"amazon-ebs":               {builder: "mitchellh.amazonebs", kind: "amazon-ebs", id: "eu-central-1:AMI"},
+		"amazon-ebssurrogate":      {builder: "mitchellh.amazon.ebssurrogate", kind: "amazon-ebssurrogate", id: "eu-central-1:AMI"},
+		"amazon-chroot":            {builder: "mitchellh.amazon.chroot", kind: "amazon-chroot", id: "eu-central-1:AMI"},
 		"an AMI that is not there": {builder: "mitchellh.amazonebs", kind: "amazon-ebs", id: "eu-central-1:ami-00000001", says: "there is no image ami-00000001 in eu-central-1"},
 		"nobody who could sign in": {builder: "armfree.aws", kind: "armfree", id: "eu-central-1:AMI", says: "nobody can sign in"},
 	} {

@@ -99,6 +99,21 @@ func TestStreamKeepsOtherVolumes(t *testing.T) {
 	}
 }
 
+// Volumes that are made empty with each machine are named: nothing of them is copied, and
+// a machine that mounts them does not boot without.
+func TestStreamNamesBlankVolumes(t *testing.T) {
+	inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+		f.withDevices(t, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdc"), Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(20)}})
+		f.wire.reset(f.rewrite(func(b []byte) []byte { // the simulator has no instance stores
+			return bytes.ReplaceAll(b, []byte("<blockDeviceMapping>"), []byte("<blockDeviceMapping><item><deviceName>/dev/sdb</deviceName><virtualName>ephemeral0</virtualName></item>"))
+		}))
+		_, said, err := f.copy(t.Context(), t, f.settings())
+		if want := "volumes that hold nothing yet (/dev/sdb is the instance store ephemeral0, /dev/sdc has 20 GiB)"; err != nil || !strings.Contains(said, want) {
+			t.Errorf("%v, want %q\n%s", err, want, said)
+		}
+	})
+}
+
 // Which volume is the root is what the image says, and never a guess: a data volume would
 // be copied without a word.
 func TestStreamRootWithoutDevice(t *testing.T) {

@@ -25,6 +25,9 @@ const (
 	oracleOCI  = "packer.oracle.oci"
 	armfreeAWS = "armfree.aws"
 	amazonEBS  = "mitchellh.amazonebs"
+	// Two more of Amazon's, which make a disk without starting a machine from it.
+	amazonSurrogate = "mitchellh.amazon.ebssurrogate"
+	amazonChroot    = "mitchellh.amazon.chroot"
 )
 
 // subject is the image that is copied.
@@ -73,7 +76,7 @@ func (p *PostProcessor) find(ctx context.Context, a packersdk.Artifact, ui packe
 		return p.captured(a, ui)
 	case oracleOCI:
 		return p.image(a.Id(), "", ui), nil
-	case armfreeAWS, amazonEBS:
+	case armfreeAWS, amazonEBS, amazonSurrogate, amazonChroot:
 		made, _ := a.State("region").(string)
 		images := map[string]string{}
 		for _, one := range strings.Split(a.Id(), ",") {
@@ -85,7 +88,7 @@ func (p *PostProcessor) find(ctx context.Context, a packersdk.Artifact, ui packe
 		}
 		return p.ami(ctx, images, made, ui)
 	}
-	return subject{}, fmt.Errorf("the artifact of the builder %q is no image; set source_image_ocid, source_ami, source_file, source_url or source_object, or put this post-processor behind armfree-oci, armfree-aws, oracle-oci or amazon-ebs", a.BuilderId())
+	return subject{}, fmt.Errorf("the artifact of the builder %q is no image; set source_image_ocid, source_ami, source_file, source_url or source_object, or put this post-processor behind armfree-oci, armfree-aws, oracle-oci, amazon-ebs, amazon-ebssurrogate or amazon-chroot", a.BuilderId())
 }
 
 // image is one on OCI. It is in the source's own region, unless the build says that it

@@ -32,6 +32,7 @@ usage: bootstrap.sh [plan|apply|undo] --tenancy OCID [OPTION...]
   --no-private-subnet   no NAT gateway and no private subnet
   --no-network          no network at all; there is one
   --with bastion        lets builds use OCI Bastion
+  --with verify         lets copies be started in the production tenancy, by the block verify (production)
   --secrets FILE        makes an API key if there is none, and writes it here: new, mode 0600
   --new-api-key         makes another API key; the old one stays until you delete it
   --pause SECONDS       between tries, while OCI does not know yet what was just made (10)
@@ -86,7 +87,8 @@ production) name=${name:-armfree-production} prefix=PROD_OCI_ network='' ;;
 esac
 case $with in
 '' | bastion) ;;
-*) die "there is no feature $with; there is: bastion" ;;
+verify) [ "$role" = production ] || die "--with verify goes with --role production: a build may start machines anyway" ;;
+*) die "there is no feature $with; there are: bastion, verify" ;;
 esac
 
 # fits OPTION VALUE CHARACTERS: values go into policies and commands, so only what they are made of is let in.
@@ -215,7 +217,7 @@ make_principal() {
 
 statements() { # as a list in JSON
   set -- "$here/policies/$role.txt"
-  [ "$with" != bastion ] || set -- "$@" "$here/policies/bastion.txt"
+  [ -z "$with" ] || set -- "$@" "$here/policies/$with.txt"
   sed -e "s|@NAME@|$name|g" -e "s|@COMPARTMENT@|$compartment|g" -e "s|@BUCKET@|$bucket|g" "$@" | sed -e 's/.*/"&"/' -e '$!s/$/,/' -e '1s/^/[/' -e '$s/$/]/'
 }
 plain() { tr -d ' \n\t'; }

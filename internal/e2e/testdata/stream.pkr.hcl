@@ -32,6 +32,11 @@ variable "allow_unproven_image" {
   default = false
 }
 
+# The bucket of S3 to which EC2 exports the AMI; empty to read its snapshot.
+variable "export_bucket" {
+  default = ""
+}
+
 variable "places" {
   type = list(object({ tenancy = string, user = string, fingerprint = string, key = string, region = string, compartment = string, name = string }))
 }
@@ -66,6 +71,12 @@ build {
   post-processor "armfree-oci-cross-tenancy-copy" {
     report               = var.report
     allow_unproven_image = var.allow_unproven_image
+    dynamic "export_image" {
+      for_each = var.export_bucket == "" ? [] : [var.export_bucket]
+      content {
+        s3_bucket_name = export_image.value
+      }
+    }
     dynamic "destination" {
       for_each = var.places
       content {

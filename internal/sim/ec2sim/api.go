@@ -70,7 +70,7 @@ func operations(list ...*operation) map[string]*operation {
 // allAPIs gathers the services by signing name.
 func (c *Cloud) allAPIs() map[string]*api {
 	list := map[string]*api{}
-	for _, a := range []*api{c.ec2(), c.identityAndAccess(), c.securityTokens(), c.parameterStore(), c.serviceQuotas(), c.freeTier(), c.priceList(), c.ebsDirect()} {
+	for _, a := range []*api{c.ec2(), c.identityAndAccess(), c.securityTokens(), c.parameterStore(), c.serviceQuotas(), c.freeTier(), c.priceList(), c.ebsDirect(), c.objectStore()} {
 		list[a.name] = a
 	}
 	return list
@@ -86,6 +86,7 @@ type call struct {
 	body   []byte
 	params params            // of services with forms
 	vars   map[string]string // of REST services: what the path's {names} matched
+	bucket string            // of S3: what the host's name says
 	source netip.Addr        // where the client is
 	secure bool
 
@@ -103,7 +104,8 @@ type reply struct {
 	header      http.Header
 	contentType string
 	body        []byte
-	cut         int // if not 0, the connection ends after so many bytes of the body
+	length      int64 // if not 0, of what a HEAD is about
+	cut         int   // if not 0, the connection ends after so many bytes of the body
 }
 
 // ServeHTTP answers a request to any of the cloud's host names.
@@ -173,7 +175,7 @@ func (p *reply) send(w http.ResponseWriter, q *call) {
 	if p.contentType != "" {
 		w.Header().Set("Content-Type", p.contentType)
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(p.body)))
+	w.Header().Set("Content-Length", strconv.FormatInt(max(p.length, int64(len(p.body))), 10))
 	w.WriteHeader(p.status)
 	if p.cut > 0 {
 		_, _ = w.Write(p.body[:p.cut]) // it is cut anyway
@@ -210,6 +212,7 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 		return nil, fail(http.StatusNotFound, "UnknownEndpoint", "%v", err)
 	}
 	entry.Region = q.region.name
+	q.bucket = at.bucket
 	identified := q.api.identify(q)
 	anonymous := q.op != nil && q.op.unsigned
 	if sigErr != nil && (!anonymous || sigErr.kind != unsigned) {

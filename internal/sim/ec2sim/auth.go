@@ -89,10 +89,16 @@ func (c *Cloud) authenticate(q *call, sig signature) error {
 	}
 	sum := sha256.Sum256(q.body)
 	payload := hex.EncodeToString(sum[:])
-	if said := q.Header.Get("X-Amz-Content-Sha256"); said != "" && said != payload {
+	said := q.Header.Get("X-Amz-Content-Sha256")
+	switch {
+	case sig.service == "s3" && said == "":
+		return refuse("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+	case sig.service == "s3" && said == "UNSIGNED-PAYLOAD":
+		payload = said
+	case said != "" && said != payload:
 		return q.api.problem(wrongSecret)
 	}
-	want := sign(key.secret, sig, at, canonicalRequest(q.Request, sig.headers, payload))
+	want := sign(key.secret, sig, at, canonicalRequest(q.Request, sig.service, sig.headers, payload))
 	if !hmac.Equal([]byte(want), []byte(sig.value)) {
 		return q.api.problem(wrongSecret)
 	}
@@ -126,12 +132,15 @@ func (q *call) signs(sig signature) bool {
 }
 
 // canonicalRequest is what was signed.
-func canonicalRequest(r *http.Request, headers []string, payload string) string {
+func canonicalRequest(r *http.Request, service string, headers []string, payload string) string {
 	path := r.URL.EscapedPath()
 	if path == "" {
 		path = "/"
 	}
 	// Services other than S3 sign the path as it would look escaped once more.
+	if service == "s3" {
+		path = r.URL.Path
+	}
 	path = strings.ReplaceAll(uriEncode(path), "%2F", "/")
 	var query []string
 	for name, values := range r.URL.Query() {

@@ -79,6 +79,9 @@ type Switches struct {
 	// OldBlockTokensWork lets the block tokens of an earlier list of a
 	// snapshot's blocks work after a later one.
 	OldBlockTokensWork bool
+	// ARM64NotExportable refuses to export images for arm64. Nobody is known to have
+	// tried.
+	ARM64NotExportable bool
 }
 
 // Delays are how long resources stay in their transitional states.
@@ -148,6 +151,7 @@ type Cloud struct {
 
 	parameters map[parameterKey]*parameter
 	listings   map[string]*blockListing // the last one of each snapshot
+	buckets    map[string]*s3Bucket     // by name
 	ebsRates   ebsRates
 	log        []Request
 }
@@ -179,7 +183,7 @@ func New(cfg Config) (*Cloud, error) {
 	}
 	c := &Cloud{
 		cfg: cfg, delays: *cfg.Delays, regions: regions(), types: instanceTypes(),
-		keys: map[string]*credential{}, networks: map[home]*network{}, tokens: map[tokenKey]*tokenUse{},
+		keys: map[string]*credential{}, networks: map[home]*network{}, tokens: map[tokenKey]*tokenUse{}, buckets: map[string]*s3Bucket{},
 	}
 	if err := c.ports.reserve(cfg.SSHPort); err != nil {
 		return nil, err
@@ -201,7 +205,7 @@ func New(cfg Config) (*Cloud, error) {
 	return c, nil
 }
 
-func workDirs() []string { return []string{"volumes", "snapshots"} }
+func workDirs() []string { return []string{"volumes", "snapshots", "objects"} }
 
 // ports are the ones at which machines listen and are reached.
 type ports struct {
@@ -236,7 +240,7 @@ func (p *ports) close() error {
 func (c *Cloud) SSHPort() int { return c.ports.ssh }
 
 // Close cuts the power of all machines, ends all background work, waits for it
-// and removes the bytes of volumes and snapshots. Requests that arrive later
+// and removes the bytes of volumes, snapshots and objects. Requests that arrive later
 // get a 503.
 func (c *Cloud) Close() error {
 	c.mu.Lock()

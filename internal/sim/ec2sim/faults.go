@@ -58,6 +58,8 @@ const (
 	FaultImageFails FaultKind = "image-fails"
 	// FaultSnapshotFails lets a snapshot end in error.
 	FaultSnapshotFails FaultKind = "snapshot-fails"
+	// FaultExportFails lets the export of an image end deleted with Message.
+	FaultExportFails FaultKind = "export-fails"
 	// FaultSlow adds Delay to a state that operation Op leads to; see
 	// [SlowStates].
 	FaultSlow FaultKind = "slow"

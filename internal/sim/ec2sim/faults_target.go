@@ -90,7 +90,7 @@ func SlowStates() map[string][]string {
 	return map[string][]string{
 		"RunInstances": {"pending"}, "CreateFleet": {"pending"}, "StartInstances": {"pending"}, "StopInstances": {"stopping"},
 		"TerminateInstances": {"shutting-down"}, "CreateSnapshot": {"pending"}, "CreateImage": {"pending"},
-		"RegisterImage": {"pending"}, "CopyImage": {"pending"},
+		"RegisterImage": {"pending"}, "CopyImage": {"pending"}, "ExportImage": {"active"},
 	}
 }
 
@@ -102,10 +102,11 @@ func faultOps() map[FaultKind][]string {
 		FaultLaunchFails: launches, FaultSpotInterrupt: launches, FaultQuota: launches, FaultSSHClosed: launches,
 		FaultImageFails:    {"CreateImage", "RegisterImage", "CopyImage"},
 		FaultSnapshotFails: {"CreateSnapshot", "CreateImage", "CopyImage"},
+		FaultExportFails:   {"ExportImage"},
 		FaultSlow:          slices.Collect(maps.Keys(SlowStates())),
 		FaultInvisible: {"RunInstances", "CreateFleet", "CreateImage", "RegisterImage", "CopyImage", "CreateSnapshot", "CreateSecurityGroup",
 			"CreateKeyPair", "ImportKeyPair", "CreateLaunchTemplate", "CreateAccessKey", "CreateInstanceProfile"},
-		FaultBadChecksum: {"GetSnapshotBlock"}, FaultShortBody: {"GetSnapshotBlock"}, FaultCutBody: {"GetSnapshotBlock"},
+		FaultBadChecksum: {"GetSnapshotBlock"}, FaultShortBody: {"GetSnapshotBlock"}, FaultCutBody: {"GetSnapshotBlock", "GetObject"},
 		FaultBlockToken: {"GetSnapshotBlock"}, FaultEmptyPage: {"ListSnapshotBlocks", "ListChangedBlocks"},
 		FaultStatus: nil, FaultStatusAfterEffect: nil, FaultCutAfterEffect: nil, FaultThrottle: nil,
 	}

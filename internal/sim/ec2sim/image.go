@@ -28,6 +28,7 @@ type image struct {
 	public            bool
 	shared            sharing // launch permissions
 	freeTier          bool
+	productCode       string // of the Marketplace
 	alias             string // of the owner
 	sourceInstance    string
 	sourceImage       string
@@ -58,6 +59,8 @@ type BaseImage struct {
 	NotFreeTier bool
 	// Encrypted makes its snapshot an encrypted one.
 	Encrypted bool
+	// ProductCode is that of the Marketplace, if the image comes from there.
+	ProductCode string
 }
 
 // DebianImages are like those that Debian publishes: three builds of each
@@ -120,7 +123,7 @@ func (c *Cloud) seedImage(b BaseImage, used int64) error {
 		img := &image{resourceBase: seeded(at, "image"), name: b.Name, description: b.Name, state: "available", arch: b.Arch, root: b.Root,
 			ena: true, seeded: true, public: b.Owner == nil, freeTier: !b.NotFreeTier, protection: "disabled",
 			devices: []disk{{device: b.Root, source: s, sizeGiB: b.SizeGiB, kind: "gp3", iops: 3000, throughput: 125, deletes: true, encrypted: b.Encrypted}}}
-		img.bootMode = b.BootMode
+		img.bootMode, img.productCode = b.BootMode, b.ProductCode
 		img.created, s.created = b.Created, b.Created
 		c.resources.put(s)
 		c.resources.put(img)

@@ -41,6 +41,13 @@ type imageXML struct {
 	SourceInstance  string         `xml:"sourceInstanceId,omitempty"`
 	SourceImage     string         `xml:"sourceImageId,omitempty"`
 	SourceRegion    string         `xml:"sourceImageRegion,omitempty"`
+
+	ProductCodes *set[productCodeXML] `xml:"productCodes,omitempty"`
+}
+
+type productCodeXML struct {
+	Code string `xml:"productCode"`
+	Type string `xml:"type"`
 }
 
 type reasonXML struct {
@@ -87,6 +94,10 @@ func (img *image) xml(q *call) imageXML {
 	if img.home == q.home() { // tags are not shared
 		tags := img.tags.xml()
 		row.Tags = &tags
+	}
+	if img.productCode != "" {
+		codes := setOf([]productCodeXML{{img.productCode, "marketplace"}})
+		row.ProductCodes = &codes
 	}
 	if img.reason != nil {
 		row.Reason = &reasonXML{img.reason.Code, img.reason.Message}

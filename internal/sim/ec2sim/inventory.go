@@ -65,6 +65,9 @@ func row(r resource) (Resource, bool) {
 		out.Name = x.name
 	case *launchTemplate:
 		out.Name = x.name
+	case *exportTask: // what is over stays listed for a while, as on EC2, and costs nothing
+		out.Name, out.State = x.prefix, x.state
+		return out, x.state == "active" || x.state == "deleting"
 	case *spotRequest:
 		out.State = x.state
 		return out, x.state == "active"
@@ -94,6 +97,7 @@ func (c *Cloud) Inventory() Inventory {
 					in.Machines = append(in.Machines, i.id)
 				}
 			}
+			in.Resources = append(in.Resources, c.storedObjects(home{a, r})...)
 			if len(in.Resources)+len(in.Machines) > 0 {
 				of.Regions = append(of.Regions, in)
 			}

@@ -82,11 +82,13 @@ const (
 // plain endpoint URL does.
 type endpoint struct {
 	service, region string
+	bucket          string // of S3
 	plain           bool
 }
 
 // parseHost reads <service>.<region>.amazonaws.com, <service>.amazonaws.com,
-// api.pricing.<region>.amazonaws.com and addresses of this machine.
+// api.pricing.<region>.amazonaws.com, <bucket>.s3.<region>.amazonaws.com and addresses
+// of this machine.
 func parseHost(host string) (endpoint, error) {
 	name := strings.ToLower(host)
 	if h, _, err := net.SplitHostPort(name); err == nil {
@@ -111,6 +113,9 @@ func parseHost(host string) (endpoint, error) {
 		// The price list is in three regions only.
 		if parts[0] == "api" && parts[1] == "pricing" && slices.Contains([]string{"us-east-1", "eu-central-1", "ap-south-1"}, parts[2]) {
 			return endpoint{service: parts[1], region: parts[2]}, nil
+		}
+		if parts[1] == "s3" {
+			return endpoint{service: "s3", bucket: parts[0], region: parts[2]}, nil
 		}
 	}
 	return endpoint{}, fmt.Errorf("no such host: %s", host)

@@ -123,13 +123,14 @@ func kinds() map[string]kindInfo {
 			"The specified launch template, with template ID %s, does not exist."},
 		"spot-instances-request": {"sir", "InvalidSpotInstanceRequestID.Malformed", "InvalidSpotInstanceRequestID.NotFound",
 			"The spot instance request ID '%s' does not exist"},
-		"fleet":       {"fleet", "InvalidFleetId.Malformed", "InvalidFleetId.NotFound", "The fleet ID '%s' does not exist"},
-		"reservation": {"r", "", "", ""},
+		"fleet":             {"fleet", "InvalidFleetId.Malformed", "InvalidFleetId.NotFound", "The fleet ID '%s' does not exist"},
+		"export-image-task": {"export-ami", "InvalidExportTaskID.Malformed", "InvalidExportTaskID.NotFound", "The specified export task ID '%s' cannot be found"},
+		"reservation":       {"r", "", "", ""},
 	}
 }
 
 // idForm is what follows the prefix of an id.
-var idForm = regexp.MustCompile(`^[a-z]+-([0-9a-f]{8}|[0-9a-f]{17})$`)
+var idForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)?-([0-9a-f]{8}|[0-9a-f]{17})$`)
 
 // checkID refuses an id that cannot be one of the kind.
 func checkID(kind, id string) error {
