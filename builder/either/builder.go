@@ -97,7 +97,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: r.fleet, Sundries: r.fleet, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: r.fleet, Sundries: r.fleet, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Replaces: c.PackerForce || c.AWS != nil && c.AWS.ForceDeregister, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.policy(), Hold: map[string]time.Duration{c.Prefer[1]: c.prefers}, Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout,
 		Comm: &c.Comm, Pin: r.pin, Found: r.found, More: r.generated,
 	}
