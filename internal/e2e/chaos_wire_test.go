@@ -58,7 +58,7 @@ func mishaps() []mishap {
 		return !strings.Contains(said, "Builds finished. The artifacts") && (strings.Contains(said, "ancelling build after receiving") || strings.Contains(said, "context canceled"))
 	}
 	return []mishap{
-		{name: "kill all", dead: true, mute: true, got: by("signal: killed"), signal: kill(syscall.SIGKILL, func(r packerRun) []int { return append(r.plugins, r.inner, r.outer) })},
+		{name: "kill all", dead: true, mute: true, got: by("signal: killed"), signal: kill(syscall.SIGKILL, func(r packerRun) []int { return append([]int{r.outer, r.inner}, r.plugins...) })},
 		{name: "Ctrl-C", got: cancelled, signal: group(syscall.SIGINT)},
 		{name: "lost reply", after: true, answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		{name: "500", answer: func(w http.ResponseWriter, r *http.Request) { refuse(w, r, false) }},
