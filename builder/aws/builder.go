@@ -80,7 +80,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	cloud := fleet.New(awsbuild.Places(client, builds, id, ui.Sayf)...)
 	site := func(region string) *ec2.Build { return cloud.In("aws", region).(*ec2.Build) }
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Replaces: c.PackerForce || c.ForceDeregister || c.Retain > 0, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.Policy(), Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, TraceFile: c.TraceFile, Comm: &c.Comm,
 		More: func(m *phase.FindMachine) map[string]interface{} {
 			return awsbuild.Generated(m.ID, id.ID, m.Offer, site(m.Offer.Region).SourceImage())

@@ -98,7 +98,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: r.fleet, Sundries: r.fleet, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: r.fleet, Sundries: r.fleet, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Replaces: c.replaces(), Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.policy(), Hold: map[string]time.Duration{c.Prefer[1]: c.prefers}, Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, TraceFile: c.TraceFile,
 		Comm: &c.Comm, Pin: r.pin, Found: r.found, More: r.generated,
 	}
@@ -273,4 +273,9 @@ func (r *run) generated(m *phase.FindMachine) map[string]interface{} {
 	maps.Copy(data, r.sites[m.Offer.Cloud].generated(m))
 	data["Cloud"] = m.Offer.Cloud
 	return data
+}
+
+// replaces says whether older images go when the new one is finished, on either cloud.
+func (c *Config) replaces() bool {
+	return c.PackerForce || c.OCI != nil && c.OCI.Retain > 0 || c.AWS != nil && (c.AWS.ForceDeregister || c.AWS.Retain > 0)
 }

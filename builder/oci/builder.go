@@ -99,7 +99,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	cloud := fleet.New(places...)
 	source := func(region string) string { return cloud.In("oci", region).(*oci.Build).BaseImage() }
 	build := phase.Build{
-		UI: ui, Hook: hook, Site: cloud, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Debug: c.PackerDebug, OnError: c.PackerOnError,
+		UI: ui, Hook: hook, Site: cloud, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Replaces: c.PackerForce || c.Retain > 0, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.policy(), Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, TraceFile: c.TraceFile, Comm: &c.Comm,
 		More: func(m *phase.FindMachine) map[string]interface{} {
 			return ocibuild.Generated(m.ID, id.ID, m.Offer, source(m.Offer.Region))

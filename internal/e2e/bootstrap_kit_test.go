@@ -25,10 +25,12 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	awsbuilder "github.com/armfree/packer-plugin-armfree/builder/aws"
+	armfree "github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/awsstage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
 const (
@@ -67,6 +69,7 @@ type ci struct {
 	unused    []ec2sim.Grant
 	firstUses []string // lines of a table
 	kept      []string // images and snapshots
+	long      bool     // builds take so long that what they have is renewed
 }
 
 // newCI makes the user as the script does, with the policies that it attaches
@@ -138,8 +141,51 @@ func (c *ci) run(options map[string]interface{}) (packersdk.Artifact, string, er
 		c.t.Fatal(err)
 	}
 	var out inpacker.Output
-	a, err := b.Run(c.t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, touched{})
+	var hook packersdk.Hook = touched{}
+	if c.long {
+		hook = lasting{c}
+	}
+	a, err := b.Run(c.t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out}, hook)
 	return a, out.String(), err
+}
+
+// lasting is a provisioner that takes so long that what the build has is renewed.
+type lasting struct{ c *ci }
+
+func (l lasting) Run(ctx context.Context, name string, _ packersdk.Ui, _ packersdk.Communicator, _ interface{}) error {
+	if name != packersdk.HookProvision {
+		return nil
+	}
+	who := armfree.Credentials{Region: awsstage.Region, AccessKey: l.c.id, SecretKey: l.c.key, NoIMDS: true}
+	client, err := armfree.NewClient(ctx, who, armfree.Options{HTTP: l.c.Net.Client()})
+	if err != nil {
+		return err
+	}
+	renewed := 0
+	for _, build := range l.c.builds() {
+		if err := sweep.Renew(ctx, []sweep.Cloud{&armfree.Leftovers{Client: client}}, build, 24*time.Hour); err != nil {
+			return err
+		}
+		renewed++
+	}
+	if renewed != 1 {
+		return fmt.Errorf("%d builds go on", renewed)
+	}
+	return nil
+}
+
+// builds are the ids of those whose machines run.
+func (c *ci) builds() (ids []string) {
+	for _, a := range c.Cloud.Inventory().Accounts {
+		for _, r := range a.Regions {
+			for _, x := range r.Resources {
+				if x.Kind == "instance" && x.State == "running" {
+					ids = append(ids, x.Tags["armfree:build"])
+				}
+			}
+		}
+	}
+	return ids
 }
 
 // touched is a provisioner that changes the disk.

@@ -38,6 +38,9 @@ func TestBootstrapPolicies(t *testing.T) {
 		"ssh_keypair_name": graviton + "-key", "ssh_private_key": *pair.KeyMaterial, "security_group_id": c.byHand(),
 		"subnet_id": c.Cloud.DefaultSubnet(c.Build, awsstage.Region, awsstage.Region+"b"), "ami_name": "given",
 	})
+	c.long = true
+	c.build("a build that takes longer than it seemed", set{"ami_name": "long"})
+	c.long = false
 	c.must(c.Cloud.AddFaults(ec2sim.Fault{Kind: ec2sim.FaultImageFails, Op: "RegisterImage", Times: 1}))
 	if _, said, err := c.run(set{"ami_name": "failed"}); err == nil {
 		t.Errorf("the build whose image fails:\n%s", said)

@@ -5,6 +5,7 @@ package phase
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
@@ -71,6 +72,9 @@ type Build struct {
 	Captures *Captures
 	// NoImage, if set, says why no image is made.
 	NoImage string
+	// Replaces means that the image takes the place of an older one. Then it stays even
+	// when nobody is left who could be told of it.
+	Replaces bool
 	// Left, if set, is told what could not be removed; a finished image stays one all
 	// the same.
 	Left func(error)
@@ -146,6 +150,11 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	runner := Runner{UI: b.UI, Debug: b.Debug, OnError: b.OnError, CleanupTimeout: b.CleanupTimeout, Left: b.Left}
 	if err := runner.Run(ctx, phases...); err != nil {
 		return nil, err
+	}
+	if b.NoImage == "" && !b.Replaces && ctx.Err() != nil && lifeline.Alive(ctx) != nil {
+		// A Packer that has died tells nobody of the image, and nobody would ever
+		// remove it.
+		return nil, errors.Join(lifeline.ErrNoPacker, image.discard(ctx, b.CleanupTimeout))
 	}
 	switch {
 	case b.NoImage != "":

@@ -147,6 +147,14 @@ func (p *MakeImage) Made() (list []string) {
 	return append(list, p.lost().made()...)
 }
 
+// discard removes a finished image that nobody can be told of.
+func (p *MakeImage) discard(ctx context.Context, limit time.Duration) error {
+	c, cancel := wait.Cleanup(ctx, limit)
+	defer cancel()
+	p.UI.Sayf("Deleting the image %s: nobody is left who could be told of it", p.ID)
+	return p.Cloud.DeleteImage(c, p.ID)
+}
+
 // Undo implements Phase: a failed build leaves no image, a half-made one is
 // never an artifact.
 func (p *MakeImage) Undo(ctx context.Context, failed error) error {
