@@ -56,7 +56,6 @@ var size = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)$`)
 func parse(args []string, help io.Writer) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("capacity", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.Var(&o.regions, "region", "`name` of a region; may be repeated. Default: that of the environment or profile")
 	f.BoolVar(&o.allRegions, "all-regions", false, "all regions to which the tenancy is subscribed")
 	f.StringVar(&o.shape, "shape", "VM.Standard.A1.Flex", "`name` of the shape")
@@ -65,13 +64,7 @@ func parse(args []string, help io.Writer) (*options, error) {
 	f.BoolVar(&o.untilFree, "until-free", false, "with --watch: end as soon as something is free")
 	f.BoolVar(&o.asJSON, "json", false, "say it in JSON, one document for each look")
 	f.Var(&o.prefixes, "env-prefix", "`prefix` of the variables that say who signs in, such as BUILD_ for BUILD_OCI_TENANCY_OCID; may be repeated, the first counts")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, usage)
-			f.SetOutput(help)
-			f.PrintDefaults()
-			fmt.Fprint(help, codes)
-		}
+	if err := flags.Parse(f, args, help, usage, codes); err != nil {
 		return nil, err
 	}
 	var errs []error

@@ -5,10 +5,12 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +35,49 @@ var (
 `
 )
 
+// spokenOf are the files that pages speak of and the example does not have.
+func spokenOf() map[string]string {
+	const gossfile = "port:\n  tcp:22:\n    listening: true\n"
+	return map[string]string{
+		"goss/base.yaml": gossfile, "goss/roles/web.yaml": gossfile, "goss/ready.yaml": gossfile,
+		"vars/common.yaml": "a: b\n", "vars/arm64.yaml": "c: d\n", "tools/goss": "goss", "out/x": "", "recorded/x": "",
+	}
+}
+
+// whole makes a template of a part of one, as its page means it: options belong to the
+// component that the page is about. Empty is what cannot be checked here, because it
+// needs a plugin that nobody has installed.
+func whole(page, text string) string {
+	const null = "source \"null\" \"x\" {\n  communicator = \"none\"\n}\n"
+	const build = "build {\n  sources = [\"source.%s\"]\n%s}\n"
+	text = strings.ReplaceAll(text, `"..."`, `"`+strings.Repeat("0", 64)+`"`)
+	first, _, _ := strings.Cut(text, "\n")
+	in := func(pages ...string) bool { return slices.Contains(pages, page) }
+	switch {
+	case strings.Contains(text, "github.com/hashicorp/") || strings.Contains(text, "data.amazon-"):
+		return ""
+	case strings.Contains(text, "build {"):
+		return text
+	case strings.HasPrefix(first, "packer {"):
+		return text + null + fmt.Sprintf(build, "null.x", "")
+	case strings.HasPrefix(first, "source "):
+		name := strings.Split(first, `"`)
+		return text + fmt.Sprintf(build, name[1]+"."+name[3], "")
+	case strings.HasPrefix(first, "provisioner "):
+		return null + fmt.Sprintf(build, "null.x", text)
+	case in("docs/provisioners/goss.mdx"):
+		return null + fmt.Sprintf(build, "null.x", "provisioner \"armfree-goss\" {\n  tests = [\"goss/base.yaml\"]\n"+text+"}\n")
+	case in("docs/builders/oci.mdx"):
+		return "source \"armfree-oci\" \"x\" {\n  ssh_username = \"debian\"\n" + text + "}\n" + fmt.Sprintf(build, "armfree-oci.x", "")
+	case in("docs/builders/aws.mdx", "docs/credentials.md", "example/bootstrap/aws/README.md"):
+		if !strings.Contains(text, "ami_name") {
+			text += "ami_name = \"built\"\n"
+		}
+		return "source \"armfree-aws\" \"x\" {\n  ssh_username = \"admin\"\n" + text + "}\n" + fmt.Sprintf(build, "armfree-aws.x", "")
+	}
+	return text // which Packer will refuse: this page is not known here
+}
+
 // Every template in the documentation, and every example, is one that Packer
 // takes. What a page leaves out comes from the environment, as it says.
 func TestAccDocumentedTemplates(t *testing.T) {
@@ -45,7 +90,9 @@ func TestAccDocumentedTemplates(t *testing.T) {
 		env = append(env, "PKR_VAR_"+name+"="+of)
 	}
 	keys := map[string]string{"": s.Build.PrivateKeyPEM(), "production": s.Production.PrivateKeyPEM()}
-	validate := func(name, dir string) {
+	// What GitHub sets in a job that may ask for a token.
+	onGitHub := []string{"ACTIONS_ID_TOKEN_REQUEST_URL=https://token.example.com/?a=b", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=token", "OCI_OIDC_CLIENT_SECRET=secret"}
+	validate := func(name, dir string, env []string) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			if err := p.Run(t.Context(), dir, env, &out, "validate", "."); err != nil {
@@ -69,15 +116,15 @@ func TestAccDocumentedTemplates(t *testing.T) {
 				return err
 			}
 			inside, _ := filepath.Rel("example", filepath.Dir(rel))
-			validate(rel, filepath.Join(dir, inside))
+			validate(rel, filepath.Join(dir, inside), env)
 		case ".md", ".mdx":
 			text, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
 			for _, m := range block.FindAllStringSubmatch(string(text), -1) {
-				if !strings.Contains(m[1], "build {") {
-					continue // a part of a template
+				if m[1] = whole(filepath.ToSlash(rel), m[1]); m[1] == "" {
+					continue
 				}
 				found++
 				dir := t.TempDir()
@@ -87,6 +134,14 @@ func TestAccDocumentedTemplates(t *testing.T) {
 				}
 				if err := os.Remove(filepath.Join(dir, "pipeline.pkr.hcl")); err != nil {
 					return err
+				}
+				for name, text := range spokenOf() {
+					if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+						return err
+					}
+					if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+						return err
+					}
 				}
 				if !strings.Contains(m[1], "required_plugins") {
 					m[1] = required + m[1]
@@ -108,7 +163,11 @@ func TestAccDocumentedTemplates(t *testing.T) {
 				if err := os.WriteFile(filepath.Join(dir, "page.pkr.hcl"), []byte(m[1]), 0o600); err != nil {
 					return err
 				}
-				validate(rel, dir)
+				more := slices.Clone(env)
+				if strings.Contains(m[1], "oidc {") || strings.Contains(m[1], "web_identity {") {
+					more = append(more, onGitHub...)
+				}
+				validate(rel, dir, more)
 			}
 		}
 		return nil
@@ -116,7 +175,7 @@ func TestAccDocumentedTemplates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found < 6 {
+	if found < 40 {
 		t.Errorf("only %d templates were found", found)
 	}
 }

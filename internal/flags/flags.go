@@ -6,9 +6,43 @@
 package flags
 
 import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 )
+
+// Run runs a command for a terminal and returns its exit code. Ctrl-C ends its context,
+// and the log is shown only where PACKER_LOG asks for it.
+func Run(ctx context.Context, command func(ctx context.Context) int) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if os.Getenv("PACKER_LOG") == "" {
+		log.SetOutput(io.Discard)
+	}
+	return command(ctx)
+}
+
+// Parse reads the options of a command. Asked for help it writes usage, the options and
+// codes, and returns flag.ErrHelp.
+func Parse(f *flag.FlagSet, args []string, help io.Writer, usage, codes string) error {
+	f.SetOutput(io.Discard)
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(help, usage)
+		f.SetOutput(help)
+		f.PrintDefaults()
+		fmt.Fprint(help, codes)
+	}
+	return err
+}
 
 // List is a flag that may be given several times, or with commas; it implements
 // flag.Value. What is said twice counts once.

@@ -64,7 +64,6 @@ var buildID = regexp.MustCompile(`^[a-z2-7]{16}$`)
 func parse(args []string, help io.Writer) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("sweep", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.Var(&o.clouds, "cloud", "`name` of a cloud: oci or aws; may be repeated. Default: all that somebody can sign in to")
 	f.Var(&o.regions, "region", "`name` of a region; may be repeated. Default: that of the environment or profile")
 	f.Var(&o.compartments, "compartment", "`OCID` of a compartment on OCI, or \"all\"; may be repeated. Default: OCI_COMPARTMENT_OCID, else all that the user may see")
@@ -75,13 +74,7 @@ func parse(args []string, help io.Writer) (*options, error) {
 	f.Var(&o.prefixes, "env-prefix", "`prefix` of the variables that say who signs in to OCI, such as PROD_ for PROD_OCI_TENANCY_OCID; may be repeated, the first counts")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would go")
 	f.BoolVar(&o.asJSON, "json", false, "say it in JSON")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, usage)
-			f.SetOutput(help)
-			f.PrintDefaults()
-			fmt.Fprint(help, codes)
-		}
+	if err := flags.Parse(f, args, help, usage, codes); err != nil {
 		return nil, err
 	}
 	var errs []error

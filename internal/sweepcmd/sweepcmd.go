@@ -14,14 +14,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/flags"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
@@ -46,12 +44,9 @@ type Command struct {
 // Main is the command as the plugin has it. Ctrl-C ends it: what is being removed is
 // finished or named.
 func Main(ctx context.Context, secrets *mask.Masker, args []string) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if os.Getenv("PACKER_LOG") == "" {
-		log.SetOutput(io.Discard)
-	}
-	return Command{Out: os.Stdout, Err: os.Stderr, Mask: secrets}.Run(ctx, args)
+	return flags.Run(ctx, func(ctx context.Context) int {
+		return Command{Out: os.Stdout, Err: os.Stderr, Mask: secrets}.Run(ctx, args)
+	})
 }
 
 // Run carries the command out and returns its exit code.

@@ -84,7 +84,8 @@ for zip in *.zip; do
 		esac
 		mkdir "$tmp/check"
 		cp "$tmp/$file" "$tmp/check/packer-plugin-armfree"
-		(cd "$tmp/check" && go tool -modfile="$tmp/clone/go.mod" packer-sdc plugin-check packer-plugin-armfree)
+		go build -C "$tmp/clone" -o "$tmp/packer-sdc" github.com/hashicorp/packer-plugin-sdk/cmd/packer-sdc
+		(cd "$tmp/check" && "$tmp/packer-sdc" plugin-check packer-plugin-armfree)
 		unzip -q "$zip" THIRD_PARTY_LICENSES.txt -d "$tmp"
 		gunzip -c "$tmp/clone/internal/goss/bin/goss-linux-arm64.gz" >"$tmp/goss"
 		modules "$tmp/$file" "$tmp/goss" >"$tmp/modules"
