@@ -16,6 +16,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 	"github.com/armfree/packer-plugin-armfree/internal/trace"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Site is where a build takes place.
@@ -152,8 +153,13 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 		return nil, err
 	}
 	if b.NoImage == "" && !b.Replaces && ctx.Err() != nil && lifeline.Alive(ctx) != nil {
-		// A Packer that has died tells nobody of the image, and nobody would ever
-		// remove it.
+		// A Packer that has died tells nobody of the image or the object, and nobody
+		// would ever remove it.
+		if disk.Captured != nil {
+			c, cancel := wait.Cleanup(ctx, b.CleanupTimeout)
+			defer cancel()
+			return nil, errors.Join(lifeline.ErrNoPacker, disk.Undo(c, lifeline.ErrNoPacker))
+		}
 		return nil, errors.Join(lifeline.ErrNoPacker, image.discard(ctx, b.CleanupTimeout))
 	}
 	switch {
