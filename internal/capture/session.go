@@ -69,13 +69,12 @@ func Attach(ctx context.Context, in io.WriteCloser, out io.ReadCloser) (*Session
 type impatient struct{ io.ReadCloser }
 
 func (i *impatient) Read(p []byte) (int, error) {
-	var late error
 	t := time.AfterFunc(silence, func() { _ = i.Close() })
 	n, err := i.ReadCloser.Read(p)
 	if !t.Stop() {
-		late = fmt.Errorf("the machine has said nothing for %s", silence)
+		err = fmt.Errorf("the machine has said nothing for %s", silence)
 	}
-	return n, errors.Join(err, late)
+	return n, err
 }
 
 // receive reads until there is nothing more.
