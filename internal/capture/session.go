@@ -46,7 +46,7 @@ const silence = 9 * wire.BeatEvery
 // has said hello. Closing out ends everything that is waiting for it.
 func Attach(ctx context.Context, in io.WriteCloser, out io.ReadCloser) (*Session, error) {
 	s := &Session{in: in, frames: make(chan wire.Frame), stop: make(chan struct{}), lost: make(chan struct{})}
-	go s.receive(&impatient{out})
+	go s.receive(&impatient{out, context.WithoutCancel(ctx)})
 	select {
 	case f := <-s.frames:
 		if f.Hello == nil || f.Hello.Version != wire.Version {
@@ -66,12 +66,17 @@ func Attach(ctx context.Context, in io.WriteCloser, out io.ReadCloser) (*Session
 }
 
 // impatient fails if nothing comes for too long.
-type impatient struct{ io.ReadCloser }
+type impatient struct {
+	io.ReadCloser
+	ctx context.Context //nolint:containedctx // io.Reader has no other way
+}
 
 func (i *impatient) Read(p []byte) (int, error) {
-	t := time.AfterFunc(silence, func() { _ = i.Close() })
+	limited, cancel := context.WithTimeout(i.ctx, silence)
+	defer cancel()
+	stop := context.AfterFunc(limited, func() { _ = i.Close() })
 	n, err := i.ReadCloser.Read(p)
-	if !t.Stop() {
+	if !stop() {
 		err = fmt.Errorf("the machine has said nothing for %s", silence)
 	}
 	return n, err

@@ -20,6 +20,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Machine is the machine that this process runs on.
@@ -36,13 +38,17 @@ func kernel() roots { return roots{"/proc", "/sys", "/dev"} }
 
 // kept are units that go on: those that the network and the connection need, and the
 // system's own, which write to memory only.
-var kept = []string{
-	"ssh*", "dbus*", "polkit*", "systemd-*", "user@*", "session-*", "NetworkManager*", "networking.service", "ifup@*", "dhcpcd*", "dhclient*",
-	"wpa_supplicant*", "iscsi*", "multipath*", "tailscaled*", "wg-quick@*", "getty@*", "serial-getty@*",
+func kept() []string {
+	return []string{
+		"ssh*", "dbus*", "polkit*", "systemd-*", "user@*", "session-*", "NetworkManager*", "networking.service", "ifup@*", "dhcpcd*", "dhclient*",
+		"wpa_supplicant*", "iscsi*", "multipath*", "tailscaled*", "wg-quick@*", "getty@*", "serial-getty@*",
+	}
 }
 
 // ended are units that would be kept by their name.
-var ended = []string{"systemd-timesyncd.service", "systemd-tmpfiles-clean.timer", "systemd-coredump.socket", "systemd-pstore.service"}
+func ended() []string {
+	return []string{"systemd-timesyncd.service", "systemd-tmpfiles-clean.timer", "systemd-coredump.socket", "systemd-pstore.service"}
+}
 
 // stopLimit is how long services may take to stop, together.
 const stopLimit = 2 * time.Minute
@@ -148,8 +154,8 @@ func toStop(listed string, ours []string) (stop []string) {
 		if len(f) == 0 || slices.Contains(ours, f[0]) {
 			continue
 		}
-		keep := slices.ContainsFunc(kept, func(p string) bool { ok, _ := path.Match(p, f[0]); return ok })
-		if !keep || slices.Contains(ended, f[0]) {
+		keep := slices.ContainsFunc(kept(), func(p string) bool { ok, _ := path.Match(p, f[0]); return ok })
+		if !keep || slices.Contains(ended(), f[0]) {
 			stop = append(stop, f[0])
 		}
 	}
@@ -265,10 +271,8 @@ func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
 			_ = unix.Kill(h.pid, way.signal) // it may be gone
 		}
 		for end := time.Now().Add(way.grace); time.Now().Before(end) && len(inTheWay()) > 0; {
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := wait.Sleep(ctx, 100*time.Millisecond); err != nil {
+				return err
 			}
 		}
 	}

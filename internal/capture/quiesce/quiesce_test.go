@@ -68,7 +68,7 @@ func TestClean(t *testing.T) {
 		"etc/machine-id": "0123\n", "var/lib/dbus/machine-id -> /etc/machine-id": "", "usr/bin/cloud-init": "x",
 		"etc/ssh/ssh_host_rsa_key": "x", "etc/ssh/ssh_host_rsa_key.pub": "x", "etc/ssh/sshd_config": "kept",
 		"var/lib/cloud/instances/i-1/x": "x", "var/lib/cloud/instance -> instances/i-1": "", "var/lib/cloud/seed/nocloud/user-data": "kept",
-		"var/lib/systemd/random-seed": "x", "var/lib/dhcp/dhclient.eth0.leases": "x", "home/u/.bash_history": "x", "home/u/.profile": "kept",
+		"var/lib/systemd/random-seed": "x", "var/lib/dhcp/dhclient.eth0.leases": "x", "home/debian/.bash_history": "x", "home/debian/.profile": "kept",
 		"var/log/wtmp": "x", "var/log/syslog.1": "x", "var/log/apt/history.log": "x", "var/log/apt/history.log.1.gz": "x", "var/log/journal/0123/system.journal": "x", "var/log/README -> ../../usr/share/doc": "",
 	}
 	root := tree(t, files)
@@ -78,7 +78,7 @@ func TestClean(t *testing.T) {
 		}
 		want := map[string]string{
 			"etc/machine-id": "", "var/lib/dbus/machine-id -> /etc/machine-id": "", "usr/bin/cloud-init": "x", "etc/ssh/sshd_config": "kept",
-			"var/lib/cloud/seed/nocloud/user-data": "kept", "home/u/.profile": "kept", "var/log/wtmp": "", "var/log/apt/history.log": "", "var/log/README -> ../../usr/share/doc": "",
+			"var/lib/cloud/seed/nocloud/user-data": "kept", "home/debian/.profile": "kept", "var/log/wtmp": "", "var/log/apt/history.log": "", "var/log/README -> ../../usr/share/doc": "",
 		}
 		if got := content(t, root); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got  %v\nwant %v", got, want)
@@ -94,11 +94,11 @@ func TestClean(t *testing.T) {
 func TestForgetKey(t *testing.T) {
 	const key = "ssh-ed25519 AAAA packer-1\n"
 	root := tree(t, map[string]string{
-		"etc/passwd":                  "root:x:0:0::/root:/bin/sh\nu:x:1:1::/home/u:/bin/sh\nv:x:2:2::/home/v:/bin/sh\nnobody:x:3:3:::\n",
-		"root/.ssh/authorized_keys":   "no-pty " + key + "ssh-rsa BBBB mine\n",
-		"home/u/.ssh/authorized_keys": key, "home/v/.ssh/authorized_keys": "ssh-rsa CCCC packer-10\n",
+		"etc/passwd":                       "root:x:0:0::/root:/bin/sh\ndebian:x:1:1::/home/debian:/bin/sh\nubuntu:x:2:2::/home/ubuntu:/bin/sh\nnobody:x:3:3:::\n",
+		"root/.ssh/authorized_keys":        "no-pty " + key + "ssh-rsa BBBB mine\n",
+		"home/debian/.ssh/authorized_keys": key, "home/ubuntu/.ssh/authorized_keys": "ssh-rsa CCCC packer-10\n",
 	})
-	homes := []string{"root", "home/u", "home/v"}
+	homes := []string{"root", "home/debian", "home/ubuntu"}
 	for _, tt := range []struct {
 		comment string
 		want    []string
