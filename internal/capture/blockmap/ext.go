@@ -157,17 +157,22 @@ func newExt(sb []byte, room int64) (f *ext, why string) {
 	f.groups = (f.blocks - f.first + f.perGroup - 1) / f.perGroup
 	f.tableLength = (f.inodesPer*f.inodeSize + f.blockSize - 1) / f.blockSize
 	f.gdtBlocks = (f.groups*f.descSize + f.blockSize - 1) / f.blockSize
-	if f.gdtBlocks > f.perGroup || f.first+1+f.gdtBlocks > f.blocks {
+	if f.gdtBlocks > f.perGroup || f.gdt()+f.gdtBlocks > f.blocks {
 		return nil, "its superblock is damaged"
 	}
 	return f, ""
 }
 
+// gdt is the block at which the descriptors begin: behind the superblock, which is 1024
+// bytes from the beginning. With bigalloc the first group begins before it, whatever the
+// size of a block.
+func (f *ext) gdt() int64 { return 1024/f.blockSize + 1 }
+
 // read reads the descriptors and bitmaps of all groups of the file system that begins
 // at an offset of the disk.
 func (f *ext) read(r io.ReaderAt, start int64) error {
 	f.desc = make([]byte, f.gdtBlocks*f.blockSize)
-	if err := fill(r, f.desc, start+(f.first+1)*f.blockSize); err != nil {
+	if err := fill(r, f.desc, start+f.gdt()*f.blockSize); err != nil {
 		return err
 	}
 	bitmap := make([]byte, f.blockSize)
