@@ -22,6 +22,7 @@ import (
 // mount is a line of mountinfo.
 type mount struct {
 	dev    string // "8:1"
+	root   string // of the mount, in the file system
 	point  string
 	kind   string
 	source string
@@ -39,7 +40,7 @@ func parseMounts(r io.Reader) (list []mount, err error) {
 			return nil, fmt.Errorf("a line of mountinfo is not understood: %.200q", lines.Text())
 		}
 		list = append(list, mount{
-			dev: f[2], point: unescape(f[4]), kind: f[sep+1], source: unescape(f[sep+2]),
+			dev: f[2], root: unescape(f[3]), point: unescape(f[4]), kind: f[sep+1], source: unescape(f[sep+2]),
 			ro: slices.Contains(strings.Split(f[sep+3], ","), "ro"),
 		})
 	}

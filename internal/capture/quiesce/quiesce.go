@@ -240,6 +240,10 @@ func (m *Machine) readOnly(ctx context.Context, on mount) (deleted bool, err err
 	return deleted, nil
 }
 
+// ungentle are programs that take the network down when they are asked to end, and leave
+// it as it is when they are not asked. The kernel cuts names at 15 characters.
+func ungentle() []string { return []string{"systemd-network", "dhcpcd"} }
+
 // endHolders ends whoever keeps file systems from being made read-only, but for those
 // over whose connection this was asked for.
 func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
@@ -268,7 +272,11 @@ func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
 		}
 		for _, h := range list {
 			m.Say("Ending %s", h)
-			_ = unix.Kill(h.pid, way.signal) // it may be gone
+			signal := way.signal
+			if slices.Contains(ungentle(), h.name) {
+				signal = unix.SIGKILL
+			}
+			_ = unix.Kill(h.pid, signal) // it may be gone
 		}
 		for end := time.Now().Add(way.grace); time.Now().Before(end) && len(inTheWay()) > 0; {
 			if err := wait.Sleep(ctx, 100*time.Millisecond); err != nil {

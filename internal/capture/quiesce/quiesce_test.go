@@ -222,8 +222,9 @@ func TestHolders(t *testing.T) {
 	writer := start("exec 3>written")
 	deleter := start("echo >gone; exec 4<gone; rm gone")
 	reader := start("echo >read; exec 4<read")
+	inside := start("mkdir inside; cd inside; rmdir ../inside")
 	got := map[int]holder{}
-	for end := time.Now().Add(5 * time.Second); len(got[writer].writes)+len(got[deleter].deleted) < 2 && time.Now().Before(end); {
+	for end := time.Now().Add(5 * time.Second); len(got[writer].writes)+len(got[deleter].deleted)+len(got[inside].deleted) < 3 && time.Now().Before(end); {
 		for _, h := range kernel().holders(devs, os.Getpid()) {
 			got[h.pid] = h
 		}
@@ -234,11 +235,27 @@ func TestHolders(t *testing.T) {
 	if h := got[deleter]; len(h.deleted) != 1 || len(h.writes) != 0 || !strings.Contains(h.String(), "still uses, though deleted, "+dir) {
 		t.Errorf("deleter: %v", h)
 	}
+	if h := got[inside]; len(h.deleted) != 1 || h.deleted[0] != filepath.Join(dir, "inside") {
+		t.Errorf("inside: %v", h)
+	}
 	if h, is := got[reader]; is {
 		t.Errorf("reader: %v", h)
 	}
 	if list := kernel().ancestors(writer); len(list) < 2 || list[0] != writer || list[1] != os.Getpid() {
 		t.Errorf("ancestors of %d, whose parent is %d: %v", writer, os.Getpid(), list)
+	}
+}
+
+// A folder that is mounted where a service is, and was removed, is known by its mount.
+func TestHoldersOfMounts(t *testing.T) {
+	root := tree(t, map[string]string{"7/mountinfo": `21 1 8:1 / / rw - ext4 /dev/sda1 rw
+22 21 8:1 /tmp/systemd-private-1/tmp//deleted /tmp rw - ext4 /dev/sda1 rw
+23 21 8:17 /x//deleted /x rw - ext4 /dev/sdb1 rw
+`})
+	var h holder
+	h.places(filepath.Join(root, "7"), map[string]bool{"8:1": true})
+	if !slices.Equal(h.deleted, []string{"/tmp/systemd-private-1/tmp"}) {
+		t.Errorf("%q", h.deleted)
 	}
 }
 
