@@ -115,10 +115,12 @@ func (s *Session) buffer(n int) []byte {
 	return make([]byte, n)
 }
 
-// Alive says whether the helper is still there.
+// Alive says whether the helper is still there and may be given a job.
 func (s *Session) Alive() bool {
 	select {
 	case <-s.lost:
+		return false
+	case <-s.stop:
 		return false
 	default:
 		return true
@@ -223,8 +225,10 @@ func (s *Session) Run(ctx context.Context, job wire.Job, object Object, l Listen
 }
 
 func (s *Session) lostErr() error {
-	if s.Alive() {
+	select {
+	case <-s.lost:
+		return s.err
+	default:
 		return nil
 	}
-	return s.err
 }
