@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,15 +92,18 @@ func (r roots) whole(dev string) (names []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil { //nolint:gosec // the kernel's own
 		return []string{filepath.Base(filepath.Dir(dir))}, nil
 	}
 	slaves, err := os.ReadDir(filepath.Join(dir, "slaves"))
-	if err != nil || len(slaves) == 0 {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if len(slaves) == 0 {
 		return []string{filepath.Base(dir)}, nil
 	}
 	for _, s := range slaves {
-		below, err := os.ReadFile(filepath.Join(dir, "slaves", s.Name(), "dev"))
+		below, err := os.ReadFile(filepath.Join(dir, "slaves", s.Name(), "dev")) //nolint:gosec // the kernel's own
 		if err != nil {
 			return nil, err
 		}

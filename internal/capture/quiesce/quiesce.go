@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -165,8 +166,11 @@ func toStop(listed string, ours []string) (stop []string) {
 // endSwapping ends it: a swap file is on the disk, too.
 func (m *Machine) endSwapping() error {
 	b, err := os.ReadFile(filepath.Join(m.at.proc, "swaps"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a kernel without
+	}
+	if err != nil {
+		return err
 	}
 	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
 		f := strings.Fields(line)
