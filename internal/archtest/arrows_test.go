@@ -90,8 +90,8 @@ func arrows() map[string][]string {
 		"internal/capture":                     {"internal/capture/wire", "internal/diskimage"},
 		"internal/capture/wire":                {"internal/diskimage"},
 		"internal/capture/blockmap":            {"internal/diskimage"},
-		"internal/capture/quiesce":             {"golang.org/x/sys/unix"},
-		"internal/capture/helper":              {"internal/capture/blockmap", "internal/capture/quiesce", "internal/capture/wire", "internal/diskimage", "golang.org/x/sys/unix"},
+		"internal/capture/quiesce":             {"internal/wait", "golang.org/x/sys/unix"},
+		"internal/capture/helper":              {"internal/capture/blockmap", "internal/capture/quiesce", "internal/capture/wire", "internal/diskimage", "internal/wait", "golang.org/x/sys/unix"},
 		"internal/capture/cmd/armfree-capture": {"internal/capture/helper", "internal/capture/wire", "golang.org/x/sys/unix"},
 		"internal/capture/cmd/embedhelper":     {"internal/capture"},
 		"internal/capacitycmd": {

@@ -96,6 +96,7 @@ func codeRules() []rule {
 			name:  "context.Background",
 			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
 			exceptions: map[string]string{
+<<<<<<< HEAD
 				"internal/awsbuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/ocibuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
 				"datasource/capacity/data.go:Execute":      "Packer gives Execute no context; it listens for signals itself",
@@ -103,6 +104,16 @@ func codeRules() []rule {
 				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
 				"internal/licences/main.go:main":           "a program begins here",
 				"main.go:main":                             "a program begins here",
+=======
+				"internal/awsbuild/artifact.go:Destroy":             "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/ocibuild/artifact.go:Destroy":             "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/ocibuild/captured.go:Destroy":             "Packer gives Destroy no context; it has a deadline of its own",
+				"internal/capture/cmd/armfree-capture/main.go:main": "a program begins here",
+				"internal/capture/cmd/embedhelper/main.go:main":     "a program begins here",
+				"datasource/preflight/data.go:Execute":              "Packer gives Execute no context; it listens for signals itself",
+				"internal/goss/cmd/embedgoss/main.go:main":          "a program begins here",
+				"main.go:main": "a program begins here",
+>>>>>>> i12
 			},
 			fine: map[string]string{
 				"a/a.go":                     "package a\nimport \"context\"\nvar x = context.WithCancel",
@@ -164,6 +175,10 @@ func codeRules() []rule {
 				"internal/e2e:TestAccStreamPeerAmazon":       "the peer's binary is not in this repository",
 				"internal/e2e:TestAccPeerOracle":             "the peer's binary is not in this repository; what it said is replayed",
 				"internal/e2e:TestAccPeerOracleScarcity":     "the peer's binary is not in this repository; what it did is recorded",
+				"internal/capture/blockmap:tool":             "e2fsprogs and sfdisk, the other readers of disks, where they are",
+				"internal/capture:tool":                      "e2fsprogs and qemu-img, the other readers of disks, where they are",
+				"internal/capture:TestHelper":                "make helper puts the helper in",
+				"internal/e2e:TestAccCaptureGuest":           "half an hour where ARM64 is emulated; ACC_SLOW=1 make testacc",
 				"internal/goss:realGoss":                     "a test downloads nothing; slow",
 				"internal/goss:TestShippedBinary":            "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",
 				"provisioner/goss:realGoss":                  "a test downloads nothing; slow",
@@ -188,7 +203,11 @@ func codeRules() []rule {
 				"version/version.go:Version":           "the release tooling sets it by -ldflags",
 				"version/version.go:VersionPrerelease": "the release tooling sets it by -ldflags",
 				"internal/goss/executable.go:embedded": "the compiler fills it in, and it cannot be written",
+<<<<<<< HEAD
 				"internal/wait/wait.go:Door":           "a value that nobody changes; Go has no such constants",
+=======
+				"internal/capture/binary.go:embedded":  "the compiler fills it in, and it cannot be written",
+>>>>>>> i12
 				"internal/wait/wait.go:Quick":          "a value that nobody changes; Go has no such constants",
 				"internal/wait/wait.go:Slow":           "a value that nobody changes; Go has no such constants",
 				"internal/wait/wait.go:Backoff":        "a value that nobody changes; Go has no such constants",

@@ -32,9 +32,9 @@ type Binary struct {
 
 // Helper returns the helper for linux/arm64. It fails with a sentence where the plugin
 // was built without one.
-func Helper() (*Binary, error) { return helper(embedded) }
+func Helper() (*Binary, error) { return carried(embedded) }
 
-func helper(files fs.FS) (*Binary, error) {
+func carried(files fs.FS) (*Binary, error) {
 	packed, err := fs.ReadFile(files, "bin/"+BinaryName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("this build of the plugin carries no helper for the capture of disks: build it after \"make helper\", which adds it, or take a released one")

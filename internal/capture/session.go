@@ -46,7 +46,7 @@ const silence = 9 * wire.BeatEvery
 // has said hello. Closing out ends everything that is waiting for it.
 func Attach(ctx context.Context, in io.WriteCloser, out io.ReadCloser) (*Session, error) {
 	s := &Session{in: in, frames: make(chan wire.Frame), stop: make(chan struct{}), lost: make(chan struct{})}
-	go s.receive(&impatient{out})
+	go s.receive(&impatient{out, context.WithoutCancel(ctx)})
 	select {
 	case f := <-s.frames:
 		if f.Hello == nil || f.Hello.Version != wire.Version {
@@ -66,16 +66,20 @@ func Attach(ctx context.Context, in io.WriteCloser, out io.ReadCloser) (*Session
 }
 
 // impatient fails if nothing comes for too long.
-type impatient struct{ io.ReadCloser }
+type impatient struct {
+	io.ReadCloser
+	ctx context.Context //nolint:containedctx // io.Reader has no other way
+}
 
 func (i *impatient) Read(p []byte) (int, error) {
-	var late error
-	t := time.AfterFunc(silence, func() { _ = i.Close() })
+	limited, cancel := context.WithTimeout(i.ctx, silence)
+	defer cancel()
+	stop := context.AfterFunc(limited, func() { _ = i.Close() })
 	n, err := i.ReadCloser.Read(p)
-	if !t.Stop() {
-		late = fmt.Errorf("the machine has said nothing for %s", silence)
+	if !stop() {
+		err = fmt.Errorf("the machine has said nothing for %s", silence)
 	}
-	return n, errors.Join(err, late)
+	return n, err
 }
 
 // receive reads until there is nothing more.
@@ -111,10 +115,12 @@ func (s *Session) buffer(n int) []byte {
 	return make([]byte, n)
 }
 
-// Alive says whether the helper is still there.
+// Alive says whether the helper is still there and may be given a job.
 func (s *Session) Alive() bool {
 	select {
 	case <-s.lost:
+		return false
+	case <-s.stop:
 		return false
 	default:
 		return true
@@ -219,8 +225,10 @@ func (s *Session) Run(ctx context.Context, job wire.Job, object Object, l Listen
 }
 
 func (s *Session) lostErr() error {
-	if s.Alive() {
+	select {
+	case <-s.lost:
+		return s.err
+	default:
 		return nil
 	}
-	return s.err
 }

@@ -55,7 +55,7 @@ type ext struct {
 	descSize      int64
 	reservedGDT   int64
 	compat, ro    uint32
-	backups       [2]uint32
+	backups       [2]int64
 	lazy          bool // groups may be without a bitmap
 	groups        int64
 	tableLength   int64 // blocks of the inode table of a group
@@ -63,7 +63,6 @@ type ext struct {
 	desc          []byte
 	free          []Span // in blocks
 	metadata      []Span
-	freeClusters  int64
 	bitmapTrouble string
 }
 
@@ -129,7 +128,7 @@ func newExt(sb []byte, room int64) (f *ext, why string) {
 	f = &ext{
 		blocks: int64(le.Uint32(sb[4:])), blockSize: 1024 << blockBits, ratio: 1, first: int64(le.Uint32(sb[20:])),
 		perGroup: int64(le.Uint32(sb[32:])), inodesPer: int64(le.Uint32(sb[40:])), inodeSize: 128, descSize: 32,
-		reservedGDT: int64(le.Uint16(sb[206:])), backups: [2]uint32{le.Uint32(sb[0x24c:]), le.Uint32(sb[0x250:])},
+		reservedGDT: int64(le.Uint16(sb[206:])), backups: [2]int64{int64(le.Uint32(sb[0x24c:])), int64(le.Uint32(sb[0x250:]))},
 	}
 	if le.Uint32(sb[76:]) > 0 { // revision
 		f.inodeSize = int64(le.Uint16(sb[88:]))
@@ -157,17 +156,22 @@ func newExt(sb []byte, room int64) (f *ext, why string) {
 	f.groups = (f.blocks - f.first + f.perGroup - 1) / f.perGroup
 	f.tableLength = (f.inodesPer*f.inodeSize + f.blockSize - 1) / f.blockSize
 	f.gdtBlocks = (f.groups*f.descSize + f.blockSize - 1) / f.blockSize
-	if f.gdtBlocks > f.perGroup || f.first+1+f.gdtBlocks > f.blocks {
+	if f.gdtBlocks > f.perGroup || f.gdt()+f.gdtBlocks > f.blocks {
 		return nil, "its superblock is damaged"
 	}
 	return f, ""
 }
 
+// gdt is the block at which the descriptors begin: behind the superblock, which is 1024
+// bytes from the beginning. With bigalloc the first group begins before it, whatever the
+// size of a block.
+func (f *ext) gdt() int64 { return 1024/f.blockSize + 1 }
+
 // read reads the descriptors and bitmaps of all groups of the file system that begins
 // at an offset of the disk.
 func (f *ext) read(r io.ReaderAt, start int64) error {
 	f.desc = make([]byte, f.gdtBlocks*f.blockSize)
-	if err := fill(r, f.desc, start+(f.first+1)*f.blockSize); err != nil {
+	if err := fill(r, f.desc, start+f.gdt()*f.blockSize); err != nil {
 		return err
 	}
 	bitmap := make([]byte, f.blockSize)
@@ -223,7 +227,7 @@ func (f *ext) addGroup(bitmap []byte, from, length int64) (free int64) {
 		begin := c
 		for c < clusters {
 			// As many zeros as follow in this byte.
-			n := int64(min(8-c%8, int64(bits.TrailingZeros16(uint16(bitmap[c/8])>>(c%8)|0x100))))
+			n := min(8-c%8, int64(bits.TrailingZeros16(uint16(bitmap[c/8])>>(c%8)|0x100)))
 			if n == 0 {
 				break
 			}
@@ -251,7 +255,7 @@ func (f *ext) addEmptyGroup(g, from, length int64) {
 // hasSuper says whether a group begins with a copy of the superblock.
 func (f *ext) hasSuper(g int64) bool {
 	if f.compat&compatSparse2 != 0 {
-		return g == 0 || slices.Contains(f.backups[:], uint32(g))
+		return g == 0 || slices.Contains(f.backups[:], g)
 	}
 	if g <= 1 || f.ro&roSparse == 0 {
 		return true

@@ -45,13 +45,14 @@ func parseGPT(r io.ReaderAt, h []byte, sector, size int64) (parts []Area, ok boo
 	sum := le.Uint32(h[16:])
 	own := slices.Clone(h[:length])
 	clear(own[16:20])
-	first, count, entry := le.Uint64(h[72:]), int64(le.Uint32(h[80:])), int64(le.Uint32(h[84:]))
+	number := func(p []byte) int64 { return int64(min(le.Uint64(p), math.MaxInt64)) } //nolint:gosec // bounded
+	first, count, entry := number(h[72:]), int64(le.Uint32(h[80:])), int64(le.Uint32(h[84:]))
 	if crc32.ChecksumIEEE(own) != sum || count > maxPartitions || entry < 128 || entry > maxEntry ||
-		first > uint64(size/sector) || int64(first)*sector > size-count*entry {
+		first > size/sector || first*sector > size-count*entry {
 		return nil, false, nil
 	}
 	table := make([]byte, count*entry)
-	if err := fill(r, table, int64(first)*sector); err != nil {
+	if err := fill(r, table, first*sector); err != nil {
 		return nil, false, err
 	}
 	if crc32.ChecksumIEEE(table) != le.Uint32(h[88:]) {
@@ -62,11 +63,11 @@ func parseGPT(r io.ReaderAt, h []byte, sector, size int64) (parts []Area, ok boo
 		if [16]byte(e) == ([16]byte{}) {
 			continue
 		}
-		from, to := le.Uint64(e[32:]), le.Uint64(e[40:])
-		if from > to || to >= math.MaxInt64/uint64(sector) || int64(to+1)*sector > size {
+		from, to := number(e[32:]), number(e[40:])
+		if from > to || to >= size/sector {
 			return nil, false, nil
 		}
-		parts = append(parts, Area{Span: Span{int64(from) * sector, int64(to+1) * sector}, Number: int(i) + 1})
+		parts = append(parts, Area{Span: Span{from * sector, (to + 1) * sector}, Number: int(i) + 1})
 	}
 	slices.SortFunc(parts, func(a, b Area) int { return int(min(1, max(-1, a.Start-b.Start))) })
 	for i := 1; i < len(parts); i++ {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 const (
@@ -118,10 +119,8 @@ func (d *direct) Part(ctx context.Context, number int, data []byte) error {
 	var err error
 	for try := range tries {
 		if try > 0 {
-			select {
-			case <-time.After(d.pause << (try - 1)):
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := wait.Sleep(ctx, d.pause<<(try-1)); err != nil {
+				return err
 			}
 		}
 		var etag string

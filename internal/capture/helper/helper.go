@@ -26,6 +26,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/capture/blockmap"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Quiet is a disk that nothing writes to any more.
@@ -91,17 +92,7 @@ func (h Helper) Run(ctx context.Context) error {
 
 // beat says from time to time that we are there.
 func beat(ctx context.Context, out *wire.Writer) {
-	t := time.NewTicker(wire.BeatEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			if out.Message(wire.Message{Beat: true}) != nil {
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
+	for wait.Sleep(ctx, wire.BeatEvery) == nil && out.Message(wire.Message{Beat: true}) == nil {
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ import (
 // mount is a line of mountinfo.
 type mount struct {
 	dev    string // "8:1"
+	root   string // of the mount, in the file system
 	point  string
 	kind   string
 	source string
@@ -39,7 +41,7 @@ func parseMounts(r io.Reader) (list []mount, err error) {
 			return nil, fmt.Errorf("a line of mountinfo is not understood: %.200q", lines.Text())
 		}
 		list = append(list, mount{
-			dev: f[2], point: unescape(f[4]), kind: f[sep+1], source: unescape(f[sep+2]),
+			dev: f[2], root: unescape(f[3]), point: unescape(f[4]), kind: f[sep+1], source: unescape(f[sep+2]),
 			ro: slices.Contains(strings.Split(f[sep+3], ","), "ro"),
 		})
 	}
@@ -90,15 +92,18 @@ func (r roots) whole(dev string) (names []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil { //nolint:gosec // the kernel's own
 		return []string{filepath.Base(filepath.Dir(dir))}, nil
 	}
 	slaves, err := os.ReadDir(filepath.Join(dir, "slaves"))
-	if err != nil || len(slaves) == 0 {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if len(slaves) == 0 {
 		return []string{filepath.Base(dir)}, nil
 	}
 	for _, s := range slaves {
-		below, err := os.ReadFile(filepath.Join(dir, "slaves", s.Name(), "dev"))
+		below, err := os.ReadFile(filepath.Join(dir, "slaves", s.Name(), "dev")) //nolint:gosec // the kernel's own
 		if err != nil {
 			return nil, err
 		}

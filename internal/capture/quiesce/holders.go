@@ -53,6 +53,7 @@ func (r roots) holders(devs map[string]bool, but int) []holder {
 		h := holder{pid: pid, name: r.name(pid)}
 		h.files(dir, devs)
 		h.maps(dir, devs)
+		h.places(dir, devs)
 		if len(h.writes)+len(h.deleted) > 0 {
 			list = append(list, h)
 		}
@@ -121,6 +122,33 @@ func (h *holder) maps(dir string, devs map[string]bool) {
 		}
 		if len(p[1]) == 4 && p[1][1] == 'w' && p[1][3] == 's' && !slices.Contains(h.writes, name) {
 			h.writes = append(h.writes, name)
+		}
+	}
+}
+
+// places looks at folders: where the process is, and what is mounted where it is. A
+// service may have a folder for temporary files of its own, which somebody has removed.
+func (h *holder) places(dir string, devs map[string]bool) {
+	for _, link := range []string{"cwd", "root"} {
+		var st unix.Stat_t
+		path := filepath.Join(dir, link)
+		if unix.Stat(path, &st) == nil && st.Nlink == 0 && devs[fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))] { //nolint:unconvert // types differ between platforms
+			name, _ := os.Readlink(path)
+			h.deleted = append(h.deleted, strings.TrimSuffix(name, deletedMark))
+		}
+	}
+	f, err := os.Open(filepath.Join(dir, "mountinfo"))
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	mounts, err := parseMounts(f)
+	if err != nil {
+		return
+	}
+	for _, m := range mounts {
+		if root, gone := strings.CutSuffix(m.root, "//deleted"); gone && devs[m.dev] && !slices.Contains(h.deleted, root) {
+			h.deleted = append(h.deleted, root)
 		}
 	}
 }

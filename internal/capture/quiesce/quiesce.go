@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -20,6 +21,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Machine is the machine that this process runs on.
@@ -36,13 +39,17 @@ func kernel() roots { return roots{"/proc", "/sys", "/dev"} }
 
 // kept are units that go on: those that the network and the connection need, and the
 // system's own, which write to memory only.
-var kept = []string{
-	"ssh*", "dbus*", "polkit*", "systemd-*", "user@*", "session-*", "NetworkManager*", "networking.service", "ifup@*", "dhcpcd*", "dhclient*",
-	"wpa_supplicant*", "iscsi*", "multipath*", "tailscaled*", "wg-quick@*", "getty@*", "serial-getty@*",
+func kept() []string {
+	return []string{
+		"ssh*", "dbus*", "polkit*", "systemd-*", "user@*", "session-*", "NetworkManager*", "networking.service", "ifup@*", "dhcpcd*", "dhclient*",
+		"wpa_supplicant*", "iscsi*", "multipath*", "tailscaled*", "wg-quick@*", "getty@*", "serial-getty@*",
+	}
 }
 
 // ended are units that would be kept by their name.
-var ended = []string{"systemd-timesyncd.service", "systemd-tmpfiles-clean.timer", "systemd-coredump.socket", "systemd-pstore.service"}
+func ended() []string {
+	return []string{"systemd-timesyncd.service", "systemd-tmpfiles-clean.timer", "systemd-coredump.socket", "systemd-pstore.service"}
+}
 
 // stopLimit is how long services may take to stop, together.
 const stopLimit = 2 * time.Minute
@@ -148,8 +155,8 @@ func toStop(listed string, ours []string) (stop []string) {
 		if len(f) == 0 || slices.Contains(ours, f[0]) {
 			continue
 		}
-		keep := slices.ContainsFunc(kept, func(p string) bool { ok, _ := path.Match(p, f[0]); return ok })
-		if !keep || slices.Contains(ended, f[0]) {
+		keep := slices.ContainsFunc(kept(), func(p string) bool { ok, _ := path.Match(p, f[0]); return ok })
+		if !keep || slices.Contains(ended(), f[0]) {
 			stop = append(stop, f[0])
 		}
 	}
@@ -159,8 +166,11 @@ func toStop(listed string, ours []string) (stop []string) {
 // endSwapping ends it: a swap file is on the disk, too.
 func (m *Machine) endSwapping() error {
 	b, err := os.ReadFile(filepath.Join(m.at.proc, "swaps"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a kernel without
+	}
+	if err != nil {
+		return err
 	}
 	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
 		f := strings.Fields(line)
@@ -234,6 +244,10 @@ func (m *Machine) readOnly(ctx context.Context, on mount) (deleted bool, err err
 	return deleted, nil
 }
 
+// ungentle are programs that take the network down when they are asked to end, and leave
+// it as it is when they are not asked. The kernel cuts names at 15 characters.
+func ungentle() []string { return []string{"systemd-network", "dhcpcd"} }
+
 // endHolders ends whoever keeps file systems from being made read-only, but for those
 // over whose connection this was asked for.
 func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
@@ -262,13 +276,15 @@ func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
 		}
 		for _, h := range list {
 			m.Say("Ending %s", h)
-			_ = unix.Kill(h.pid, way.signal) // it may be gone
+			signal := way.signal
+			if slices.Contains(ungentle(), h.name) {
+				signal = unix.SIGKILL
+			}
+			_ = unix.Kill(h.pid, signal) // it may be gone
 		}
 		for end := time.Now().Add(way.grace); time.Now().Before(end) && len(inTheWay()) > 0; {
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := wait.Sleep(ctx, 100*time.Millisecond); err != nil {
+				return err
 			}
 		}
 	}
