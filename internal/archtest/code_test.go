@@ -96,15 +96,6 @@ func codeRules() []rule {
 			name:  "context.Background",
 			check: forbid((*source).product, "context", "contexts come from the caller", "Background"),
 			exceptions: map[string]string{
-<<<<<<< HEAD
-				"internal/awsbuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
-				"internal/ocibuild/artifact.go:Destroy":    "Packer gives Destroy no context; it has a deadline of its own",
-				"datasource/capacity/data.go:Execute":      "Packer gives Execute no context; it listens for signals itself",
-				"datasource/preflight/data.go:Execute":     "Packer gives Execute no context; it listens for signals itself",
-				"internal/goss/cmd/embedgoss/main.go:main": "a program begins here",
-				"internal/licences/main.go:main":           "a program begins here",
-				"main.go:main":                             "a program begins here",
-=======
 				"internal/awsbuild/artifact.go:Destroy":             "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/ocibuild/artifact.go:Destroy":             "Packer gives Destroy no context; it has a deadline of its own",
 				"internal/ocibuild/captured.go:Destroy":             "Packer gives Destroy no context; it has a deadline of its own",
@@ -112,8 +103,9 @@ func codeRules() []rule {
 				"internal/capture/cmd/embedhelper/main.go:main":     "a program begins here",
 				"datasource/preflight/data.go:Execute":              "Packer gives Execute no context; it listens for signals itself",
 				"internal/goss/cmd/embedgoss/main.go:main":          "a program begins here",
-				"main.go:main": "a program begins here",
->>>>>>> i12
+				"main.go:main":                        "a program begins here",
+				"datasource/capacity/data.go:Execute": "Packer gives Execute no context; it listens for signals itself",
+				"internal/licences/main.go:main":      "a program begins here",
 			},
 			fine: map[string]string{
 				"a/a.go":                     "package a\nimport \"context\"\nvar x = context.WithCancel",
@@ -203,11 +195,8 @@ func codeRules() []rule {
 				"version/version.go:Version":           "the release tooling sets it by -ldflags",
 				"version/version.go:VersionPrerelease": "the release tooling sets it by -ldflags",
 				"internal/goss/executable.go:embedded": "the compiler fills it in, and it cannot be written",
-<<<<<<< HEAD
 				"internal/wait/wait.go:Door":           "a value that nobody changes; Go has no such constants",
-=======
 				"internal/capture/binary.go:embedded":  "the compiler fills it in, and it cannot be written",
->>>>>>> i12
 				"internal/wait/wait.go:Quick":          "a value that nobody changes; Go has no such constants",
 				"internal/wait/wait.go:Slow":           "a value that nobody changes; Go has no such constants",
 				"internal/wait/wait.go:Backoff":        "a value that nobody changes; Go has no such constants",

@@ -37,9 +37,9 @@ type qcow2 struct {
 	l2    []uint64 // the table being filled
 	table int64    // its number
 	used  bool     // it has an entry
-	refs  []uint16 // of each cluster of the file
-	queue []int64  // plain clusters that wait, by their numbers
-	plain []byte   // and their bytes
+	refs  refcounts
+	queue []int64 // plain clusters that wait, by their numbers
+	plain []byte  // and their bytes
 }
 
 func newQCOW2(file *counted, size int64, kind Compression) *qcow2 {
@@ -76,18 +76,27 @@ func (q *qcow2) add(ctx context.Context, c cluster) error {
 	}
 	last := at + int64(len(c.data)) - 1
 	for n := at / ClusterSize; n <= last/ClusterSize; n++ {
-		q.ref(n)
+		q.refs.add(n)
 	}
 	q.l2[c.index%tableEntries] = flagCompressed | uint64(last/512-at/512)<<sectorsShift | uint64(at)
 	return nil
 }
 
-// ref counts a use of a cluster of the file.
-func (q *qcow2) ref(n int64) {
-	for int64(len(q.refs)) <= n {
-		q.refs = append(q.refs, 0)
+// refcounts are how often each cluster of the file is used. They are kept as they will
+// be written, in blocks: the table of a large image is never moved to grow.
+type refcounts struct {
+	blocks [][]byte
+	len    int64 // clusters of the file
+}
+
+// add counts a use of a cluster.
+func (r *refcounts) add(n int64) {
+	for int64(len(r.blocks)) <= n/refcountEntries {
+		r.blocks = append(r.blocks, make([]byte, ClusterSize))
 	}
-	q.refs[n]++
+	at := r.blocks[n/refcountEntries][2*(n%refcountEntries):]
+	binary.BigEndian.PutUint16(at, binary.BigEndian.Uint16(at)+1)
+	r.len = max(r.len, n+1)
 }
 
 // put writes whole clusters at the next multiple of a cluster.
@@ -99,7 +108,7 @@ func (q *qcow2) put(ctx context.Context, p []byte) (at int64, err error) {
 	}
 	at = q.file.at
 	for n := range int64(len(p) / ClusterSize) {
-		q.ref(at/ClusterSize + n)
+		q.refs.add(at/ClusterSize + n)
 	}
 	return at, q.file.Write(ctx, p)
 }
@@ -142,7 +151,7 @@ func (q *qcow2) end(ctx context.Context) error {
 	}
 	// The counts count themselves: the clusters of the blocks, and of the table that
 	// points to the blocks.
-	have := int64(len(q.refs))
+	have := q.refs.len
 	var blocks, tables int64
 	for {
 		b := (have + blocks + tables + refcountEntries - 1) / refcountEntries
@@ -153,14 +162,12 @@ func (q *qcow2) end(ctx context.Context) error {
 		blocks, tables = b, t
 	}
 	for n := range blocks + tables {
-		q.ref(have + n)
+		q.refs.add(have + n)
 	}
-	counts := make([]byte, blocks*ClusterSize)
-	for n, r := range q.refs {
-		binary.BigEndian.PutUint16(counts[2*n:], r)
-	}
-	if err := q.file.Write(ctx, counts); err != nil {
-		return err
+	for _, b := range q.refs.blocks {
+		if err := q.file.Write(ctx, b); err != nil {
+			return err
+		}
 	}
 	table := make([]uint64, blocks)
 	for n := range blocks {

@@ -38,7 +38,9 @@ type bucket struct {
 // name, unless a dot in its name would keep certificates from fitting, or somebody has
 // put an address of their own in place of Amazon's.
 func (b bucket) url(key string) string {
-	path := (&url.URL{Path: "/" + key}).EscapedPath()
+	// What S3 signs has everything escaped that RFC 3986 does not leave alone, which is
+	// more than a path needs.
+	path := "/" + strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(key))
 	base := os.Getenv("AWS_ENDPOINT_URL_S3")
 	if c := b.by.cfg.BaseEndpoint; base == "" && c != nil {
 		base = *c

@@ -12,6 +12,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
+	"github.com/armfree/packer-plugin-armfree/internal/imagestream"
 )
 
 // file is an image file of the user's own. It is known by its digest.
@@ -19,6 +20,7 @@ type file struct {
 	imagefile.Options
 	id    string
 	limit int64 // GB; 0 is none
+	own   bool  // its digest is computed here: nobody has said another
 	open  *imagefile.Image
 }
 
@@ -31,6 +33,7 @@ func (p *PostProcessor) file(ctx context.Context) (subject, error) {
 		return subject{}, err
 	}
 	if f.Checksum == "" {
+		f.own = true
 		if f.Checksum, err = imagefile.Digest(ctx, f.File); err != nil {
 			return subject{}, err
 		}
@@ -41,7 +44,8 @@ func (p *PostProcessor) file(ctx context.Context) (subject, error) {
 	return subject{id: f.id, label: f.Place(), disk: f, kept: "The copy can be run again"}, nil
 }
 
-// Describe implements imagecopy.Disk. What is at a URL is looked at once it is there.
+// Describe implements imagecopy.Disk. What is at a URL is looked at once it is there, and a
+// file of which the template has the digest once that is known to be right.
 func (f *file) Describe(context.Context) (cloud.Image, error) {
 	img := cloud.Image{ID: f.id, Name: f.Name()}
 	img.OS, img.OSVersion = systemOf(img.Name)
@@ -53,7 +57,31 @@ func (f *file) Describe(context.Context) (cloud.Image, error) {
 		return img, fmt.Errorf("source_file: %w", err)
 	}
 	img.SizeGB = gigabytes(i.Size())
+	if !f.own {
+		return img, nil
+	}
+	if err := f.fits(); err != nil {
+		return img, fmt.Errorf("source_file: %s: %w", f.File, err)
+	}
 	return img, nil
+}
+
+// fits says why OCI would not import the disk, as far as the file's first bytes tell.
+func (f *file) fits() error {
+	r, err := os.Open(f.File)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	i, err := r.Stat()
+	if err != nil {
+		return err
+	}
+	d, err := diskimage.Open(r, i.Size())
+	if err == nil && d.Size() > imagestream.MaxImage {
+		err = fmt.Errorf("it has a disk of %d GiB; OCI imports up to %d", gigabytes(d.Size()), gigabytes(imagestream.MaxImage))
+	}
+	return err
 }
 
 func gigabytes(n int64) int64 { return (n + 1<<30 - 1) >> 30 }

@@ -31,7 +31,7 @@ func (f *flying) exporting(t *testing.T) map[string]interface{} {
 		t.Fatal(err)
 	}
 	in := f.settings()
-	in["export_image"] = map[string]interface{}{"s3_bucket_name": exportBucket, "s3_prefix": "a b/"}
+	in["export_image"] = map[string]interface{}{"s3_bucket_name": exportBucket, "s3_prefix": "a b+=@~/"}
 	return in
 }
 
@@ -201,7 +201,7 @@ func exportMoments(t *testing.T) map[int]string {
 		f.mustLeave(t, image, said)
 	})
 	all := strings.Join(slices.Collect(maps.Values(moments)), "\n")
-	for _, want := range []string{"GET /a b/export-ami-", "DELETE /a b/export-ami-", "POST /"} {
+	for _, want := range []string{"GET /a b+=@~/export-ami-", "DELETE /a b+=@~/export-ami-", "POST /"} {
 		if !strings.Contains(all, want) {
 			t.Fatalf("%q is not among %q", want, all)
 		}

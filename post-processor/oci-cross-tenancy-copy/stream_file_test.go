@@ -4,15 +4,19 @@
 package ocicrosstenancycopy
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
+
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 )
 
 // ofFile is a template that copies a file.
@@ -125,6 +129,56 @@ func TestStreamFileTooLarge(t *testing.T) {
 			t.Errorf("%v\n%s", err, said)
 		}
 	})
+}
+
+// What OCI could not import is refused before anything is started: a disk that is too
+// large, whatever the file is, and a file that is no disk.
+func TestStreamFileIsLookedAtFirst(t *testing.T) {
+	large := noDisk{8 << 40}
+	for name, tt := range map[string]struct {
+		data []byte
+		says string
+	}{
+		"too large": {packed(t, large), "it has a disk of 8192 GiB; OCI imports up to 400"},
+		"no disk":   {[]byte("<html>moved</html>"), "neither qcow2, VMDK, an .oci archive nor the raw bytes of a disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				path := filepath.Join(t.TempDir(), "disk.qcow2")
+				if err := os.WriteFile(path, tt.data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				_, said, err := f.copy(t.Context(), t, f.ofFile(map[string]interface{}{"source_file": path}))
+				if err == nil || !strings.Contains(said, tt.says) || !strings.Contains(said, "nothing was started") || len(f.left()) > 0 {
+					t.Errorf("%v, want %q, left %q\n%s", err, tt.says, f.left(), said)
+				}
+			})
+		})
+	}
+}
+
+// noDisk is an empty disk of some size.
+type noDisk struct{ size int64 }
+
+func (d noDisk) Size() int64                                            { return d.size }
+func (noDisk) PieceSize() int                                           { return ebsBlock }
+func (noDisk) ReadPiece(context.Context, diskimage.Piece, []byte) error { return nil }
+func (noDisk) Pieces(context.Context) iter.Seq2[diskimage.Piece, error] {
+	return func(func(diskimage.Piece, error) bool) {}
+}
+
+// packed is a disk as an .oci archive.
+func packed(t *testing.T, d diskimage.Source) []byte {
+	t.Helper()
+	var m memory
+	a, err := diskimage.NewArchive(&m, diskimage.Metadata{OperatingSystem: "Debian", OperatingSystemVersion: "12"})
+	if err == nil {
+		_, err = diskimage.Write(t.Context(), a, d, diskimage.Options{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Bytes()
 }
 
 // A file that a builder was to make and did not is told before anything is started.

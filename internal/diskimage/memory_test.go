@@ -1,0 +1,89 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diskimage
+
+import (
+	"context"
+	"iter"
+	"runtime"
+	"testing"
+)
+
+// far is a disk of which every so many bytes one cluster has something in it.
+type far struct{ size, every int64 }
+
+func (f far) Size() int64  { return f.size }
+func (far) PieceSize() int { return ClusterSize }
+
+func (f far) Pieces(context.Context) iter.Seq2[Piece, error] {
+	return func(yield func(Piece, error) bool) {
+		for at := int64(0); at < f.size; at += f.every {
+			if !yield(Piece{at, ClusterSize}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (far) ReadPiece(_ context.Context, p Piece, buf []byte) error {
+	clear(buf)
+	buf[0] = byte(1 + p.Offset>>30)
+	return nil
+}
+
+// discard is an Output that only counts.
+type discard struct{ n int64 }
+
+func (d *discard) Write(_ context.Context, p []byte) error { d.n += int64(len(p)); return nil }
+func (*discard) Finish(context.Context, []byte) error      { return nil }
+
+// inUse is how much memory is in use.
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// The tables of the largest disk that OCI imports, 400 GiB, of which nothing gets much
+// smaller, take two bytes for each cluster, and those of 16 TiB of which nearly nothing
+// is written take next to nothing.
+func TestMemoryOfTables(t *testing.T) {
+	const mib = 1 << 20
+	t.Run("full", func(t *testing.T) {
+		before := inUse()
+		q := newQCOW2(&counted{Output: &discard{}}, 400<<30, Zstd)
+		data := make([]byte, 60<<10)
+		for i := range int64(400 << 30 / ClusterSize) {
+			if err := q.add(t.Context(), cluster{index: i, data: data}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var s, e runtime.MemStats
+		runtime.ReadMemStats(&s)
+		if err := q.end(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&e)
+		if now := inUse() - before; now > 16*mib || e.TotalAlloc-s.TotalAlloc > 4*mib {
+			t.Errorf("the tables take %.1f MiB, and writing them %.1f more", float64(now)/mib, float64(e.TotalAlloc-s.TotalAlloc)/mib)
+		}
+		runtime.KeepAlive(q)
+	})
+	t.Run("sparse", func(t *testing.T) {
+		var peak int64
+		before := inUse()
+		s, err := Write(t.Context(), &discard{}, far{16 << 40, 8 << 30}, Options{Readers: 8, Progress: func(s Stats) {
+			if s.Pieces%256 == 0 {
+				peak = max(peak, inUse())
+			}
+		}})
+		if err != nil || s.Packed != 2048 {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		if peak -= before; peak > 32*mib {
+			t.Errorf("%.1f MiB", float64(peak)/mib)
+		}
+	})
+}
