@@ -77,7 +77,8 @@ func s3Identify(q *call) error {
 	}
 	q.vars = map[string]string{"bucket": bucket, "key": key}
 	query := q.URL.Query()
-	name, known := "", []string{}
+	var name string
+	var known []string
 	switch {
 	case key != "":
 		name = map[string]string{http.MethodGet: "GetObject", http.MethodHead: "HeadObject", http.MethodDelete: "DeleteObject"}[q.Method]
