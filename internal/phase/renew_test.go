@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,7 @@ import (
 // renewed is a place with one machine of the build.
 type renewed struct {
 	Site
+	sync.Mutex
 	until time.Time // of the machine
 	made  time.Time // what is made now is needed until then
 	asked int
@@ -25,19 +27,28 @@ type renewed struct {
 }
 
 func (r *renewed) Leftovers() []sweep.Cloud                { return []sweep.Cloud{r} }
-func (r *renewed) Extend(until time.Time)                  { r.made = until }
+func (r *renewed) Extend(until time.Time)                  { r.set(func() { r.made = until }) }
 func (*renewed) Place() string                             { return "here" }
 func (*renewed) Remove(context.Context, sweep.Thing) error { return nil }
 func (*renewed) Gone(context.Context, sweep.Thing) error   { return nil }
 
+// set does something while nothing is renewed.
+func (r *renewed) set(do func()) {
+	r.Lock()
+	defer r.Unlock()
+	do()
+}
+
 func (r *renewed) List(context.Context) (sweep.Listing, error) {
+	r.Lock()
+	defer r.Unlock()
 	r.asked++
 	mark := owner.Tag{Build: "b", Role: owner.RoleInstance, Expires: r.until}
 	return sweep.Listing{Now: time.Now(), Things: []sweep.Thing{{Kind: sweep.Instance, ID: "i", Ours: true, Mark: mark}}}, r.deaf
 }
 
 func (r *renewed) Renew(_ context.Context, t sweep.Thing) error {
-	r.until = t.Mark.Expires
+	r.set(func() { r.until = t.Mark.Expires })
 	return nil
 }
 
@@ -50,12 +61,17 @@ func TestKeep(t *testing.T) {
 		r := &renewed{until: time.Now().Add(life)}
 		b := &Build{UI: u, Site: r, ID: "b", Life: life}
 		stop := b.keep(t.Context())
-		time.Sleep(2 * time.Hour)
+		sleep := func(d time.Duration) {
+			r.set(func() {}) // what was read here was read before what is written next
+			time.Sleep(d)
+			synctest.Wait() // from then on nothing is written
+		}
+		sleep(2 * time.Hour)
 		if r.asked > 0 {
 			t.Error("it was renewed at once")
 		}
 		for range 100 {
-			time.Sleep(time.Hour)
+			sleep(time.Hour)
 			if left := time.Until(r.until); left < life/2 {
 				t.Fatalf("only %s are left", left)
 			}
@@ -64,11 +80,11 @@ func TestKeep(t *testing.T) {
 			t.Errorf("asked %d times, said %q", r.asked, out)
 		}
 		// The cloud does not answer for three hours: that is said once, and made up for.
-		r.deaf = errors.New("503")
+		r.set(func() { r.deaf = errors.New("503") })
 		needed := r.until
-		time.Sleep(3 * time.Hour)
-		r.deaf = nil
-		time.Sleep(20 * time.Minute)
+		sleep(3 * time.Hour)
+		r.set(func() { r.deaf = nil })
+		sleep(20 * time.Minute)
 		if said := out.String(); strings.Count(said, "503") != 1 || !strings.Contains(said, "from "+needed.UTC().Format(time.RFC3339)+" on a sweep may take it for a leftover") {
 			t.Errorf("said %q", said)
 		}
@@ -77,7 +93,7 @@ func TestKeep(t *testing.T) {
 		}
 		stop()
 		asked := r.asked
-		time.Sleep(24 * time.Hour)
+		sleep(24 * time.Hour)
 		if r.asked != asked {
 			t.Error("it goes on after the build")
 		}
