@@ -26,7 +26,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
-//go:embed templates
+//go:embed testdata
 var templates embed.FS
 
 // states are how long what the clouds do takes.
@@ -62,7 +62,7 @@ func pace(name string) (states, error) {
 // client is a plugin with which a template is built.
 type client struct {
 	name, plugin, source string
-	template, build      string
+	template             string
 	entry                *regexp.Regexp // in required_plugins, to be changed for this client; nil for a peer
 }
 
@@ -82,7 +82,7 @@ func (c client) home(ctx context.Context, binary, dir string) (*runpacker.Packer
 	if err != nil {
 		return nil, "", err
 	}
-	text, err := templates.ReadFile("templates/" + c.template)
+	text, err := templates.ReadFile("testdata/" + c.template)
 	if err != nil {
 		return nil, "", err
 	}
@@ -135,7 +135,7 @@ func (c client) once(ctx context.Context, binary, traces string, st states) (r r
 		if err != nil {
 			return r, err
 		}
-		if err := os.WriteFile(filepath.Join(traces, fmt.Sprintf("%s-%s-%d.json", strings.TrimSuffix(c.template, ".pkr.hcl"), st.name, time.Now().UnixNano())), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(traces, fmt.Sprintf("%s-%s-%d.json", strings.TrimSuffix(c.template, ".pkr.hcl"), st.name, time.Now().UnixNano())), text, 0o600); err != nil { //nolint:gosec // the folder is what whoever measures says
 			return r, err
 		}
 	}

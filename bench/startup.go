@@ -85,10 +85,10 @@ func (s *started) again(ctx context.Context, plugin string) error {
 	if err := json.Unmarshal(text, &says); err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
-	kind, name := "builder", ""
+	var kind, name string
 	switch {
 	case len(says.Builders) > 0:
-		name = says.Builders[0]
+		kind, name = "builder", says.Builders[0]
 	case len(says.Provisioners) > 0:
 		kind, name = "provisioner", says.Provisioners[0]
 	default:
