@@ -105,7 +105,7 @@ func TestAccDocumentedTemplates(t *testing.T) {
 			return err
 		}
 		rel, _ := filepath.Rel(root, path)
-		if d.IsDir() && (rel == ".git" || rel == ".web-docs" || rel == "bin" || rel == ".cache" || rel == "internal" || rel == "tools") {
+		if d.IsDir() && (rel == ".git" || rel == ".web-docs" || rel == "bin" || rel == ".cache" || rel == "internal" || rel == "tools" || rel == "bench") {
 			return fs.SkipDir
 		}
 		switch filepath.Ext(path) {
