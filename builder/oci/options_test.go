@@ -67,7 +67,10 @@ func TestMachineAndImageOptions(t *testing.T) {
 	if !strings.HasPrefix(b.Image.Name, "debian-2") || len(b.Image.Name) != len("debian-20261126001500") {
 		t.Errorf("name %q", b.Image.Name)
 	}
-	b.Image.Name = ""
+	if b.Image.Series == "" {
+		t.Error("images of a prefix are no series")
+	}
+	b.Image.Name, b.Image.Series = "", ""
 	image := oci.ImageConfig{
 		Compartment: c.TenancyOCID, NameMustBeFree: true, DefinedTags: oci.DefinedTags{"ns": {"k": "v"}}, Shapes: []string{"VM.Standard.A1.Flex"},
 		KeepOtherShapes: true, LaunchMode: "PARAVIRTUALIZED", NICAttachment: "VFIO",
