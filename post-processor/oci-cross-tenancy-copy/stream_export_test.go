@@ -222,6 +222,9 @@ func TestExportOneFaultAnywhere(t *testing.T) {
 	}
 	for i, op := range exportMoments(t) {
 		for kind, fault := range faults {
+			if !takes(kind, i) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s %d %s", kind, i, op), func(t *testing.T) {
 				t.Parallel()
 				inFlight(t, blocks(1), func(t *testing.T, f *flying) {

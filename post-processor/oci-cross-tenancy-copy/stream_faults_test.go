@@ -101,6 +101,9 @@ func TestStreamOneFaultAnywhere(t *testing.T) {
 	}
 	for i, op := range streamMoments(t) {
 		for kind, fault := range faults {
+			if !takes(kind, i) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s %d %s", kind, i, op), func(t *testing.T) {
 				t.Parallel()
 				inFlight(t, blocks(1), func(t *testing.T, f *flying) {
