@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -36,8 +37,7 @@ func TestStreamPermissions(t *testing.T) {
 					}
 					return
 				}
-				started := missing == "ebs:GetSnapshotBlock" // which only the first block tells
-				if err == nil || !strings.Contains(said, missing) || strings.Contains(said, "nothing was started") == started {
+				if err == nil || !strings.Contains(said, missing) || !strings.Contains(said, "nothing was started") {
 					t.Errorf("%v\n%s", err, said)
 				}
 				if left := f.left(); len(left) > 0 {
@@ -54,8 +54,9 @@ func TestStreamTakesTooLong(t *testing.T) {
 		f.tag(t, proven())
 		in := f.settings()
 		in["export_timeout"] = "1m"
+		var asked atomic.Int64 // the first block is read before anything begins
 		f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
-			if strings.HasPrefix(r.URL.Path, "/snapshots/") && strings.Contains(r.URL.Path, "/blocks/") {
+			if strings.HasPrefix(r.URL.Path, "/snapshots/") && strings.Contains(r.URL.Path, "/blocks/") && asked.Add(1) > 1 {
 				select {
 				case <-time.After(50 * time.Second):
 				case <-r.Context().Done():
