@@ -152,14 +152,9 @@ func (c *transport) Do(r *http.Request) (*http.Response, error) {
 	end := trace.Begin(r.Context(), trace.Request, spanName(r, body))
 	sent := time.Now()
 	resp, err := c.next.Do(r)
+	end(trace.Outcome(resp, err))
 	if err != nil || resp == nil {
-		end("no reply")
 		return resp, err
-	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		end(resp.Status)
-	} else {
-		end("")
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		now := time.Now()

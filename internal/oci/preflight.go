@@ -184,9 +184,7 @@ func (s *survey) findPlaces(ctx context.Context, domains []string) {
 	if b.cfg.FreeTier != FreeIgnore {
 		wg.Go(func() { home = b.homeRegion(ctx) })
 	}
-	for i, d := range domains {
-		wg.Go(func() { there[i] = b.lookAt(ctx, d) })
-	}
+	abreast(len(domains), func(i int) { there[i] = b.lookAt(ctx, domains[i]) })
 	wg.Wait()
 	anywhere := map[string]bool{} // shapes that exist, whatever the image
 	for i, d := range domains {
@@ -291,11 +289,7 @@ func (s *survey) storage(ctx context.Context, domains []string, bootGB int64) (u
 	known, full := s.whole, map[string]string{}
 	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(domains, s.inRegion))))
 	answers, errs := make([]limits.ResourceAvailability, len(all)), make([]error, len(all))
-	var wg sync.WaitGroup
-	for i, d := range all {
-		wg.Go(func() { answers[i], errs[i] = s.b.availability(ctx, "block-storage", "total-storage-gb", d) })
-	}
-	wg.Wait()
+	abreast(len(all), func(i int) { answers[i], errs[i] = s.b.availability(ctx, "block-storage", "total-storage-gb", all[i]) })
 	for i, d := range all {
 		full[d] = ""
 		r, err := answers[i], errs[i]

@@ -53,14 +53,6 @@ type signed struct {
 	told *atomic.Bool  // it has said so
 }
 
-// notGranted is how a request ended that was not granted, for a trace.
-func notGranted(resp *http.Response) string {
-	if resp.StatusCode < http.StatusMultipleChoices {
-		return ""
-	}
-	return resp.Status
-}
-
 // signedNames finds what a signature covers.
 var signedNames = regexp.MustCompile(`headers="([^"]*)"`)
 
@@ -84,11 +76,10 @@ func (s signed) Do(req *http.Request) (*http.Response, error) {
 	}
 	end := trace.Begin(req.Context(), trace.Request, req.Method+" "+req.URL.Path)
 	resp, err := s.next.Do(req)
+	end(trace.Outcome(resp, err))
 	if err != nil {
-		end("no reply")
 		return resp, err
 	}
-	end(notGranted(resp))
 	if theirs, derr := http.ParseTime(resp.Header.Get("Date")); derr == nil {
 		s.skew.Store(int64(time.Until(theirs)))
 		s.told.Store(true)

@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -78,8 +79,16 @@ func Begin(ctx context.Context, kind Kind, name string) (end func(outcome string
 	}
 }
 
-// Wanted says whether anything in ctx is recorded.
-func Wanted(ctx context.Context) bool { return ctx.Value(key{}) != nil }
+// Outcome is how a request ended.
+func Outcome(resp *http.Response, err error) string {
+	switch {
+	case err != nil || resp == nil:
+		return "no reply"
+	case resp.StatusCode >= http.StatusMultipleChoices:
+		return resp.Status
+	}
+	return ""
+}
 
 // Write puts what was recorded so far into a file, whose former content is lost.
 func (r *Recorder) Write(file string) error {
