@@ -6,7 +6,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,9 +24,6 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
-
-//go:embed testdata
-var templates embed.FS
 
 // states are how long what the clouds do takes.
 type states struct {
@@ -62,7 +58,7 @@ func pace(name string) (states, error) {
 // client is a plugin with which a template is built.
 type client struct {
 	name, plugin, source string
-	template             string
+	folder, template     string
 	entry                *regexp.Regexp // in required_plugins, to be changed for this client; nil for a peer
 }
 
@@ -82,7 +78,7 @@ func (c client) home(ctx context.Context, binary, dir string) (*runpacker.Packer
 	if err != nil {
 		return nil, "", err
 	}
-	text, err := templates.ReadFile("testdata/" + c.template)
+	text, err := os.ReadFile(filepath.Join(c.folder, c.template))
 	if err != nil {
 		return nil, "", err
 	}
@@ -97,7 +93,7 @@ func (c client) home(ctx context.Context, binary, dir string) (*runpacker.Packer
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return nil, "", err
 	}
-	return p, work, os.WriteFile(filepath.Join(work, c.template), text, 0o600)
+	return p, work, os.WriteFile(filepath.Join(work, c.template), text, 0o600) //nolint:gosec // both names are constants of this program
 }
 
 // once builds once, in clouds of its own.
@@ -254,15 +250,20 @@ var times = regexp.MustCompile(`Times: (.*)\. They are in `)
 const (
 	ociTemplate = "oracle-oci.pkr.hcl"
 	awsTemplate = "amazon-ebs.pkr.hcl"
+
+	// Folders are those of this repository, at whose root make runs the bench. The template
+	// for OCI is the one of the acceptance tests; theirs for AWS copies to another region.
+	ociFolder = "internal/e2e/testdata"
+	awsFolder = "bench/testdata"
 )
 
 // onOCI compares with packer-plugin-oracle.
 func (b *bench) onOCI(ctx context.Context) error {
-	clients := []client{{name: "armfree", plugin: b.plugin, source: runpacker.Source, template: ociTemplate, entry: regexp.MustCompile(`(?s)\b(oracle) *= *\{.*?\}`)}}
+	clients := []client{{name: "armfree", plugin: b.plugin, source: runpacker.Source, folder: ociFolder, template: ociTemplate, entry: regexp.MustCompile(`(?s)\b(oracle) *= *\{.*?\}`)}}
 	if b.oracle == "" {
 		b.missing("PEER_ORACLE_PLUGIN", "packer-plugin-oracle")
 	} else {
-		clients = append(clients, client{name: "packer-plugin-oracle", plugin: b.oracle, source: "github.com/hashicorp/oracle", template: ociTemplate})
+		clients = append(clients, client{name: "packer-plugin-oracle", plugin: b.oracle, source: "github.com/hashicorp/oracle", folder: ociFolder, template: ociTemplate})
 	}
 	return b.onCloud(ctx, "OCI", clients, func(st states) (time.Duration, string) {
 		return st.oci.Provision + st.boot + st.oci.Capture + st.oci.Terminate, fmt.Sprintf("PROVISIONING %s, %s until SSH answers, image %s, TERMINATING %s", st.oci.Provision, st.boot, st.oci.Capture, st.oci.Terminate)
@@ -271,11 +272,11 @@ func (b *bench) onOCI(ctx context.Context) error {
 
 // onAWS compares with packer-plugin-amazon.
 func (b *bench) onAWS(ctx context.Context) error {
-	clients := []client{{name: "armfree", plugin: b.plugin, source: runpacker.Source, template: awsTemplate, entry: regexp.MustCompile(`(?s)\b(amazon) *= *\{.*?\}`)}}
+	clients := []client{{name: "armfree", plugin: b.plugin, source: runpacker.Source, folder: awsFolder, template: awsTemplate, entry: regexp.MustCompile(`(?s)\b(amazon) *= *\{.*?\}`)}}
 	if b.amazon == "" {
 		b.missing("PEER_AMAZON_PLUGIN", "packer-plugin-amazon")
 	} else {
-		clients = append(clients, client{name: "packer-plugin-amazon", plugin: b.amazon, source: "github.com/hashicorp/amazon", template: awsTemplate})
+		clients = append(clients, client{name: "packer-plugin-amazon", plugin: b.amazon, source: "github.com/hashicorp/amazon", folder: awsFolder, template: awsTemplate})
 	}
 	return b.onCloud(ctx, "AWS", clients, func(st states) (time.Duration, string) {
 		return st.aws.Pending + st.boot + st.aws.Stop + st.aws.Snapshot + st.aws.Image + st.aws.Terminate, fmt.Sprintf("pending %s, %s until SSH answers, stopping %s, snapshot %s, shutting-down %s", st.aws.Pending, st.boot, st.aws.Stop, st.aws.Snapshot, st.aws.Terminate)

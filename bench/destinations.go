@@ -38,7 +38,7 @@ func (b *bench) copies(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			walls, beyond, requests, mib = append(walls, wall), append(beyond, wall-export-reading), append(requests, n), append(mib, int(most.bytes>>20))
+			walls, beyond, requests, mib = append(walls, wall), append(beyond, wall-export-reading), append(requests, n), append(mib, int(most.Bytes>>20))
 		}
 		rows = append(rows, []string{fmt.Sprint(len(to)), seconds(spreadOf(walls)), seconds(spreadOf(beyond)), fmt.Sprint(spreadOf(requests).median), fmt.Sprint(spreadOf(mib).median)})
 	}
@@ -47,7 +47,7 @@ func (b *bench) copies(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) copyTo(ctx context.Context, to []string, export, reading time.Duration) (wall time.Duration, requests int, most memory, err error) {
+func (b *bench) copyTo(ctx context.Context, to []string, export, reading time.Duration) (wall time.Duration, requests int, most runpacker.Memory, err error) {
 	dir, err := os.MkdirTemp("", "bench-*")
 	if err != nil {
 		return 0, 0, most, err
@@ -76,8 +76,8 @@ func (b *bench) copyTo(ctx context.Context, to []string, export, reading time.Du
 		return 0, 0, most, err
 	}
 	watching, stop := context.WithCancel(ctx)
-	peak := make(chan memory, 1)
-	go func() { peak <- watch(watching, dir) }()
+	peak := make(chan runpacker.Memory, 1)
+	go func() { peak <- runpacker.WatchMemory(watching, dir) }()
 	var out inpacker.Output
 	start := time.Now()
 	err = p.Run(ctx, work, s.Env(), &out, "build", ".")

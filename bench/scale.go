@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -50,8 +49,8 @@ func (b *bench) scale(ctx context.Context) (err error) {
 	}
 
 	watching, stop := context.WithCancel(ctx)
-	peak := make(chan memory, 1)
-	go func() { peak <- watch(watching, dir) }()
+	peak := make(chan runpacker.Memory, 1)
+	go func() { peak <- runpacker.WatchMemory(watching, dir) }()
 	var out inpacker.Output
 	start := time.Now()
 	err = p.Run(ctx, work, s.Env(), &out, "build", "-parallel-builds=0", ".")
@@ -79,9 +78,9 @@ func (b *bench) scale(ctx context.Context) (err error) {
 		{"last image after", fmt.Sprintf("%.1f s", last.Sub(start).Seconds())},
 		{"requests", fmt.Sprint(requests)},
 		{"requests a second", fmt.Sprintf("%.1f", float64(requests)/wall.Seconds())},
-		{"processes of the plugin at the peak", fmt.Sprint(most.processes)},
-		{"MiB of them, shared pages counted once", fmt.Sprint(most.bytes >> 20)},
-		{"MiB for each source", fmt.Sprintf("%.1f", float64(most.bytes)/(1<<20)/float64(b.sources))},
+		{"processes of the plugin at the peak", fmt.Sprint(most.Processes)},
+		{"MiB of them, shared pages counted once", fmt.Sprint(most.Bytes >> 20)},
+		{"MiB for each source", fmt.Sprintf("%.1f", float64(most.Bytes)/(1<<20)/float64(b.sources))},
 	})
 	return nil
 }
@@ -107,56 +106,4 @@ func manySources(s *stage.Stage, n int) []byte {
 	}
 	fmt.Fprintf(&out, "\nbuild {\n  sources = [\"%s\"]\n  provisioner \"shell\" {\n    inline = [\"uname -m\"]\n  }\n}\n", strings.Join(names, `", "`))
 	return out.Bytes()
-}
-
-// memory is that of all processes of the plugin.
-type memory struct {
-	processes int
-	bytes     int64
-}
-
-// watch finds the moment at which the plugin's processes that have home in their
-// environment have the most memory. Off Linux it finds nothing.
-func watch(ctx context.Context, home string) (most memory) {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var now memory
-		pids, _ := filepath.Glob("/proc/[0-9]*")
-		for _, pid := range pids {
-			exe, err := os.Readlink(filepath.Join(pid, "exe"))
-			if err != nil || !strings.HasPrefix(filepath.Base(exe), "packer-plugin-armfree") {
-				continue
-			}
-			env, err := os.ReadFile(filepath.Join(pid, "environ"))
-			if err != nil || !bytes.Contains(env, []byte(home)) {
-				continue
-			}
-			now.processes++
-			now.bytes += proportional(pid)
-		}
-		if now.bytes > most.bytes {
-			most = now
-		}
-		select {
-		case <-ctx.Done():
-			return most
-		case <-tick.C:
-		}
-	}
-}
-
-// proportional is the memory of a process, with its part of what it shares with others.
-func proportional(pid string) int64 {
-	text, err := os.ReadFile(filepath.Join(pid, "smaps_rollup"))
-	if err != nil {
-		return 0
-	}
-	for l := range strings.Lines(string(text)) {
-		if f := strings.Fields(l); len(f) > 1 && f[0] == "Pss:" {
-			kib, _ := strconv.ParseInt(f[1], 10, 64)
-			return kib << 10
-		}
-	}
-	return 0
 }

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
@@ -46,8 +45,8 @@ func TestAccManyRegions(t *testing.T) {
 	}
 
 	ctx, stop := context.WithCancel(t.Context())
-	peak := make(chan memory, 1)
-	go func() { peak <- watch(ctx, home) }()
+	peak := make(chan runpacker.Memory, 1)
+	go func() { peak <- runpacker.WatchMemory(ctx, home) }()
 	var out inpacker.Output
 	err = p.Run(t.Context(), dir, s.Env(), &out, "build", "-parallel-builds=0", ".")
 	stop()
@@ -70,12 +69,12 @@ func TestAccManyRegions(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	t.Logf("%d processes of the plugin have %d MiB in all, shared pages counted once", most.processes, most.bytes>>20)
-	if most.processes < len(regions) {
-		t.Errorf("only %d processes were seen: this proves nothing", most.processes)
+	t.Logf("%d processes of the plugin have %d MiB in all, shared pages counted once", most.Processes, most.Bytes>>20)
+	if most.Processes < len(regions) {
+		t.Errorf("only %d processes were seen: this proves nothing", most.Processes)
 	}
-	if most.bytes > 3<<30 {
-		t.Errorf("%d MiB are too many for a small runner", most.bytes>>20)
+	if most.Bytes > 3<<30 {
+		t.Errorf("%d MiB are too many for a small runner", most.Bytes>>20)
 	}
 }
 
@@ -99,44 +98,4 @@ source "armfree-oci" %q {
 	}
 	fmt.Fprintf(&b, "\nbuild {\n  sources = [%s]\n  provisioner \"shell\" {\n    inline = [\"uname -m\"]\n  }\n}\n", strings.Join(names, ", "))
 	return b.Bytes()
-}
-
-type memory struct {
-	processes int
-	bytes     int64
-}
-
-// watch finds the moment at which the plugin's processes below home have the
-// most memory.
-func watch(ctx context.Context, home string) (most memory) {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		now := memory{}
-		envs, _ := filepath.Glob("/proc/[0-9]*/environ")
-		for _, e := range envs {
-			pid := filepath.Dir(e)
-			exe, _ := os.Readlink(filepath.Join(pid, "exe"))
-			env, err := os.ReadFile(e)
-			if err != nil || !strings.HasPrefix(filepath.Base(exe), "packer-plugin-armfree") || !bytes.Contains(env, []byte("HOME="+home)) {
-				continue
-			}
-			roll, _ := os.ReadFile(filepath.Join(pid, "smaps_rollup"))
-			for _, line := range strings.Split(string(roll), "\n") {
-				if f := strings.Fields(line); len(f) > 1 && f[0] == "Pss:" {
-					kb, _ := strconv.ParseInt(f[1], 10, 64)
-					now.processes++
-					now.bytes += kb << 10
-				}
-			}
-		}
-		if now.bytes > most.bytes {
-			most = now
-		}
-		select {
-		case <-ctx.Done():
-			return most
-		case <-tick.C:
-		}
-	}
 }
