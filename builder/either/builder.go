@@ -102,6 +102,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		Policy: c.policy(), Hold: map[string]time.Duration{c.Prefer[1]: c.prefers}, Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, TraceFile: c.TraceFile,
 		Comm: &c.Comm, Pin: r.pin, Found: r.found, More: r.generated,
 	}
+	if c.OCI != nil && c.OCI.SkipTerminationWait {
+		build.Leave = func(m *phase.FindMachine) bool { return m.Offer.Cloud == ociBlock }
+	}
 	if c.SkipCreateImage {
 		build.NoImage = "skip_create_image is set"
 	}

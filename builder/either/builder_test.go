@@ -215,6 +215,27 @@ func TestWhereThereIsRoom(t *testing.T) {
 	}
 }
 
+// The option of one block is followed in its own cloud only.
+func TestTheEndOfAMachineNeedNotBeWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, cloud := range []string{"oci", "aws"} {
+		s := stage.ForTest(t, stage.Options{})
+		in := maps.Clone(settings(s)["oci"].(set))
+		in["skip_termination_wait"] = true
+		a, said, err := build(t.Context(), t, s, set{"oci": in, "prefer": []string{cloud}}, nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		if left := strings.Contains(said, "is not waited for (skip_termination_wait)"); left != (cloud == "oci") || a.State("cloud") != cloud {
+			t.Errorf("built on %v, whose machine's end is waited for: %t\n%s", a.State("cloud"), !left, said)
+		}
+		for i := 0; cloud == "oci" && i < 200 && len(s.Left(a.Id())) > 0; i++ {
+			time.Sleep(50 * time.Millisecond)
+		}
+		nothingLeft(t, s, a)
+	}
+}
+
 // Nothing is waited for longer than capacity_timeout, and the error shows both
 // clouds.
 func TestBothAreFull(t *testing.T) {

@@ -117,6 +117,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 			Dial: oci.Options{HTTP: b.HTTP}.DialJumpHost, Timeout: c.Bastion.Timeout, Option: "oci_bastion: timeout",
 		}
 	}
+	if c.SkipTerminationWait {
+		build.Leave = func(*phase.FindMachine) bool { return true }
+	}
 	if c.SkipCreateImage {
 		build.NoImage = "skip_create_image is set"
 	}

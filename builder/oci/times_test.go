@@ -64,6 +64,10 @@ func TestTimes(t *testing.T) {
 			option: "cleanup_timeout", value: "4m", faults: slow("TerminateInstance", "TERMINATING"),
 			measure: minutes, from: 4, to: 8, without: 10, says: "could not be terminated, please do so by hand",
 		},
+		{
+			option: "skip_termination_wait", value: "true", faults: slow("TerminateInstance", "TERMINATING"),
+			measure: minutes, from: 0, to: 5, without: 10, says: "its end is not waited for (skip_termination_wait)",
+		},
 	} {
 		t.Run(tt.option, func(t *testing.T) {
 			t.Parallel()

@@ -145,6 +145,12 @@ type Machine struct {
 	MachineLifetime time.Duration `mapstructure:"machine_lifetime" required:"false"`
 	// Do not set that timer, and send the user data as it is. Defaults to `false`.
 	SkipMachineLifetime bool `mapstructure:"skip_machine_lifetime" required:"false"`
+	// Ends a build that went well as soon as OCI has accepted to terminate the
+	// machine, and does not wait until it is TERMINATED and its boot volume is
+	// gone: half a minute to a minute less. Until then the machine counts: the
+	// next build may not find room for one in an Always Free account. A build
+	// that fails or is cancelled waits all the same. Defaults to `false`.
+	SkipTerminationWait bool `mapstructure:"skip_termination_wait" required:"false"`
 	// Whether the machine's metadata can only be read by the second version of
 	// the metadata service, which asks for a header. Defaults to `true`.
 	LegacyImdsDisabled config.Trilean `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false"`

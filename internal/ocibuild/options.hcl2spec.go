@@ -200,6 +200,7 @@ type FlatOptions struct {
 	PinHostKey              *bool                  `mapstructure:"ssh_pin_host_key" required:"false" cty:"ssh_pin_host_key" hcl:"ssh_pin_host_key"`
 	MachineLifetime         *string                `mapstructure:"machine_lifetime" required:"false" cty:"machine_lifetime" hcl:"machine_lifetime"`
 	SkipMachineLifetime     *bool                  `mapstructure:"skip_machine_lifetime" required:"false" cty:"skip_machine_lifetime" hcl:"skip_machine_lifetime"`
+	SkipTerminationWait     *bool                  `mapstructure:"skip_termination_wait" required:"false" cty:"skip_termination_wait" hcl:"skip_termination_wait"`
 	LegacyImdsDisabled      *bool                  `mapstructure:"instance_options_are_legacy_imds_endpoints_disabled" required:"false" cty:"instance_options_are_legacy_imds_endpoints_disabled" hcl:"instance_options_are_legacy_imds_endpoints_disabled"`
 	AgentPlugins            *bool                  `mapstructure:"agent_plugins" required:"false" cty:"agent_plugins" hcl:"agent_plugins"`
 	ImageCompartmentOCID    *string                `mapstructure:"image_compartment_ocid" required:"false" cty:"image_compartment_ocid" hcl:"image_compartment_ocid"`
@@ -273,6 +274,7 @@ func (*FlatOptions) HCL2Spec() map[string]hcldec.Spec {
 		"ssh_pin_host_key":           &hcldec.AttrSpec{Name: "ssh_pin_host_key", Type: cty.Bool, Required: false},
 		"machine_lifetime":           &hcldec.AttrSpec{Name: "machine_lifetime", Type: cty.String, Required: false},
 		"skip_machine_lifetime":      &hcldec.AttrSpec{Name: "skip_machine_lifetime", Type: cty.Bool, Required: false},
+		"skip_termination_wait":      &hcldec.AttrSpec{Name: "skip_termination_wait", Type: cty.Bool, Required: false},
 		"instance_options_are_legacy_imds_endpoints_disabled": &hcldec.AttrSpec{Name: "instance_options_are_legacy_imds_endpoints_disabled", Type: cty.Bool, Required: false},
 		"agent_plugins":             &hcldec.AttrSpec{Name: "agent_plugins", Type: cty.Bool, Required: false},
 		"image_compartment_ocid":    &hcldec.AttrSpec{Name: "image_compartment_ocid", Type: cty.String, Required: false},

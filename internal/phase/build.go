@@ -71,6 +71,9 @@ type Build struct {
 	// Captures, if set, makes an object of the disk where it is wanted, in place of an
 	// image.
 	Captures *Captures
+	// Leave, if set, says whether the end of the machine need not be waited for when all
+	// went well.
+	Leave func(*FindMachine) bool
 	// NoImage, if set, says why no image is made.
 	NoImage string
 	// Replaces means that the image takes the place of an older one. Then it stays even
@@ -98,7 +101,7 @@ type Made struct {
 func (b *Build) Run(ctx context.Context) (*Made, error) {
 	find := &FindMachine{
 		UI: b.UI, Cloud: b.Site, Token: b.Token, Plan: b.Site.Plan, Found: b.Found,
-		Policy: b.Policy, Hold: b.Hold, Timeout: b.Timeout, TimeoutOption: "capacity_timeout", Again: b.extend,
+		Policy: b.Policy, Hold: b.Hold, Timeout: b.Timeout, TimeoutOption: "capacity_timeout", Again: b.extend, Leave: b.Leave,
 	}
 	connect := &Connect{UI: b.UI, Config: b.Comm, Machine: find, Pin: b.Pin}
 	provision := &Provision{

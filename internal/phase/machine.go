@@ -42,6 +42,9 @@ type FindMachine struct {
 	Hold map[string]time.Duration
 	// Found, if set, is called once there is a machine.
 	Found func(*FindMachine)
+	// Leave, if set, says whether the end of the machine need not be waited for when all
+	// went well.
+	Leave func(*FindMachine) bool
 	// Again, if set, is called before a machine is looked for once more.
 	Again func()
 
@@ -61,7 +64,7 @@ func (p *FindMachine) Name() string { return "find a machine" }
 // Run implements Phase.
 func (p *FindMachine) Run(ctx context.Context) error {
 	// A second run (-on-error=ask) must not find a second machine.
-	if err := p.Undo(ctx, nil); err != nil {
+	if err := p.remove(ctx); err != nil {
 		return err
 	}
 	p.runs++
@@ -230,8 +233,17 @@ func (p *FindMachine) use(ctx context.Context, work func(context.Context) error)
 	return err
 }
 
-// Undo implements Phase: no machine outlives its build.
-func (p *FindMachine) Undo(ctx context.Context, _ error) error {
+// Undo implements Phase: no machine outlives its build, but for those that the cloud
+// has agreed to end.
+func (p *FindMachine) Undo(ctx context.Context, failed error) error {
+	if failed == nil && p.Leave != nil && p.Leave(p) {
+		p.leave(ctx)
+	}
+	return p.remove(ctx)
+}
+
+// remove makes sure that there is no machine, and none that shows up later.
+func (p *FindMachine) remove(ctx context.Context) error {
 	err := p.terminate(ctx)
 	lerr := p.lost().settle(ctx, func(ctx context.Context, token string) ([]string, error) {
 		ids, err := p.Cloud.Find(ctx, token)
@@ -246,6 +258,19 @@ func (p *FindMachine) Undo(ctx context.Context, _ error) error {
 		return ids, err
 	})
 	return errors.Join(err, lerr, p.terminate(ctx))
+}
+
+// leave asks for the end of the machines and forgets those whose end the cloud has
+// accepted. Of the others terminate makes sure.
+func (p *FindMachine) leave(ctx context.Context) {
+	p.made = slices.DeleteFunc(p.made, func(id string) bool {
+		if err := p.Cloud.AskTermination(ctx, id); err != nil {
+			log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)
+			return false
+		}
+		p.UI.Sayf("Machine %s is being terminated; its end is not waited for (skip_termination_wait)", id)
+		return true
+	})
 }
 
 // terminate removes the machines that are known. What could not be removed is told

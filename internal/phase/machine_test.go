@@ -37,6 +37,8 @@ type site struct {
 	born             map[string]time.Time
 	launch           error // what asking for a machine comes to; it is made all the same
 	onLaunch         func()
+	leave            bool  // the end of a machine is not waited for
+	leaves           error // what asking for that end comes to
 }
 
 func newSite() *site {
@@ -79,7 +81,7 @@ func (s *site) Examine(_ context.Context, _ capacity.Offer, v cloud.Verdict) clo
 }
 func (s *site) Address(context.Context, string) (string, error) { return "10.0.0.1", s.address }
 func (s *site) Lost(err error) bool                             { return errors.Is(err, errLost) }
-func (s *site) AskTermination(context.Context, string) error    { return nil }
+func (s *site) AskTermination(context.Context, string) error    { return s.leaves }
 
 func (s *site) FinishImage(_ context.Context, id string) (string, error) {
 	time.Sleep(s.takes)
@@ -138,6 +140,7 @@ func (s *site) build(ctx context.Context, bad error) (*MakeImage, string, error)
 			return cloud.Plan{Offers: []capacity.Offer{{Region: "r1", Zone: "AD-1", Shape: "A1"}}, Notes: []string{"AD-2 was left out."}}, nil
 		},
 	}
+	find.Leave = func(*FindMachine) bool { return s.leave }
 	image := &MakeImage{UI: u, Cloud: s, Token: token, Machine: find}
 	last := &step{name: "last", log: new([]string), errs: []error{bad}}
 	err := (&Runner{UI: u, CleanupTimeout: 5 * time.Minute}).Run(ctx, find, image, last)
@@ -171,6 +174,9 @@ func TestMachineAndImage(t *testing.T) {
 		{name: "a later phase fails", last: errBad, says: []string{"Deleting the unfinished image", "Terminating machine"}, fails: true},
 		{name: "no address", change: func(s *site) { s.address = errBad }, says: []string{"it broke", "Terminating machine"}, fails: true},
 		{name: "it cannot be terminated", change: func(s *site) { s.remove = errBad }, says: []string{"could not be terminated, please do so by hand: it broke"}, machine: true},
+		{name: "its end is not waited for", change: func(s *site) { s.leave = true }, says: []string{"its end is not waited for"}, machine: true},
+		{name: "its end is not accepted at once", change: func(s *site) { s.leave, s.leaves = true, errBad }, says: []string{"Terminating machine"}},
+		{name: "the end of a build that fails is waited for", change: func(s *site) { s.leave = true }, last: errBad, says: []string{"Terminating machine"}, fails: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
