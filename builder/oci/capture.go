@@ -40,7 +40,7 @@ func (b *Builder) captures(cloud *fleet.Fleet, id owner.Build) (*phase.Captures,
 		Helper: helper, Timeout: c.ImageTimeout, Option: "image_timeout",
 		Wanted: func(machine string) bool { return at(machine).Captures() },
 		Begin: func(ctx context.Context, machine string) (phase.CaptureObject, error) {
-			return at(machine).CaptureBucket().Capture(ctx, id, c.ObjectName(id), c.Capture.Direct(), c.ImageTimeout+linkMargin, b.Mask.AddURL)
+			return at(machine).BeginCapture(ctx, c.ObjectName(id), c.Capture.Direct(), c.ImageTimeout+linkMargin, b.Mask.AddURL)
 		},
 		Job: func(machine string) wire.Job { return c.Capture.Job(at(machine).System()) },
 	}, nil
