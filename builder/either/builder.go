@@ -26,6 +26,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/capture"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
@@ -33,6 +34,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
+	"github.com/armfree/packer-plugin-armfree/internal/ocicapture"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
@@ -44,7 +46,10 @@ type Builder struct {
 	Mask *mask.Masker
 	// HTTP replaces the client that the environment describes (proxy,
 	// certificates); tests set it.
-	HTTP   *http.Client
+	HTTP *http.Client
+	// Helper gives what is brought to a machine whose disk is captured; default: what the
+	// plugin carries. Tests set it.
+	Helper func() (*capture.Binary, error)
 	config Config
 }
 
@@ -105,12 +110,27 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if c.OCI != nil && c.OCI.SkipTerminationWait {
 		build.Leave = func(m *phase.FindMachine) bool { return m.Offer.Cloud == ociBlock }
 	}
-	if c.SkipCreateImage {
+	switch {
+	case c.SkipCreateImage:
 		build.NoImage = "skip_create_image is set"
+	case c.OCI != nil:
+		build.Captures, err = ocicapture.Build{
+			Capture: &c.OCI.Capture, Object: c.OCI.ObjectName(id), Timeout: c.ImageTimeout, Secret: b.Mask.AddURL, Helper: b.Helper,
+			At: func(machine string) (*oci.Build, bool) {
+				site, is := r.fleet.Of(machine).(*oci.Build)
+				return site, is
+			},
+		}.Captures()
+	}
+	if err != nil {
+		return nil, fmt.Errorf(atOCI+"%w", err)
 	}
 	made, err := build.Run(ctx)
-	if err != nil || made.Image == "" {
+	switch {
+	case err != nil || made.Image == "" && made.Captured == nil:
 		return nil, err
+	case made.Captured != nil:
+		return ocicapture.Artifact(r.fleet.In(ociBlock, made.Offer.Region).(*oci.Build), made, c.OCI.ImageName), nil
 	}
 	return r.sites[made.Offer.Cloud].artifact(made), nil
 }
@@ -198,6 +218,9 @@ func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 	builds, err := o.Builds(c.forOCI(), keys, nil)
 	if err != nil {
 		return nil, err
+	}
+	for i := range builds {
+		builds[i].Image.Capture = o.Capture.Config()
 	}
 	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
 	r.b.Mask.Add(base64.StdEncoding.EncodeToString(builds[0].UserData))

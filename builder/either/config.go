@@ -28,6 +28,7 @@ import (
 type OCI struct {
 	ocicfg.Access    `mapstructure:",squash"`
 	ocibuild.Options `mapstructure:",squash"`
+	ocibuild.Capture `mapstructure:",squash"`
 
 	// The user to sign in as on a machine on OCI, such as `ubuntu`. Defaults to
 	// the `ssh_username` outside the block, else to the environment variable

@@ -625,6 +625,12 @@ type FlatOCI struct {
 	MemoryInGBs             *string                         `mapstructure:"memory_in_gbs" undocumented:"true" cty:"memory_in_gbs" hcl:"memory_in_gbs"`
 	BootVolumeSize          *string                         `mapstructure:"boot_volume_size_in_gbs" undocumented:"true" cty:"boot_volume_size_in_gbs" hcl:"boot_volume_size_in_gbs"`
 	CompartmentOCID         *string                         `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	ImageMethod             *string                         `mapstructure:"image_method" required:"false" cty:"image_method" hcl:"image_method"`
+	CaptureBucket           *string                         `mapstructure:"capture_bucket" required:"false" cty:"capture_bucket" hcl:"capture_bucket"`
+	CaptureNamespace        *string                         `mapstructure:"capture_namespace" required:"false" cty:"capture_namespace" hcl:"capture_namespace"`
+	CaptureRoute            *string                         `mapstructure:"capture_route" required:"false" cty:"capture_route" hcl:"capture_route"`
+	CaptureCompression      *string                         `mapstructure:"capture_compression" required:"false" cty:"capture_compression" hcl:"capture_compression"`
+	CaptureClean            *bool                           `mapstructure:"capture_clean" required:"false" cty:"capture_clean" hcl:"capture_clean"`
 	SSHUsername             *string                         `mapstructure:"ssh_username" required:"false" cty:"ssh_username" hcl:"ssh_username"`
 }
 
@@ -714,6 +720,12 @@ func (*FlatOCI) HCL2Spec() map[string]hcldec.Spec {
 		"memory_in_gbs":             &hcldec.AttrSpec{Name: "memory_in_gbs", Type: cty.String, Required: false},
 		"boot_volume_size_in_gbs":   &hcldec.AttrSpec{Name: "boot_volume_size_in_gbs", Type: cty.String, Required: false},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"image_method":              &hcldec.AttrSpec{Name: "image_method", Type: cty.String, Required: false},
+		"capture_bucket":            &hcldec.AttrSpec{Name: "capture_bucket", Type: cty.String, Required: false},
+		"capture_namespace":         &hcldec.AttrSpec{Name: "capture_namespace", Type: cty.String, Required: false},
+		"capture_route":             &hcldec.AttrSpec{Name: "capture_route", Type: cty.String, Required: false},
+		"capture_compression":       &hcldec.AttrSpec{Name: "capture_compression", Type: cty.String, Required: false},
+		"capture_clean":             &hcldec.AttrSpec{Name: "capture_clean", Type: cty.Bool, Required: false},
 		"ssh_username":              &hcldec.AttrSpec{Name: "ssh_username", Type: cty.String, Required: false},
 	}
 	return s

@@ -242,6 +242,7 @@ func (c *Config) prepareOCI(o *OCI) (warnings []string, list []error) {
 	var bad []error
 	o.credentials, bad = o.Access.Prepare(atOCI, "")
 	warnings, list = o.Options.Prepare(c.forOCI())
+	list = append(list, in(atOCI, o.Capture.Prepare(&c.Comm, c.SkipCreateImage)...)...)
 	if o.PinHostKey && c.Comm.Type == "winrm" {
 		list = append(list, errors.New(atOCI+"ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
+	"github.com/armfree/packer-plugin-armfree/internal/ocicapture"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
@@ -105,7 +106,13 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 			return ocibuild.Generated(m.ID, id.ID, m.Offer, source(m.Offer.Region))
 		},
 	}
-	if build.Captures, err = b.captures(cloud, id); err != nil {
+	if !c.SkipCreateImage {
+		build.Captures, err = ocicapture.Build{
+			Capture: &c.Capture, Object: c.ObjectName(id), Timeout: c.ImageTimeout, Secret: b.Mask.AddURL, Helper: b.Helper,
+			At: func(machine string) (*oci.Build, bool) { return cloud.Of(machine).(*oci.Build), true },
+		}.Captures()
+	}
+	if err != nil {
 		return nil, err
 	}
 	if host != nil {
@@ -128,7 +135,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	if made.Captured != nil {
-		return b.captured(cloud, made, source(made.Offer.Region)), nil
+		return ocicapture.Artifact(cloud.In("oci", made.Offer.Region).(*oci.Build), made, c.ImageName), nil
 	}
 	return &ocibuild.Artifact{
 		Image: made.Image, Name: c.ImageName, Region: made.Offer.Region, Remove: cloud.DeleteImage,

@@ -22,13 +22,13 @@ func TestCaptureOptionsOnTheWire(t *testing.T) {
 		name   string
 		change func(s *stage.Stage) map[string]interface{}
 		kind   byte // of compression, in the header of the disk
-		asked  int  // how often the namespace was
+		asked  int  // how often the namespace was: to sweep, and to capture
 		says   string
 	}{
-		{"by default", func(*stage.Stage) map[string]interface{} { return nil }, 1, 1, "clean true"},
+		{"by default", func(*stage.Stage) map[string]interface{} { return nil }, 1, 2, "clean true"},
 		{"deflate, and nothing is removed", func(*stage.Stage) map[string]interface{} {
 			return map[string]interface{}{"capture_compression": "deflate", "capture_clean": false}
-		}, 0, 1, "clean false"},
+		}, 0, 2, "clean false"},
 		{"a namespace", func(s *stage.Stage) map[string]interface{} {
 			return map[string]interface{}{"capture_namespace": s.Build.Namespace}
 		}, 1, 0, `key "packer-plugin-armfree"`},

@@ -45,8 +45,8 @@ func arrows() map[string][]string {
 		},
 
 		"builder/oci": append([]string{
-			"internal/help", "internal/buildcfg", "internal/capacity", "internal/capture", "internal/capture/wire", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicfg",
-			"internal/owner", "internal/phase", "internal/preflight", "internal/proof", "internal/sshkey", "version",
+			"internal/help", "internal/buildcfg", "internal/capacity", "internal/capture", "internal/fleet", "internal/mask", "internal/oci", "internal/ocibuild", "internal/ocicapture", "internal/ocicfg",
+			"internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/aws": append([]string{
@@ -55,8 +55,8 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/either": append([]string{
-			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
-			"internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "internal/tmpl", "version",
+			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/capture", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/oci", "internal/ocibuild", "internal/ocicapture", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "internal/tmpl", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh",
 		}, component...),
 		"provisioner/goss": append([]string{"internal/help", "internal/goss", "internal/mask", "internal/proof", "internal/tmpl", "internal/wait"}, component...),
@@ -87,6 +87,7 @@ func arrows() map[string][]string {
 		"internal/ebsdirect":                   {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":                 {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":                   {"internal/diskimage", "internal/wait"},
+		"internal/ocicapture":                  {"internal/capture", "internal/capture/wire", "internal/oci", "internal/ocibuild", "internal/phase", "internal/proof"},
 		"internal/capture":                     {"internal/capture/wire", "internal/diskimage"},
 		"internal/capture/wire":                {"internal/diskimage"},
 		"internal/capture/blockmap":            {"internal/diskimage"},

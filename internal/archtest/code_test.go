@@ -170,6 +170,7 @@ func codeRules() []rule {
 				"internal/capture/blockmap:tool":             "e2fsprogs and sfdisk, the other readers of disks, where they are",
 				"internal/capture:tool":                      "e2fsprogs and qemu-img, the other readers of disks, where they are",
 				"internal/capture:TestHelper":                "make helper puts the helper in",
+				"internal/e2e:needE2fsprogs":                 "e2fsprogs, the other reader of disks, where they are",
 				"internal/e2e:TestAccCaptureGuest":           "half an hour where ARM64 is emulated; ACC_SLOW=1 make testacc",
 				"internal/goss:realGoss":                     "a test downloads nothing; slow",
 				"internal/goss:TestShippedBinary":            "make goss puts goss in; an ARM64 program needs ARM64 or its emulator",

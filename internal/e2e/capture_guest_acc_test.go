@@ -6,6 +6,7 @@ package e2e
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -107,8 +108,7 @@ func rootOf(t *testing.T, disk string) string {
 		root := filepath.Join(t.TempDir(), "root")
 		out, err := os.Create(root)
 		if err == nil {
-			_, err = io.Copy(out, io.NewSectionReader(f, a.Start, a.End-a.Start))
-			err = errors.Join(err, out.Close())
+			err = errors.Join(sparseCopy(out, io.NewSectionReader(f, a.Start, a.End-a.Start)), out.Close())
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -117,6 +117,24 @@ func rootOf(t *testing.T, disk string) string {
 	}
 	t.Fatalf("there is no ext4: %+v", m.Areas)
 	return ""
+}
+
+// sparseCopy copies, and leaves holes where there are only zeros.
+func sparseCopy(to *os.File, from *io.SectionReader) error {
+	buf, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
+	for at := int64(0); at < from.Size(); at += int64(len(buf)) {
+		n, err := from.ReadAt(buf, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if bytes.Equal(buf[:n], zeros[:n]) {
+			continue
+		}
+		if _, err := to.WriteAt(buf[:n], at); err != nil {
+			return err
+		}
+	}
+	return to.Truncate(from.Size())
 }
 
 // objectStorage lets guests reach the build region's Object Storage at an address of
@@ -170,8 +188,9 @@ var capturedObject = regexp.MustCompile(`into the object (armfree-capture-\S+\.o
 // The scenario of example/always-free with the real Packer, and a real ARM64 machine in a
 // tenancy that may have no images: it is hardened and checked, its disk is captured from
 // within although nobody may become root any more, uploaded by the machine itself,
-// imported in production, and boots and passes there. Where ARM64 is emulated this takes
-// very long.
+// imported in production, and boots and passes there. From the moment at which its
+// capture began, the same machine is also imaged by CreateImage, and both disks are the
+// same, file by file. Where ARM64 is emulated this takes very long.
 func TestAccCaptureGuest(t *testing.T) {
 	acceptance(t)
 	if os.Getenv("ACC_SLOW") == "" {
@@ -187,10 +206,12 @@ func TestAccCaptureGuest(t *testing.T) {
 		}
 	})
 	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
-	s := stage.ForTest(t, stage.Options{
-		Driver: guests.Driver, Disks: guests.Disks, Image: guests.Image, PlatformImages: true,
-		Adjust: func(b, _ *ocisim.Tenancy) { b.Limits["custom-image-count"] = 0 },
-	})
+	two := &bothWays{t: t, driver: guests.Driver}
+	s := stage.ForTest(t, stage.Options{Driver: two, Disks: guests.Disks, Image: guests.Image, PlatformImages: true, Wrap: two.Wrap})
+	two.s = s
+	if err := s.Cloud.AddFaults(ocisim.Fault{Kind: ocisim.FaultLimitValue, Limit: "custom-image-count", Tenancy: s.Build.Name}); err != nil {
+		t.Fatal(err)
+	}
 	address, host := objectStorage(t, s)
 	guests.Driver.Services["169.254.10.20:443"] = address
 	work := t.TempDir()
@@ -224,10 +245,12 @@ func TestAccCaptureGuest(t *testing.T) {
 	if object == nil {
 		t.Fatal("no object is named")
 	}
-	root := rootOf(t, capturedDisk(t, s, object[1]))
+	disk := capturedDisk(t, s, object[1])
+	root := rootOf(t, disk)
 	t.Log(command(t, "e2fsck", "-fn", root))
 	sameAsFinished(t, root)
-	if left := s.Left(append(imageID.FindAllString(said, -1), stage.BucketName+"/"+object[1])...); len(left) > 0 {
+	sameAsImage(t, two.disk(), disk)
+	if left := s.Left(append(imageID.FindAllString(said, -1), two.image, stage.BucketName+"/"+object[1])...); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -30,12 +31,19 @@ import (
 // captures is a machine on which the helper runs in this process, with the machine's own
 // disk and without what it does to a real one; goss passes on it.
 func captures() *machine.Fast {
+	return capturesOnline(func() *http.Client { return nil }, func(string) {})
+}
+
+// capturesOnline is the same, for a machine that reaches Object Storage by a client, if
+// there is one, and tells the steps of the helper.
+func capturesOnline(client func() *http.Client, step func(string)) *machine.Fast {
 	return &machine.Fast{ELF: func(ctx context.Context, p *machine.Process) int {
 		if !strings.HasSuffix(p.Args[0], "/helper") {
 			fmt.Fprint(p.Stdout, onePassed)
 			return 0
 		}
-		h := helper.Helper{In: p.Stdin, Out: p.Stdout, Quiet: func(context.Context, wire.Job, func(string, ...any)) (*helper.Quiet, error) {
+		h := helper.Helper{In: p.Stdin, Out: p.Stdout, HTTP: client(), Quiet: func(context.Context, wire.Job, func(string, ...any)) (*helper.Quiet, error) {
+			step("the machine is quieted")
 			var disk bytes.Buffer
 			if err := p.Disk(&disk); err != nil {
 				return nil, err
@@ -43,7 +51,14 @@ func captures() *machine.Fast {
 			disk.Write(make([]byte, 1<<20-disk.Len()%(1<<20)))
 			return &helper.Quiet{
 				Path: "/dev/sda", Size: int64(disk.Len()), Disk: bytes.NewReader(disk.Bytes()),
-				Written: func() (int64, error) { return 1, nil }, Close: func() error { return nil },
+				Written: func() (int64, error) {
+					step("the disk is looked at") // before it is read, and after
+					return 1, nil
+				},
+				Close: func() error {
+					step("the disk is let go")
+					return nil
+				},
 			}, nil
 		}}
 		if err := h.Run(ctx); err != nil {

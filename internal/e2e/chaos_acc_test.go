@@ -16,65 +16,9 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
-// chaosSample is how many runs there are in each cloud unless all are wanted.
-const chaosSample = 18
-
 // unreached is how many of a hundred runs may not come so far that anything goes wrong: a
 // build waits, and asks more or less often meanwhile.
 const unreached = 3
-
-// chaosCloud is a whole build and copy in one cloud.
-type chaosCloud struct {
-	name   string
-	images int // that it makes
-	build  func(t *testing.T, s *stage.Stage, p *runpacker.Packer, mark string) (string, error)
-	sweep  func(t *testing.T, s *stage.Stage) string
-	ops    func(s *stage.Stage) []string
-}
-
-func chaosClouds() []chaosCloud {
-	return []chaosCloud{
-		{
-			name: "oci", images: 2,
-			build: func(t *testing.T, s *stage.Stage, p *runpacker.Packer, mark string) (string, error) {
-				return packerBuild(t.Context(), p, append(s.Env(), mark), "pipeline.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()))
-			},
-			sweep: func(t *testing.T, s *stage.Stage) (said string) {
-				for _, of := range [][]string{nil, {"--env-prefix", "PROD_"}} {
-					code, text := sweepCommand(t.Context(), t, s.Env(), append([]string{"--cloud", "oci"}, of...)...)
-					said += fmt.Sprintf("exit code %d\n%s", code, text)
-				}
-				return said
-			},
-			ops: func(s *stage.Stage) (ops []string) {
-				for _, r := range s.Cloud.Requests() {
-					if r.Tenancy != "" {
-						ops = append(ops, r.Op)
-					}
-				}
-				return ops
-			},
-		},
-		{
-			name: "aws", images: 2,
-			build: func(t *testing.T, s *stage.Stage, p *runpacker.Packer, mark string) (string, error) {
-				return packerBuild(t.Context(), p, append(s.Env(), "AWS_SUBNET_ID=", mark), "aws.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort()))
-			},
-			sweep: func(t *testing.T, s *stage.Stage) string {
-				code, text := sweepCommand(t.Context(), t, s.Env(), "--cloud", "aws", "--region", "us-east-1,us-west-2,eu-central-1,eu-west-1")
-				return fmt.Sprintf("exit code %d\n%s", code, text)
-			},
-			ops: func(s *stage.Stage) (ops []string) {
-				for _, r := range s.AWS.Cloud.Requests() {
-					if r.Account != "" {
-						ops = append(ops, r.Op)
-					}
-				}
-				return ops
-			},
-		},
-	}
-}
 
 // slice is which requests are taken, as CHAOS_REQUESTS=10-40; all by default.
 func slice(t *testing.T, all int) (from, to int) {
@@ -100,7 +44,8 @@ func divisor(a, b int) int {
 // Whatever goes wrong at whatever request of a whole build and copy: nothing is left,
 // or it is named; after a death and one sweep past the expiry nothing is left; things
 // of others, of builds that go on and finished images are never touched; and there are
-// never two machines. This takes some requests; CHAOS=each takes the first and the last of
+// never two machines. So it is with a capture in place of an image, at its requests and at
+// its steps on the machine. This takes some requests; CHAOS=each takes the first and the last of
 // each kind, CHAOS=rest the others, and CHAOS=all takes all.
 func TestAccChaos(t *testing.T) {
 	acceptance(t)
@@ -112,11 +57,11 @@ func TestAccChaos(t *testing.T) {
 			if only := os.Getenv("CHAOS_CLOUD"); only != "" && only != cloud.name {
 				continue
 			}
-			ops := baseline(t, cloud, p)
+			ops, mishaps := baseline(t, cloud, p), cloud.mishaps()
 			runs := 0
-			total := len(ops) * len(mishaps())
-			step := max(1, total/chaosSample)
-			for divisor(step, len(mishaps())) > 1 {
+			total := len(ops) * len(mishaps)
+			step := max(1, total/cloud.sample)
+			for divisor(step, len(mishaps)) > 1 {
 				step++ // all kinds are to have their turn
 			}
 			if os.Getenv("CHAOS") != "" {
@@ -124,7 +69,7 @@ func TestAccChaos(t *testing.T) {
 			}
 			from, to := slice(t, len(ops))
 			for i := step / 2; i < total; i += step {
-				n, m := i/len(mishaps())+1, mishaps()[i%len(mishaps())]
+				n, m := i/len(mishaps)+1, mishaps[i%len(mishaps)]
 				op := ops[n-1]
 				if n < from || n > to {
 					continue
@@ -143,7 +88,7 @@ func TestAccChaos(t *testing.T) {
 					table.add(cloud.name, n, op, m.name, outcome)
 				})
 			}
-			table.sizes = append(table.sizes, fmt.Sprintf("%s: %d requests, %d kinds of mishap, %d runs", cloud.name, len(ops), len(mishaps()), runs))
+			table.sizes = append(table.sizes, fmt.Sprintf("%s: %d %s, %d kinds of mishap, %d runs", cloud.name, len(ops), cloud.moments(), len(mishaps), runs))
 		}
 	})
 	runs := 0
@@ -165,16 +110,19 @@ func TestAccChaos(t *testing.T) {
 // baseline is a run in which nothing goes wrong: its requests.
 func baseline(t *testing.T, cloud chaosCloud, p *runpacker.Packer) []string {
 	t.Helper()
-	w := &numberedWire{}
-	s := stage.ForTest(t, stage.Options{Wrap: w.Wrap, WrapAWS: w.Wrap, PlatformImages: true})
+	w := &numberedWire{links: cloud.captures, inside: cloud.inside}
+	s := cloud.stage(t, stage.Options{Wrap: w.Wrap, WrapAWS: w.Wrap, PlatformImages: true}, w.step)
 	d := plantAll(t, s, cloud.name)
 	before := len(cloud.ops(s))
 	w.start()
 	said, err := cloud.build(t, s, p, "ARMFREE_TEST_RUN=none")
 	_, _ = w.stop()
 	ops := cloud.ops(s)[before:]
-	if err != nil || w.count < 40 || len(ops) != w.count {
-		t.Fatalf("%d requests, of which %d are counted: %v\n%s", len(ops), w.count, err, said)
+	if err != nil || !cloud.inside && (w.count < 40 || len(ops) != w.count) || cloud.captures && len(w.steps) < 8 {
+		t.Fatalf("%d requests, of which %d are counted, steps %q: %v\n%s", len(ops), w.count, w.steps, err, said)
+	}
+	if cloud.inside {
+		ops = w.steps
 	}
 	left, images := split(d.settled(s))
 	if len(left) > 0 || len(images) != cloud.images || len(unnamed(images, said)) > 0 {
@@ -184,11 +132,12 @@ func baseline(t *testing.T, cloud chaosCloud, p *runpacker.Packer) []string {
 	return ops
 }
 
-// split tells the images that are finished, and what they use, from the rest.
+// split tells the images that are finished, and what they use, from the rest. So is a
+// captured disk beside which there is no note.
 func split(things []chaosThing) (left, images []chaosThing) {
 	for _, x := range things {
 		switch {
-		case x.kind == "image" && x.finished():
+		case x.kind == "image" && x.finished(), x.capturedWithout(things):
 			images = append(images, x)
 		case x.kind == "snapshot" && x.finished():
 		default:
@@ -214,9 +163,9 @@ func unnamed(things []chaosThing, said string) (list []chaosThing) {
 // chaosRun is one run. It returns what came of it; "-" if it needed fewer requests.
 func chaosRun(t *testing.T, cloud chaosCloud, p runpacker.Packer, n int, m mishap) string {
 	mark := fmt.Sprintf("ARMFREE_TEST_RUN=%d-chaos-%s-%d-%s.", os.Getpid(), cloud.name, n, strings.ReplaceAll(m.name, " ", ""))
-	w := &numberedWire{nth: n, mishap: m, mark: mark}
+	w := &numberedWire{nth: n, mishap: m, mark: mark, links: cloud.captures, inside: cloud.inside}
 	clock := &later{}
-	s := stage.ForTest(t, stage.Options{Wrap: wrapAll(clock.wrap, w.Wrap), WrapAWS: wrapAll(clock.wrap, w.Wrap), AWSNow: clock.now, PlatformImages: true})
+	s := cloud.stage(t, stage.Options{Wrap: wrapAll(clock.wrap, w.Wrap), WrapAWS: wrapAll(clock.wrap, w.Wrap), AWSNow: clock.now, PlatformImages: true}, w.step)
 	d := plantAll(t, s, cloud.name)
 	var mu sync.Mutex
 	asked := launchesIn(s)

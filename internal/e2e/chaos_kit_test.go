@@ -34,7 +34,7 @@ type matrix struct {
 func (m *matrix) add(cloud string, n int, op, mishap, outcome string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	row := fmt.Sprintf("%s %3d %s", cloud, n, op)
+	row := fmt.Sprintf("%-7s %3d %s", cloud, n, op)
 	if m.cell == nil {
 		m.cell = map[string]map[string]string{}
 	}
@@ -70,7 +70,7 @@ func (m *matrix) String() string {
 		for _, x := range mishaps() {
 			o := m.cell[row][x.name]
 			fmt.Fprintf(&b, " %1s", o)
-			if key := row[:3] + " " + x.name; o != "" {
+			if key := strings.Fields(row)[0] + " " + x.name; o != "" {
 				if sums[key] == nil {
 					sums[key] = map[string]int{}
 				}
@@ -80,7 +80,7 @@ func (m *matrix) String() string {
 		b.WriteString("\n")
 	}
 	b.WriteString("\n| cloud | mishap | runs | went on to the end | ended, nothing left | ended, with a finished image | left and named | removed by one sweep | not reached | wrong |\n|---|---|---|---|---|---|---|---|---|---|\n")
-	for _, cloud := range []string{"oci", "aws"} {
+	for _, cloud := range []string{"oci", "aws", "capture", "inside"} {
 		for _, x := range mishaps() {
 			s := sums[cloud+" "+x.name]
 			if s == nil {

@@ -44,6 +44,17 @@ func (x chaosThing) finished() bool {
 	return err == nil && t.Expires.IsZero() && !t.Unfinished
 }
 
+// capturedWithout says whether it is a captured disk that is finished: of its build there
+// is no note among things that says until when it is needed, no link and no upload.
+func (x chaosThing) capturedWithout(things []chaosThing) bool {
+	name, is := strings.CutPrefix(x.name, "armfree-capture-")
+	if !is || x.kind != "object" {
+		return false
+	}
+	build := strings.TrimSuffix(name[strings.LastIndexByte(name, '-')+1:], ".oci")
+	return !slices.ContainsFunc(things, func(y chaosThing) bool { return y.id != x.id && strings.Contains(y.name, build) })
+}
+
 // named says whether its id, or the name of what has no other, is a word of a text.
 func (x chaosThing) named(said string) bool {
 	isWord := func(r rune) bool {
@@ -117,10 +128,10 @@ type decoys struct{ before map[string]chaosThing }
 // and finished images into one cloud, and remembers all that there is.
 func plantAll(t *testing.T, s *stage.Stage, cloud string) *decoys {
 	t.Helper()
-	if cloud == "oci" {
-		plantOCI(t, s)
-	} else {
+	if cloud == "aws" {
 		plantAWS(t, s)
+	} else {
+		plantOCI(t, s)
 	}
 	var d decoys
 	for range 200 {

@@ -125,12 +125,46 @@ type numberedWire struct {
 	mishap mishap
 	mark   string
 	every  func() // after each request
+	// links counts what is put by links as well: no cloud does that.
+	links bool
+	// inside counts what comes to pass in the machine, and no requests.
+	inside bool
 
 	mu    sync.Mutex
 	on    bool
 	count int
-	what  string // the request that it happened at
-	err   error  // the signal could not be sent
+	steps []string // what came to pass in the machine
+	what  string   // the request, or step, that it happened at
+	err   error    // the signal could not be sent
+}
+
+// step is called with what comes to pass in the machine.
+func (w *numberedWire) step(what string) {
+	w.mu.Lock()
+	if !w.on {
+		w.mu.Unlock()
+		return
+	}
+	w.steps = append(w.steps, what)
+	hit := w.inside && len(w.steps) == w.nth
+	if hit {
+		w.what = what
+	}
+	w.mu.Unlock()
+	if hit {
+		w.send()
+	}
+}
+
+// send sends the signal.
+func (w *numberedWire) send() {
+	err := errors.New("there is no Packer")
+	if r := packerProcesses(w.mark); r.outer > 0 && len(r.plugins) > 0 { // the group of nobody is our own
+		err = w.mishap.signal(r)
+	}
+	w.mu.Lock()
+	w.err = err
+	w.mu.Unlock()
 }
 
 func (w *numberedWire) start() {
@@ -146,12 +180,12 @@ func (w *numberedWire) stop() (happened string, err error) {
 	return w.what, w.err
 }
 
-// Wrap counts what is signed: a link is fetched by the cloud itself.
+// Wrap counts what is signed: a link may be fetched by the cloud itself.
 func (w *numberedWire) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		hit := false
-		if w.on && r.Header.Get("Authorization") != "" {
+		if w.on && !w.inside && (r.Header.Get("Authorization") != "" || w.links && r.Method == http.MethodPut && strings.HasPrefix(r.URL.Path, "/p/")) {
 			w.count++
 			if hit = w.count == w.nth; hit {
 				w.what = r.Method + " " + r.URL.Path
@@ -173,13 +207,7 @@ func (w *numberedWire) Wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(to, r)
 		}
 		if w.mishap.signal != nil {
-			err := errors.New("there is no Packer")
-			if r := packerProcesses(w.mark); r.outer > 0 && len(r.plugins) > 0 { // the group of nobody is our own
-				err = w.mishap.signal(r)
-			}
-			w.mu.Lock()
-			w.err = err
-			w.mu.Unlock()
+			w.send()
 		}
 		if w.mishap.answer != nil {
 			if !w.mishap.after {

@@ -28,17 +28,22 @@ type Bucket struct {
 	Bucket    string
 }
 
+// findNamespace finds out the tenancy's own, if none is set.
+func (b *Bucket) findNamespace(ctx context.Context) error {
+	if b.Namespace != "" {
+		return nil
+	}
+	return repeat(ctx, "get namespace", "", func(ctx context.Context) error {
+		r, err := b.objects.GetNamespace(shield(ctx), objectstorage.GetNamespaceRequest{RequestMetadata: once()})
+		b.Namespace = text(r.Value)
+		return err
+	})
+}
+
 // Check implements imagecopy.Store.
 func (b *Bucket) Check(ctx context.Context) error {
-	if b.Namespace == "" {
-		err := repeat(ctx, "get namespace", "", func(ctx context.Context) error {
-			r, err := b.objects.GetNamespace(shield(ctx), objectstorage.GetNamespaceRequest{RequestMetadata: once()})
-			b.Namespace = text(r.Value)
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	if err := b.findNamespace(ctx); err != nil {
+		return err
 	}
 	err := repeat(ctx, "find bucket", b.Bucket, func(ctx context.Context) error {
 		_, err := b.objects.HeadBucket(shield(ctx), objectstorage.HeadBucketRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, RequestMetadata: once()})

@@ -47,6 +47,12 @@ func (b *Build) Captures() bool { return b.captures }
 // CaptureBucket is the bucket for captured disks, in the build's region.
 func (b *Build) CaptureBucket() *Bucket { return b.bucket }
 
+// BeginCapture begins the object of a captured disk; see [Bucket.Capture]. It is needed
+// for as long as what else the build makes now.
+func (b *Build) BeginCapture(ctx context.Context, object string, direct bool, life time.Duration, secret func(string)) (*Captured, error) {
+	return b.bucket.Capture(ctx, b.current(), object, direct, life, secret)
+}
+
 // System is the operating system of the base image, as the cloud calls it.
 func (b *Build) System() (name, version string) { return b.os, b.osVersion }
 

@@ -63,3 +63,29 @@ func TestRenew(t *testing.T) {
 		}
 	})
 }
+
+// A capture that is begun late in a long build is no leftover as long as that goes on.
+func TestRenewCapture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		bucket := s.newBucket(t)
+		b := s.newBuild(t, func(c *BuildConfig) { c.Image.Capture = CaptureConfig{Method: CaptureDisk, Bucket: bucket.Bucket} })
+		b.bucket = bucket
+		empty := s.there()
+		time.Sleep(20 * time.Hour) // its expiry is long over
+		b.Extend(time.Now().Add(8 * time.Hour))
+		c, err := b.BeginCapture(t.Context(), "armfree-capture-x-"+b.owner.ID+".oci", true, 4*time.Hour, func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := s.sweep(t, nil); len(r.Removed) > 0 {
+			t.Errorf("removed %v", r.Removed)
+		}
+		if _, err := (sweep.Sweep{Cloud: b.Leftovers()[0]}).Run(t.Context()); err != nil || len(s.there()) != len(empty)+3 {
+			t.Errorf("%v, there is %q", err, s.there())
+		}
+		if err := c.Discard(t.Context()); err != nil || len(s.there()) != len(empty) {
+			t.Errorf("%v, there is %q", err, s.there())
+		}
+	})
+}

@@ -30,6 +30,8 @@ type Leftovers struct {
 	Compartments []string
 	// Bastions and Buckets say that those are looked for, too.
 	Bastions, Buckets bool
+	// Bucket, if it has a name, is looked into whether or not all are.
+	Bucket CaptureConfig
 
 	mu      sync.Mutex
 	volumes map[string][]string // of instances that were asked to go
@@ -43,6 +45,9 @@ func (b *Build) Leftovers() []sweep.Cloud {
 		l.Compartments = append(l.Compartments, c)
 	}
 	l.Bastions = b.cfg.Bastion != nil && b.cfg.Bastion.ID == ""
+	if c := b.cfg.Image.Capture; c.Method == CaptureDisk || c.Method == AutoMethod {
+		l.Bucket = c
+	}
 	return []sweep.Cloud{l}
 }
 
@@ -68,8 +73,16 @@ func (l *Leftovers) List(ctx context.Context) (sweep.Listing, error) {
 	if l.Bastions {
 		lists[sweep.Bastion] = l.listBastions
 	}
-	if l.Buckets {
+	switch {
+	case l.Buckets:
 		lists[sweep.Object] = l.listBuckets
+	case l.Bucket.Bucket != "":
+		lists[sweep.Object] = func(ctx context.Context, compartment string, see func(sweep.Thing)) error {
+			if compartment != in[0] { // a bucket is known by its name, wherever it is
+				return nil
+			}
+			return l.listBucket(ctx, see)
+		}
 	}
 	var out sweep.Listing
 	var mu sync.Mutex

@@ -19,11 +19,7 @@ import (
 // has tags: all of it is known by name.
 func (l *Leftovers) listBuckets(ctx context.Context, compartment string, see func(sweep.Thing)) error {
 	b := Bucket{Client: l.Client}
-	if err := repeat(ctx, "get namespace", "", func(ctx context.Context) error {
-		r, err := l.objects.GetNamespace(shield(ctx), objectstorage.GetNamespaceRequest{RequestMetadata: once()})
-		b.Namespace = text(r.Value)
-		return err
-	}); err != nil {
+	if err := b.findNamespace(ctx); err != nil {
 		return err
 	}
 	return cloud.Pages(func(page *string) (*string, error) {
@@ -44,6 +40,19 @@ func (l *Leftovers) listBuckets(ctx context.Context, compartment string, see fun
 		}
 		return r.OpcNextPage, err
 	})
+}
+
+// listBucket lists what copies and captures have in one bucket.
+func (l *Leftovers) listBucket(ctx context.Context, see func(sweep.Thing)) error {
+	b := Bucket{Client: l.Client, Namespace: l.Bucket.Namespace, Bucket: l.Bucket.Bucket}
+	if err := b.findNamespace(ctx); err != nil {
+		return err
+	}
+	things, err := b.things(ctx)
+	for _, t := range things {
+		see(t)
+	}
+	return err
 }
 
 // things lists the links, uploads and objects of a bucket.

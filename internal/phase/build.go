@@ -112,7 +112,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	defer checked.Forget()
 	image := &MakeImage{UI: b.UI, Cloud: b.Site, Token: b.Token, Machine: find, Begin: b.extend}
 	ready := &readyHelper{ui: b.UI, how: b.Captures, dir: "/run/armfree-capture-" + b.ID, config: b.Comm, machine: find, connect: connect}
-	disk := &captureDisk{ui: b.UI, how: b.Captures, ready: ready, machine: find}
+	disk := &captureDisk{ui: b.UI, how: b.Captures, ready: ready, machine: find, begin: b.extend}
 	work := []Phase{connect, provision}
 	if b.Captures != nil && b.NoImage == "" {
 		work = []Phase{connect, ready, provision}

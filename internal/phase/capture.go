@@ -172,6 +172,7 @@ type captureDisk struct {
 	how     *Captures
 	ready   *readyHelper
 	machine *FindMachine
+	begin   func() // is called before the object is begun
 
 	// Result of Run.
 	Captured *Captured
@@ -205,6 +206,7 @@ func (p *captureDisk) capture(ctx context.Context) error {
 		}
 	}
 	var err error
+	p.begin()
 	if p.object, err = p.how.Begin(ctx, p.machine.ID); err != nil {
 		return err
 	}

@@ -64,6 +64,13 @@ type Machine interface {
 	Console() []byte
 }
 
+// Keeper is a machine that can go back to how it was: so two things can be done to one
+// machine, from the same moment on. Those of QEMU are such.
+type Keeper interface {
+	Save(ctx context.Context) error
+	Restore(ctx context.Context) error
+}
+
 // Driver starts machines.
 type Driver interface {
 	// Start returns as soon as the machine has power; the guest may need a

@@ -40,6 +40,7 @@ type qemuMachine struct {
 var (
 	_ Driver  = (*QEMU)(nil)
 	_ Machine = (*qemuMachine)(nil)
+	_ Keeper  = (*qemuMachine)(nil)
 )
 
 // serve opens what the guest can reach: its metadata service and relays to the
@@ -194,6 +195,20 @@ func (m *qemuMachine) Kill() error {
 	m.signal()
 	<-m.done
 	return nil
+}
+
+// savedState is the name of what Save keeps, within the disk.
+const savedState = "saved"
+
+// Save keeps the machine as it is at this moment, memory and disk, in its disk.
+func (m *qemuMachine) Save(ctx context.Context) error {
+	return m.qmp.monitor(ctx, "savevm "+savedState)
+}
+
+// Restore goes back to what Save kept, as if nothing had happened since. Connections of
+// the guest do not come back.
+func (m *qemuMachine) Restore(ctx context.Context) error {
+	return m.qmp.monitor(ctx, "loadvm "+savedState)
 }
 
 // Done implements Machine.

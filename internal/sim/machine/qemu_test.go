@@ -171,6 +171,8 @@ func TestQMP(t *testing.T) {
 		ready:                            `{"return": {}}`,
 		`{"execute":"system_powerdown"}`: `{"event": "POWERDOWN"}` + "\n" + `{"return": {}}`,
 		`{"execute":"hang"}`:             `{"event": "NOTHING"}`,
+		`{"execute":"human-monitor-command","arguments":{"command-line":"savevm x"}}`: `{"event": "STOP"}` + "\n" + `{"return": ""}`,
+		`{"execute":"human-monitor-command","arguments":{"command-line":"loadvm y"}}`: `{"return": "Error: there is no y"}`,
 	})
 	if err := q.greet(ctx); err != nil {
 		t.Fatal(err)
@@ -179,6 +181,12 @@ func TestQMP(t *testing.T) {
 		t.Error(err)
 	}
 	if err := q.execute(ctx, "nosuch"); err == nil || !strings.Contains(err.Error(), "what?") {
+		t.Errorf("got %v", err)
+	}
+	if err := q.monitor(ctx, "savevm x"); err != nil {
+		t.Error(err)
+	}
+	if err := q.monitor(ctx, "loadvm y"); err == nil || !strings.Contains(err.Error(), "there is no y") {
 		t.Errorf("got %v", err)
 	}
 	short, cancel := context.WithCancel(ctx)
@@ -214,5 +222,21 @@ func TestQEMUNeedsItsParts(t *testing.T) {
 	defer l.Close()
 	if _, err := (&QEMU{}).Start(t.Context(), spec); err == nil {
 		t.Error("two listen at one address")
+	}
+	// One whose processor stands still goes back to how it was.
+	spec.Firmware, spec.SSH = BIOS, freeAddr(t)
+	m, err := (&QEMU{MaxMemoryMB: 256}).Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Kill()
+	k := m.(Keeper)
+	if err := k.Restore(t.Context()); err == nil {
+		t.Error("it went back to what was not kept")
+	}
+	for _, do := range []func(context.Context) error{k.Save, k.Restore, k.Restore} {
+		if err := do(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -50,20 +50,39 @@ func (q *qmp) greet(ctx context.Context) error {
 
 // execute runs a command without arguments.
 func (q *qmp) execute(ctx context.Context, command string) error {
+	_, err := q.ask(ctx, command, fmt.Sprintf("{\"execute\":%q}", command))
+	return err
+}
+
+// monitor runs a command of the monitor that is for people. Whatever that says is an
+// error: the commands that are used here say nothing when they go well.
+func (q *qmp) monitor(ctx context.Context, line string) error {
+	reply, err := q.ask(ctx, line, fmt.Sprintf("{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":%q}}", line))
+	if err != nil {
+		return err
+	}
+	var said string
+	if err := json.Unmarshal(reply, &said); err != nil || said != "" {
+		return fmt.Errorf("qemu %s: %.300s", line, reply)
+	}
+	return nil
+}
+
+func (q *qmp) ask(ctx context.Context, command, line string) (json.RawMessage, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if _, err := fmt.Fprintf(q.conn, "{\"execute\":%q}\n", command); err != nil {
-		return fmt.Errorf("qemu %s: %w", command, err)
+	if _, err := fmt.Fprintln(q.conn, line); err != nil {
+		return nil, fmt.Errorf("qemu %s: %w", command, err)
 	}
 	for {
 		msg, err := q.read(ctx)
 		switch {
 		case err != nil:
-			return fmt.Errorf("qemu %s: %w", command, err)
+			return nil, fmt.Errorf("qemu %s: %w", command, err)
 		case msg.Error != nil:
-			return fmt.Errorf("qemu %s: %s", command, msg.Error.Desc)
+			return nil, fmt.Errorf("qemu %s: %s", command, msg.Error.Desc)
 		case msg.Return != nil:
-			return nil
+			return msg.Return, nil
 		}
 		// anything else is an event, which nobody here waits for
 	}
