@@ -179,6 +179,11 @@ func chaosRun(t *testing.T, cloud chaosCloud, p runpacker.Packer, n int, m misha
 			}
 		}
 	}
+	over := false
+	w.before = func() {
+		_, made := split(d.more(s))
+		over = len(made) == cloud.images
+	}
 	p.Ended = func() { pluginsEnd(t, mark, 4*time.Minute) }
 	w.start()
 	begun := time.Now()
@@ -201,6 +206,8 @@ func chaosRun(t *testing.T, cloud chaosCloud, p runpacker.Packer, n int, m misha
 		bad("nothing went wrong, and it came to nothing: %v", err)
 	case unsent != nil:
 		bad("the signal was not sent: %v", unsent)
+	case m.late && over && whole:
+		outcome = "l"
 	case m.got != nil && !m.got(said, err):
 		bad("Packer has not ended by the signal: %v", err)
 	case m.answer != nil && !whole:

@@ -58,7 +58,7 @@ func (m *matrix) String() string {
 	for i, x := range mishaps() {
 		fmt.Fprintf(&b, "%c = %s\n", 'A'+i, x.name)
 	}
-	b.WriteString(". went on to the end   x ended, nothing left   i ended, with the image that it had finished   n left and named   s removed by one sweep   - did not come so far   ! wrong   blank: not tried\n\n")
+	b.WriteString(". went on to the end   l so did Packer, before it took the signal: all images were finished   x ended, nothing left   i ended, with the image that it had finished   n left and named   s removed by one sweep   - did not come so far   ! wrong   blank: not tried\n\n")
 	fmt.Fprintf(&b, "%-46s", "request")
 	for i := range mishaps() {
 		fmt.Fprintf(&b, " %c", 'A'+i)
@@ -79,14 +79,14 @@ func (m *matrix) String() string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n| cloud | mishap | runs | went on to the end | ended, nothing left | ended, with a finished image | left and named | removed by one sweep | not reached | wrong |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n| cloud | mishap | runs | went on to the end | signal too late | ended, nothing left | ended, with a finished image | left and named | removed by one sweep | not reached | wrong |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, cloud := range []string{"oci", "aws", "capture", "inside"} {
 		for _, x := range mishaps() {
 			s := sums[cloud+" "+x.name]
 			if s == nil {
 				continue
 			}
-			fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d |\n", cloud, x.name, s["."]+s["x"]+s["i"]+s["n"]+s["s"]+s["-"]+s["!"], s["."], s["x"], s["i"], s["n"], s["s"], s["-"], s["!"])
+			fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", cloud, x.name, s["."]+s["l"]+s["x"]+s["i"]+s["n"]+s["s"]+s["-"]+s["!"], s["."], s["l"], s["x"], s["i"], s["n"], s["s"], s["-"], s["!"])
 		}
 	}
 	return b.String() + "\n" + strings.Join(m.sizes, "\n") + "\n"

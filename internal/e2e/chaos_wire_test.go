@@ -20,6 +20,9 @@ type mishap struct {
 	// signal is what is sent once the request has taken effect and before its reply. It
 	// fails if a process that it is for is not there.
 	signal func(packerRun) error
+	// late says that the signal may come too late to end anything: Packer itself hands it
+	// on and takes it, and meanwhile a build that only cleans up is over.
+	late bool
 	// got says whether Packer ended as by that signal; what it said and its error say so.
 	got func(said string, err error) bool
 	// answer replaces the reply; after says that the request takes effect first.
@@ -59,7 +62,7 @@ func mishaps() []mishap {
 	}
 	return []mishap{
 		{name: "kill all", dead: true, mute: true, got: by("signal: killed"), signal: kill(syscall.SIGKILL, func(r packerRun) []int { return append([]int{r.outer, r.inner}, r.plugins...) })},
-		{name: "Ctrl-C", got: cancelled, signal: group(syscall.SIGINT)},
+		{name: "Ctrl-C", late: true, got: cancelled, signal: group(syscall.SIGINT)},
 		{name: "lost reply", after: true, answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		{name: "500", answer: func(w http.ResponseWriter, r *http.Request) { refuse(w, r, false) }},
 		{name: "429", answer: func(w http.ResponseWriter, r *http.Request) { refuse(w, r, true) }},
@@ -68,8 +71,8 @@ func mishaps() []mishap {
 		{name: "kill its child", mute: true, got: func(said string, _ error) bool { return !strings.Contains(said, "Builds finished. The artifacts") }, signal: kill(syscall.SIGKILL, func(r packerRun) []int { return []int{r.inner} })},
 		{name: "SIGHUP all", mute: true, got: by("signal: hangup"), signal: group(syscall.SIGHUP)},
 		{name: "SIGHUP Packer", mute: true, got: by("signal: hangup"), signal: kill(syscall.SIGHUP, outer)},
-		{name: "SIGTERM Packer", got: cancelled, signal: kill(syscall.SIGTERM, outer)},
-		{name: "SIGTERM all", got: cancelled, signal: group(syscall.SIGTERM)},
+		{name: "SIGTERM Packer", late: true, got: cancelled, signal: kill(syscall.SIGTERM, outer)},
+		{name: "SIGTERM all", late: true, got: cancelled, signal: group(syscall.SIGTERM)},
 	}
 }
 
@@ -125,6 +128,7 @@ type numberedWire struct {
 	mishap mishap
 	mark   string
 	every  func() // after each request
+	before func() // right before a signal is sent
 	// links counts what is put by links as well: no cloud does that.
 	links bool
 	// inside counts what comes to pass in the machine, and no requests.
@@ -158,6 +162,9 @@ func (w *numberedWire) step(what string) {
 
 // send sends the signal.
 func (w *numberedWire) send() {
+	if w.before != nil {
+		w.before()
+	}
 	err := errors.New("there is no Packer")
 	if r := packerProcesses(w.mark); r.outer > 0 && len(r.plugins) > 0 { // the group of nobody is our own
 		err = w.mishap.signal(r)
