@@ -46,7 +46,7 @@ func plantAWS(t *testing.T, s *stage.Stage) {
 	ctx := t.Context()
 	wait := func(done func() bool) {
 		t.Helper()
-		for range 500 {
+		for range 3000 {
 			if done() {
 				return
 			}
