@@ -41,7 +41,7 @@ const benchChild = "ARMFREE_BENCH_CHILD"
 // servers'.
 func child(ctx context.Context, what string) error {
 	what, file, _ := strings.Cut(what, " ")
-	if path := os.Getenv("BENCH_PROFILE"); path != "" && what == "stream" {
+	if path := os.Getenv("BENCH_PROFILE"); path != "" && strings.HasPrefix(what, "stream") {
 		f, err := os.Create(path)
 		if err != nil {
 			return err
@@ -288,6 +288,10 @@ func BenchmarkStream(b *testing.B) {
 	pipelines := []func() spent{func() spent { return run("stream") }, func() spent { return run("stream-deflate") }, qemu("zstd"), qemu("zlib")}
 	for range rounds {
 		for i, p := range pipelines {
+			if only := os.Getenv("BENCH_ONLY"); only != "" && !strings.Contains(rows[i].name, only) {
+				rows[i].runs = append(rows[i].runs, spent{})
+				continue
+			}
 			rows[i].runs = append(rows[i].runs, p())
 			rows[i].bytes = cloud.stored
 			last := rows[i].runs[len(rows[i].runs)-1]
