@@ -248,7 +248,7 @@ type FlatConfig struct {
 	BlockDevices                         []awsbuild.FlatBlockDevice             `mapstructure:"block_device_mappings" undocumented:"true" cty:"block_device_mappings" hcl:"block_device_mappings"`
 	HTTPTokens                           *string                                `mapstructure:"http_tokens" undocumented:"true" cty:"http_tokens" hcl:"http_tokens"`
 	SpotMaxPrice                         *string                                `mapstructure:"spot_max_price" undocumented:"true" cty:"spot_max_price" hcl:"spot_max_price"`
-	CheckDestinations                    []preflight.FlatPlace                  `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
+	CheckDestinations                    []preflight.FlatCheckedPlace           `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -498,7 +498,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"block_device_mappings":           &hcldec.BlockListSpec{TypeName: "block_device_mappings", Nested: hcldec.ObjectSpec((*awsbuild.FlatBlockDevice)(nil).HCL2Spec())},
 		"http_tokens":                     &hcldec.AttrSpec{Name: "http_tokens", Type: cty.String, Required: false},
 		"spot_max_price":                  &hcldec.AttrSpec{Name: "spot_max_price", Type: cty.String, Required: false},
-		"check_destination":               &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatPlace)(nil).HCL2Spec())},
+		"check_destination":               &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatCheckedPlace)(nil).HCL2Spec())},
 	}
 	return s
 }

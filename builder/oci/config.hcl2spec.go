@@ -158,7 +158,7 @@ type FlatConfig struct {
 	CaptureRoute              *string                         `mapstructure:"capture_route" required:"false" cty:"capture_route" hcl:"capture_route"`
 	CaptureCompression        *string                         `mapstructure:"capture_compression" required:"false" cty:"capture_compression" hcl:"capture_compression"`
 	CaptureClean              *bool                           `mapstructure:"capture_clean" required:"false" cty:"capture_clean" hcl:"capture_clean"`
-	CheckDestinations         []preflight.FlatPlace           `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
+	CheckDestinations         []preflight.FlatCheckedPlace    `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 	Bastion                   *ocibuild.FlatBastion           `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
 }
 
@@ -319,7 +319,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"capture_route":             &hcldec.AttrSpec{Name: "capture_route", Type: cty.String, Required: false},
 		"capture_compression":       &hcldec.AttrSpec{Name: "capture_compression", Type: cty.String, Required: false},
 		"capture_clean":             &hcldec.AttrSpec{Name: "capture_clean", Type: cty.Bool, Required: false},
-		"check_destination":         &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatPlace)(nil).HCL2Spec())},
+		"check_destination":         &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatCheckedPlace)(nil).HCL2Spec())},
 		"oci_bastion":               &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*ocibuild.FlatBastion)(nil).HCL2Spec())},
 	}
 	return s

@@ -76,7 +76,23 @@ func proofs() map[string]proof {
 	for name := range new(ocicfg.OIDC).FlatMapstructure().HCL2Spec() {
 		all["check_destination.oidc."+name] = proof{why: "as above"}
 	}
+	for name := range new(preflight.VerifyMachine).FlatMapstructure().HCL2Spec() {
+		all["check_destination.verify."+name] = by(TestCheckDestinationVerify, TestMistakesOfCheckDestination)
+	}
+	for _, part := range []struct {
+		name string
+		spec map[string]hcldec.Spec
+	}{
+		{"shape_config", new(ocibuild.ShapeConfig).FlatMapstructure().HCL2Spec()}, {"free_allowance", new(ocibuild.FreeAllowance).FlatMapstructure().HCL2Spec()},
+		{"oci_bastion", new(ocibuild.Bastion).FlatMapstructure().HCL2Spec()},
+	} {
+		for name := range part.spec {
+			all["check_destination.verify."+part.name+"."+name] = proof{why: "the same part of a template as that of the builder, which has the tests"}
+		}
+	}
 	all["check_destination"] = by(TestCheckDestination)
+	all["check_destination.verify.oci_bastion.defined_tags"] = proof{why: "JSON's form of defined_tags_json, as above"}
+	all["check_destination.verify"] = by(TestCheckDestinationVerify)
 	for _, name := range strings.Fields(`pause_before_connecting ssh_ciphers ssh_key_exchange_algorithms ssh_certificate_file ssh_pty
 		ssh_timeout ssh_wait_timeout ssh_disable_agent_forwarding ssh_handshake_attempts ssh_bastion_host ssh_bastion_port ssh_bastion_agent_auth
 		ssh_bastion_username ssh_bastion_password ssh_bastion_interactive ssh_bastion_private_key_file ssh_bastion_certificate_file

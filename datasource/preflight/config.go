@@ -29,7 +29,7 @@ type Config struct {
 	Source []preflight.Origin `mapstructure:"source" required:"false"`
 	// Where images go; may be given several times. All are looked at at the same
 	// time. May be left out if the environment says it all.
-	Destinations []preflight.Place `mapstructure:"destination" required:"false"`
+	Destinations []preflight.CheckedPlace `mapstructure:"destination" required:"false"`
 
 	ctx interpolate.Context
 }
@@ -60,7 +60,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		mistakes.Note(c.Source[i].Prepare("source.")...)
 	}
 	if len(c.Destinations) == 0 {
-		c.Destinations = []preflight.Place{{}}
+		c.Destinations = []preflight.CheckedPlace{{}}
 	}
 	for i := range c.Destinations {
 		block := "destination."

@@ -11,16 +11,16 @@ import (
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName     *string                `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType   *string                `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion   *string                `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug         *bool                  `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce         *bool                  `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError       *string                `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars      map[string]string      `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars []string               `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Source              []preflight.FlatOrigin `mapstructure:"source" required:"false" cty:"source" hcl:"source"`
-	Destinations        []preflight.FlatPlace  `mapstructure:"destination" required:"false" cty:"destination" hcl:"destination"`
+	PackerBuildName     *string                      `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType   *string                      `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion   *string                      `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug         *bool                        `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce         *bool                        `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError       *string                      `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars      map[string]string            `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars []string                     `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Source              []preflight.FlatOrigin       `mapstructure:"source" required:"false" cty:"source" hcl:"source"`
+	Destinations        []preflight.FlatCheckedPlace `mapstructure:"destination" required:"false" cty:"destination" hcl:"destination"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -44,7 +44,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_user_variables":      &hcldec.AttrSpec{Name: "packer_user_variables", Type: cty.Map(cty.String), Required: false},
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
 		"source":                     &hcldec.BlockListSpec{TypeName: "source", Nested: hcldec.ObjectSpec((*preflight.FlatOrigin)(nil).HCL2Spec())},
-		"destination":                &hcldec.BlockListSpec{TypeName: "destination", Nested: hcldec.ObjectSpec((*preflight.FlatPlace)(nil).HCL2Spec())},
+		"destination":                &hcldec.BlockListSpec{TypeName: "destination", Nested: hcldec.ObjectSpec((*preflight.FlatCheckedPlace)(nil).HCL2Spec())},
 	}
 	return s
 }

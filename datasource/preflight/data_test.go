@@ -47,7 +47,7 @@ func TestNothingIsInTheWay(t *testing.T) {
 	far := with(access(s.Production), block{"region": "us-ashburn-1"})
 	out, err := look(t, s.Net.Client(), block{
 		"source":      with(access(s.Build), block{"bucket": stage.BucketName}),
-		"destination": []interface{}{with(access(s.Production), block{"compartment_ocid": s.Production.CompartmentID}), far},
+		"destination": []interface{}{with(access(s.Production), block{"compartment_ocid": s.Production.CompartmentID, "verify": block{"subnet_ocid": s.Production.SubnetID(stage.ProductionRegion)}}), far},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +77,7 @@ func TestEverythingThatIsInTheWay(t *testing.T) {
 			with(access(s.Production), block{"defined_tags_json": `{"Acme": {"k": "v"}}`}),
 			with(access(s.Production), block{"region": "us-ashburn-1"}),
 			with(access(s.Production), block{"compartment_ocid": s.Build.CompartmentID}),
+			with(access(s.Production), block{"verify": block{"subnet_ocid": s.Production.SubnetID(stage.ProductionRegion), "free_allowance": block{"ocpus": 0.5, "memory_in_gbs": 1}}}),
 		},
 	})
 	if err == nil || !out.RawEquals(cty.NullVal(cty.EmptyObject)) {
@@ -85,6 +86,7 @@ func TestEverythingThatIsInTheWay(t *testing.T) {
 	for _, want := range []string{
 		"nothing is built", `there is no bucket "nowhere"`, `"custom-image-count"`, `there is no tag namespace "Acme"`,
 		"not subscribed to the region us-ashburn-1", "there is no compartment " + s.Build.CompartmentID,
+		"verify: ", "would not be free",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not said:\n%v", want, err)

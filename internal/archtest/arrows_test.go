@@ -111,7 +111,7 @@ func arrows() map[string][]string {
 		"internal/licences":           nil,
 		"internal/webdocs":            {"internal/help"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
-		"internal/preflight":          {"internal/oci", "internal/ocicfg", "internal/tmpl", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
+		"internal/preflight":          {"internal/buildcfg", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/template/config", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/ocibuild": append([]string{
 			"internal/buildcfg", "internal/capacity", "internal/capture/wire", "internal/diskimage", "internal/fleet", "internal/oci", "internal/ocicfg", "internal/owner", "internal/sshkey", "internal/tmpl",

@@ -78,15 +78,24 @@ func TestAccBootstrapAWS(t *testing.T) {
 	// The script fills in the policies as the tests of the policies do.
 	_, others := features()
 	all := strings.Join(others, ",")
-	printed := s.script("policies", "--with", all)
+	if said, err := s.try("policies", "--with", all, "--export-bucket", ciExports); err == nil || !strings.Contains(said, "IAM allows ten") {
+		t.Errorf("eleven policies: %v %s", err, said)
+	}
+	if said, err := s.try("policies", "--with", "export-image"); err == nil || !strings.Contains(said, "needs --export-bucket") {
+		t.Errorf("no bucket: %v %s", err, said)
+	}
+	printed := s.script("policies", "--with", all, "--without", "security-group", "--export-bucket", ciExports) + s.script("policies")
 	for _, f := range append([]string{"build"}, append([]string{"image", "security-group"}, others...)...) {
 		if !strings.Contains(printed, policyFile(t, s.Stage, f)) {
 			t.Errorf("the script fills in %s otherwise than the tests of the policies", f)
 		}
 	}
 	s.clear()
-	s.wants(s.script("apply", "--with", "ssm,spot"), "done: make the account's role for spot machines", "done: put the role into it")
-	s.changed("two features", 6+4+1) // three policies, made and attached; role, its policy, profile, the role in it; the spot role
+	s.wants(s.script("apply", "--with", "ssm,spot,export-image", "--export-bucket", ciExports), "done: make the account's role for spot machines", "done: put the role into it",
+		"done: let it write into the bucket "+ciExports, `role_name = "packer-graviton-export"`)
+	s.changed("three features", 8+4+1+2) // four policies, made and attached; role, its policy, profile, the role in it; the spot role; the exporter's role and its policy
+	s.wants(s.script("apply", "--with", "ssm,spot,export-image", "--export-bucket", ciExports), "nothing to do")
+	s.changed("the same", 0)
 	s.build("a spot build with the secrets", with(set{"ami_name": "by spot", "spot_price": "auto", "instance_type": "t4g.micro", "iam_instance_profile": graviton + "-machine"}))
 
 	// Features that are no longer wanted go, another key comes when asked for, and
@@ -99,7 +108,7 @@ func TestAccBootstrapAWS(t *testing.T) {
 	s.wants(s.script("apply", "--with", "ssm", "--types", "t4g.micro", "--new-key-pair", "--secrets", secrets+"-3"),
 		"done: write the inline policy", "done: remove the policy packer-graviton-spot", "done: make the key pair",
 		"done: remove the old version v1 of packer-graviton-image", "done: change the policy packer-graviton-image")
-	s.changed("a change", 1+4+2+2) // inline policy; two policies detached and removed; the key pair; the version
+	s.changed("a change", 1+6+2+2+2) // inline policy; three policies detached and removed; the exporter's policy and role; the key pair; the version
 	if key := sourced(t, secrets+"-3")["AWS_SSH_PRIVATE_KEY"]; key == "" || key == env["AWS_SSH_PRIVATE_KEY"] {
 		t.Error("the key pair is not a new one")
 	}

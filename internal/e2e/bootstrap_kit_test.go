@@ -27,6 +27,7 @@ import (
 	awsbuilder "github.com/armfree/packer-plugin-armfree/builder/aws"
 	armfree "github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/awsstage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
@@ -37,13 +38,14 @@ const (
 	bootstrapAWS  = "../../example/bootstrap/aws"
 	graviton      = "packer-graviton" // the name that the script takes by default
 	gravitonOther = "eu-west-1"       // where copies go
+	ciExports     = "exports-of-ci"   // where EC2 exports images to
 )
 
 // features are the policies beside the inline one: those that the script attaches
 // unasked, and the others.
 func features() (unasked, others []string) {
 	return []string{"image", "security-group"},
-		[]string{"spot", "create-image", "key-pair", "copy", "share", "replace", "ssm", "ebs-direct"}
+		[]string{"spot", "create-image", "key-pair", "copy", "share", "replace", "ssm", "ebs-direct", "export-image"}
 }
 
 // policyFile is a policy with its blanks filled in, as the script does it.
@@ -55,7 +57,7 @@ func policyFile(t *testing.T, s *awsstage.Stage, name string) string {
 	}
 	return strings.NewReplacer(
 		"@NAME@", graviton, "@ACCOUNT@", s.Build.ID, "@TYPES@", `t4g.*","*g.medium`,
-		"@OWNERS@", `amazon","136693071363","`+s.Build.ID, "@REGIONS@", awsstage.Region+`","`+gravitonOther,
+		"@BUCKET@", ciExports, "@OWNERS@", `amazon","136693071363","`+s.Build.ID, "@REGIONS@", awsstage.Region+`","`+gravitonOther,
 	).Replace(string(text))
 }
 
@@ -297,4 +299,57 @@ func (c *ci) get(address string) []byte {
 		c.t.Fatalf("%s: %s\n%s", address, resp.Status, body)
 	}
 	return body
+}
+
+// detach takes a policy from the user: there may be ten.
+func (c *ci) detach(name string) {
+	c.t.Helper()
+	_, err := c.iam.DetachUserPolicy(c.t.Context(), &iam.DetachUserPolicyInput{UserName: aws.String(graviton), PolicyArn: aws.String("arn:aws:iam::" + c.Build.ID + ":policy/" + graviton + "-" + name)})
+	c.must(err)
+	c.unused = c.Cloud.UnusedGrants(c.Build, graviton)
+}
+
+// exporter makes the role by which EC2 exports images, as the script does.
+func (c *ci) exporter() {
+	c.t.Helper()
+	name := aws.String(graviton + "-export")
+	_, err := c.iam.CreateRole(c.t.Context(), &iam.CreateRoleInput{RoleName: name, AssumeRolePolicyDocument: aws.String(policyFile(c.t, c.Stage, "trust-vmie"))})
+	c.must(err)
+	_, err = c.iam.PutRolePolicy(c.t.Context(), &iam.PutRolePolicyInput{RoleName: name, PolicyName: name, PolicyDocument: aws.String(policyFile(c.t, c.Stage, "exporter"))})
+	c.must(err)
+}
+
+// export has an image exported for a copy, signed by the user, and begins again after a
+// run that was killed while EC2 wrote, and one that was killed when it had.
+func (c *ci) export(image string) {
+	c.t.Helper()
+	ctx := c.t.Context()
+	who := armfree.Credentials{Region: awsstage.Region, AccessKey: c.id, SecretKey: c.key, NoIMDS: true}
+	client, err := armfree.NewClient(ctx, who, armfree.Options{HTTP: c.Net.Client()})
+	c.must(err)
+	run := func(n int) *armfree.ImageExport {
+		x := &armfree.ImageExport{
+			AMI: &armfree.AMI{Client: client, ID: image, Warn: c.t.Logf}, Bucket: ciExports, Prefix: "images/", Role: graviton + "-export",
+			Owner: owner.Derive(time.Now().Add(time.Duration(n)*time.Minute), time.Hour, image), Token: fmt.Sprint("run-", n),
+		}
+		_, err := x.Describe(ctx)
+		c.must(err)
+		c.must(x.Check(ctx))
+		return x
+	}
+	c.must(c.Cloud.AddFaults(ec2sim.Fault{Kind: ec2sim.FaultSlow, Op: "ExportImage", State: "active", Delay: ec2sim.Duration(time.Hour), Times: 1}))
+	killed, stop := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer stop()
+	if _, _, err := run(1).Open(killed, c.t.Logf); err == nil {
+		c.t.Error("an export that takes an hour has come to an end")
+	}
+	c.must(run(2).Tidy(ctx)) // takes it over and ends it
+	x := run(3)
+	file, size, err := x.Open(ctx, c.t.Logf)
+	c.must(err)
+	if n, err := file.ReadAt(make([]byte, 16), 0); n != 16 || size == 0 {
+		c.t.Errorf("%d of %d: %v", n, size, err)
+	}
+	c.must(x.Close(ctx))
+	c.must(run(4).Tidy(ctx)) // sees that its file is gone
 }

@@ -23,6 +23,9 @@ import (
 // there do not take what the build may have.
 const decoyRegion = "us-west-2"
 
+// decoyBucket is one of S3 with files that are not ours.
+const decoyBucket = "theirs-of-s3"
+
 // tagSpec is tags for what a request makes.
 func tagSpec(kind types.ResourceType, tags map[string]string) types.TagSpecification {
 	spec := types.TagSpecification{ResourceType: kind}
@@ -138,12 +141,36 @@ func plantAWS(t *testing.T, s *stage.Stage) {
 		return d.Snapshots[0].State == types.SnapshotStateCompleted
 	})
 	finished := map[string]string{owner.Key: owner.Tag{Build: "bbbbbbbbbbbbbbbb", Role: owner.RoleImage}.String()}
+	var images []string
 	for n, tag := range append(marks(owner.RoleImage), finished) {
-		_, err := e.RegisterImage(ctx, &ec2.RegisterImageInput{
+		x, err := e.RegisterImage(ctx, &ec2.RegisterImageInput{
 			Name: aws.String(fmt.Sprint("armfree-aaaaaaaaaaaaaaaa-image-150000000", n)), Architecture: types.ArchitectureValuesArm64, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
 			EnaSupport: aws.Bool(true), BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &types.EbsBlockDevice{SnapshotId: &shot}}},
 			TagSpecifications: []types.TagSpecification{tagSpec(types.ResourceTypeImage, tag)},
 		})
 		must(err)
+		images = append(images, *x.ImageId)
+	}
+
+	// Exports that are complete, each with its file.
+	must(s.AWS.Cloud.AddBucket(s.AWS.Build, decoyRegion, decoyBucket))
+	must(s.AWS.Cloud.AddExportRole(s.AWS.Build, "theirs-vmimport", decoyBucket))
+	for n, tag := range marks(owner.RoleExport) {
+		in := &ec2.ExportImageInput{
+			ImageId: &images[n], DiskImageFormat: types.DiskImageFormatVmdk, RoleName: aws.String("theirs-vmimport"), TagSpecifications: []types.TagSpecification{tagSpec(types.ResourceTypeExportImageTask, tag)},
+			S3ExportLocation: &types.ExportTaskS3LocationRequest{S3Bucket: aws.String(decoyBucket), S3Prefix: aws.String("armfree/")},
+		}
+		wait(func() bool {
+			d, err := e.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{images[n]}})
+			must(err)
+			return d.Images[0].State == types.ImageStateAvailable
+		})
+		x, err := e.ExportImage(ctx, in)
+		must(err)
+		wait(func() bool {
+			d, err := e.DescribeExportImageTasks(ctx, &ec2.DescribeExportImageTasksInput{ExportImageTaskIds: []string{*x.ExportImageTaskId}})
+			must(err)
+			return *d.ExportImageTasks[0].Status == "completed"
+		})
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
@@ -202,7 +201,7 @@ func mentionsRole(err error) bool {
 func (x *ImageExport) adopt(ctx context.Context, say func(format string, args ...any)) error {
 	all, err := x.exports(ctx)
 	if err != nil {
-		return err
+		return x.details(ctx, err)
 	}
 	for _, t := range all {
 		mark, is := ours(t.Tags)
@@ -210,42 +209,34 @@ func (x *ImageExport) adopt(ctx context.Context, say func(format string, args ..
 		if !is || mark.Build != x.Owner.ID || aws.ToString(t.ImageId) != x.ID || s != exportActive && s != exportCompleted {
 			continue
 		}
-		if at := t.S3ExportLocation; at == nil || aws.ToString(at.S3Bucket) != x.Bucket || aws.ToString(at.S3Prefix) != x.Prefix {
+		found := x.exportOf(t)
+		found.AMI, found.Owner = x.AMI, x.Owner
+		if found.Bucket != x.Bucket || found.Prefix != x.Prefix {
 			continue
 		}
-		found := ImageExport{AMI: x.AMI, Bucket: x.Bucket, Prefix: x.Prefix, task: aws.ToString(t.ExportImageTaskId)}
 		if s == exportCompleted { // its file may have been removed
-			if _, err := found.bucket().open(ctx, found.key()); code(err, "NoSuchKey", "AccessDenied") {
-				continue
-			} else if err != nil {
+			there, err := found.written(ctx)
+			if err != nil && !forbidden(err) {
 				return err
+			}
+			if !there {
+				continue
 			}
 		}
 		if x.task == "" {
-			x.task = found.task
-			say("The export %s of an earlier run is used", x.task)
-			continue
+			err := found.take(ctx, mark)
+			if err == nil {
+				x.task, x.ended = found.task, found.ended
+				say("The export %s of an earlier run is used", x.task)
+				continue
+			}
+			say("The export %s of an earlier run is not used, since its expiry cannot be renewed: %v", found.task, err)
 		}
 		if err := found.Close(ctx); err != nil {
 			say("The export %s of an earlier run is left: %v", found.task, err)
 		}
 	}
 	return nil
-}
-
-// exports lists the account's exports.
-func (x *ImageExport) exports(ctx context.Context) (all []types.ExportImageTask, err error) {
-	err = cloud.Pages(func(token *string) (next *string, err error) {
-		err = x.repeat(ctx, "describe export tasks", "", func(ctx context.Context) error {
-			r, err := x.describeExports(ctx, &ec2.DescribeExportImageTasksInput{NextToken: token})
-			if err == nil {
-				all, next = append(all, r.ExportImageTasks...), r.NextToken
-			}
-			return err
-		})
-		return next, err
-	})
-	return all, x.details(ctx, err)
 }
 
 // look is one look at the task.

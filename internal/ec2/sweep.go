@@ -25,7 +25,8 @@ type Leftovers struct {
 	// are the same in all regions.
 	Profiles bool
 	// Rest says that so is what goes with the machine, unless something went wrong:
-	// spot requests and network interfaces. A build needs no permission for those.
+	// spot requests and network interfaces; and what copies leave that have EC2 export
+	// an image. A build needs no permission for those.
 	Rest bool
 }
 
@@ -51,6 +52,7 @@ func (l *Leftovers) List(ctx context.Context) (sweep.Listing, error) {
 	}
 	if l.Rest {
 		lists[sweep.Spot], lists[sweep.Interface] = l.listSpotRequests, l.listInterfaces
+		lists[sweep.Export] = l.listExports
 	}
 	if l.Profiles {
 		lists[sweep.Profile], lists[sweep.Role] = l.listProfiles, l.listOwnRoles

@@ -117,6 +117,8 @@ func (l *Leftovers) Remove(ctx context.Context, t sweep.Thing) error {
 			_, err := l.deleteRole(ctx, &iam.DeleteRoleInput{RoleName: &name})
 			return err
 		})
+	case sweep.Export:
+		return l.removeExport(ctx, t)
 	case sweep.Image:
 		return l.removeMarked(ctx, t)
 	case sweep.Snapshot:

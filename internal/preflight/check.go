@@ -15,7 +15,7 @@ import (
 // Check looks at every destination at the same time and returns what keeps images
 // from being copied there, all of it. names are those that it was looked at
 // under, in the order of places.
-func Check(ctx context.Context, places []Place, o oci.Options) (names []string, err error) {
+func Check(ctx context.Context, places []CheckedPlace, o oci.Options) (names []string, err error) {
 	names = make([]string, len(places))
 	bad := make([]error, len(places))
 	var wg sync.WaitGroup
@@ -31,7 +31,7 @@ func Check(ctx context.Context, places []Place, o oci.Options) (names []string, 
 	return names, errors.Join(bad...)
 }
 
-func (p *Place) check(ctx context.Context, o oci.Options) (name string, err error) {
+func (p *CheckedPlace) check(ctx context.Context, o oci.Options) (name string, err error) {
 	name = p.Region
 	who, err := oci.SignIn(ctx, p.credentials, o)
 	if err != nil {
@@ -41,5 +41,11 @@ func (p *Place) check(ctx context.Context, o oci.Options) (name string, err erro
 	if err != nil {
 		return name, err
 	}
-	return m.Label, m.Preflight(ctx)
+	err = m.Preflight(ctx)
+	if p.Verify != nil && ctx.Err() == nil {
+		if verr := p.Verify.check(ctx, m); verr != nil {
+			err = errors.Join(err, fmt.Errorf("verify: %w", verr))
+		}
+	}
+	return m.Label, err
 }

@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
+
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 )
 
@@ -18,10 +20,30 @@ type Checks struct {
 	// several times. Each is looked at before a machine is asked for, and the build
 	// ends if a copy could not work. See
 	// [`check_destination`](#check_destination).
-	CheckDestinations []Place `mapstructure:"check_destination" required:"false"`
+	CheckDestinations []CheckedPlace `mapstructure:"check_destination" required:"false"`
 }
 
-// Prepare is that of every Place.
+// CheckedPlace is a destination, with what its copies will need beside room.
+type CheckedPlace struct {
+	Place `mapstructure:",squash"`
+	// The machine that the copy is going to be started on, where the copy has a
+	// block `verify`: its subnet, the limits and what is free are then looked at as
+	// well. Its options are those of that block that say which machine it is. An
+	// empty block is enough where the environment names the subnet.
+	Verify *VerifyMachine `mapstructure:"verify" required:"false"`
+}
+
+// Prepare is that of the Place and of the machine.
+func (p *CheckedPlace) Prepare(block string) (bad []error) {
+	bad = p.Place.Prepare(block)
+	if p.Verify == nil {
+		return bad
+	}
+	// How the copy signs in to the machine is not said here, and not looked at.
+	return append(bad, p.Verify.Prepare(block+"verify.", &communicator.Config{Type: "ssh"})...)
+}
+
+// Prepare is that of every CheckedPlace.
 func (c *Checks) Prepare() (bad []error) {
 	for i := range c.CheckDestinations {
 		block := "check_destination."

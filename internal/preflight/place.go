@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Place,Origin,Checks
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Place,Origin,Checks,CheckedPlace,VerifyMachine
 
 // Package preflight is the part of a template that names a destination of a copy,
 // and the look at it before anything is built.

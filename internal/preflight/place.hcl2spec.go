@@ -3,15 +3,71 @@
 package preflight
 
 import (
+	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
 )
 
+// FlatCheckedPlace is an auto-generated flat version of CheckedPlace.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatCheckedPlace struct {
+	TenancyOCID            *string            `mapstructure:"tenancy_ocid" required:"false" cty:"tenancy_ocid" hcl:"tenancy_ocid"`
+	UserOCID               *string            `mapstructure:"user_ocid" required:"false" cty:"user_ocid" hcl:"user_ocid"`
+	Fingerprint            *string            `mapstructure:"fingerprint" required:"false" cty:"fingerprint" hcl:"fingerprint"`
+	Key                    *string            `mapstructure:"key" required:"false" cty:"key" hcl:"key"`
+	KeyFile                *string            `mapstructure:"key_file" required:"false" cty:"key_file" hcl:"key_file"`
+	PassPhrase             *string            `mapstructure:"pass_phrase" required:"false" cty:"pass_phrase" hcl:"pass_phrase"`
+	Region                 *string            `mapstructure:"region" required:"false" cty:"region" hcl:"region"`
+	AccessCfgFile          *string            `mapstructure:"access_cfg_file" required:"false" cty:"access_cfg_file" hcl:"access_cfg_file"`
+	AccessCfgFileAccount   *string            `mapstructure:"access_cfg_file_account" required:"false" cty:"access_cfg_file_account" hcl:"access_cfg_file_account"`
+	SecurityTokenFile      *string            `mapstructure:"security_token_file" required:"false" cty:"security_token_file" hcl:"security_token_file"`
+	UseInstancePrincipals  *bool              `mapstructure:"use_instance_principals" required:"false" cty:"use_instance_principals" hcl:"use_instance_principals"`
+	UseResourcePrincipal   *bool              `mapstructure:"use_resource_principal" required:"false" cty:"use_resource_principal" hcl:"use_resource_principal"`
+	UseOKEWorkloadIdentity *bool              `mapstructure:"use_oke_workload_identity" required:"false" cty:"use_oke_workload_identity" hcl:"use_oke_workload_identity"`
+	OIDC                   []ocicfg.FlatOIDC  `mapstructure:"oidc" required:"false" cty:"oidc" hcl:"oidc"`
+	CompartmentOCID        *string            `mapstructure:"compartment_ocid" required:"false" cty:"compartment_ocid" hcl:"compartment_ocid"`
+	DefinedTagsJSON        *string            `mapstructure:"defined_tags_json" required:"false" cty:"defined_tags_json" hcl:"defined_tags_json"`
+	Verify                 *FlatVerifyMachine `mapstructure:"verify" required:"false" cty:"verify" hcl:"verify"`
+}
+
+// FlatMapstructure returns a new FlatCheckedPlace.
+// FlatCheckedPlace is an auto-generated flat version of CheckedPlace.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*CheckedPlace) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatCheckedPlace)
+}
+
+// HCL2Spec returns the hcl spec of a CheckedPlace.
+// This spec is used by HCL to read the fields of CheckedPlace.
+// The decoded values from this spec will then be applied to a FlatCheckedPlace.
+func (*FlatCheckedPlace) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"tenancy_ocid":              &hcldec.AttrSpec{Name: "tenancy_ocid", Type: cty.String, Required: false},
+		"user_ocid":                 &hcldec.AttrSpec{Name: "user_ocid", Type: cty.String, Required: false},
+		"fingerprint":               &hcldec.AttrSpec{Name: "fingerprint", Type: cty.String, Required: false},
+		"key":                       &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
+		"key_file":                  &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
+		"pass_phrase":               &hcldec.AttrSpec{Name: "pass_phrase", Type: cty.String, Required: false},
+		"region":                    &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"access_cfg_file":           &hcldec.AttrSpec{Name: "access_cfg_file", Type: cty.String, Required: false},
+		"access_cfg_file_account":   &hcldec.AttrSpec{Name: "access_cfg_file_account", Type: cty.String, Required: false},
+		"security_token_file":       &hcldec.AttrSpec{Name: "security_token_file", Type: cty.String, Required: false},
+		"use_instance_principals":   &hcldec.AttrSpec{Name: "use_instance_principals", Type: cty.Bool, Required: false},
+		"use_resource_principal":    &hcldec.AttrSpec{Name: "use_resource_principal", Type: cty.Bool, Required: false},
+		"use_oke_workload_identity": &hcldec.AttrSpec{Name: "use_oke_workload_identity", Type: cty.Bool, Required: false},
+		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
+		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
+		"defined_tags_json":         &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
+		"verify":                    &hcldec.BlockSpec{TypeName: "verify", Nested: hcldec.ObjectSpec((*FlatVerifyMachine)(nil).HCL2Spec())},
+	}
+	return s
+}
+
 // FlatChecks is an auto-generated flat version of Checks.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatChecks struct {
-	CheckDestinations []FlatPlace `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
+	CheckDestinations []FlatCheckedPlace `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 }
 
 // FlatMapstructure returns a new FlatChecks.
@@ -26,7 +82,7 @@ func (*Checks) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatChecks.
 func (*FlatChecks) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"check_destination": &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*FlatPlace)(nil).HCL2Spec())},
+		"check_destination": &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*FlatCheckedPlace)(nil).HCL2Spec())},
 	}
 	return s
 }
@@ -133,6 +189,49 @@ func (*FlatPlace) HCL2Spec() map[string]hcldec.Spec {
 		"oidc":                      &hcldec.BlockListSpec{TypeName: "oidc", Nested: hcldec.ObjectSpec((*ocicfg.FlatOIDC)(nil).HCL2Spec())},
 		"compartment_ocid":          &hcldec.AttrSpec{Name: "compartment_ocid", Type: cty.String, Required: false},
 		"defined_tags_json":         &hcldec.AttrSpec{Name: "defined_tags_json", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatVerifyMachine is an auto-generated flat version of VerifyMachine.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatVerifyMachine struct {
+	SubnetOCID         *string                     `mapstructure:"subnet_ocid" required:"false" cty:"subnet_ocid" hcl:"subnet_ocid"`
+	AvailabilityDomain *string                     `mapstructure:"availability_domain" required:"false" cty:"availability_domain" hcl:"availability_domain"`
+	Shape              *string                     `mapstructure:"shape" required:"false" cty:"shape" hcl:"shape"`
+	ShapeConfig        []ocibuild.FlatShapeConfig  `mapstructure:"shape_config" required:"false" cty:"shape_config" hcl:"shape_config"`
+	FreeTier           *string                     `mapstructure:"free_tier" required:"false" cty:"free_tier" hcl:"free_tier"`
+	FreeAllowance      *ocibuild.FlatFreeAllowance `mapstructure:"free_allowance" required:"false" cty:"free_allowance" hcl:"free_allowance"`
+	AssignPublicIP     *bool                       `mapstructure:"assign_public_ip" required:"false" cty:"assign_public_ip" hcl:"assign_public_ip"`
+	UsePrivateIP       *bool                       `mapstructure:"use_private_ip" required:"false" cty:"use_private_ip" hcl:"use_private_ip"`
+	NsgIDs             []string                    `mapstructure:"nsg_ids" required:"false" cty:"nsg_ids" hcl:"nsg_ids"`
+	Metadata           map[string]string           `mapstructure:"metadata" required:"false" cty:"metadata" hcl:"metadata"`
+	Bastion            *ocibuild.FlatBastion       `mapstructure:"oci_bastion" required:"false" cty:"oci_bastion" hcl:"oci_bastion"`
+}
+
+// FlatMapstructure returns a new FlatVerifyMachine.
+// FlatVerifyMachine is an auto-generated flat version of VerifyMachine.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*VerifyMachine) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatVerifyMachine)
+}
+
+// HCL2Spec returns the hcl spec of a VerifyMachine.
+// This spec is used by HCL to read the fields of VerifyMachine.
+// The decoded values from this spec will then be applied to a FlatVerifyMachine.
+func (*FlatVerifyMachine) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"subnet_ocid":         &hcldec.AttrSpec{Name: "subnet_ocid", Type: cty.String, Required: false},
+		"availability_domain": &hcldec.AttrSpec{Name: "availability_domain", Type: cty.String, Required: false},
+		"shape":               &hcldec.AttrSpec{Name: "shape", Type: cty.String, Required: false},
+		"shape_config":        &hcldec.BlockListSpec{TypeName: "shape_config", Nested: hcldec.ObjectSpec((*ocibuild.FlatShapeConfig)(nil).HCL2Spec())},
+		"free_tier":           &hcldec.AttrSpec{Name: "free_tier", Type: cty.String, Required: false},
+		"free_allowance":      &hcldec.BlockSpec{TypeName: "free_allowance", Nested: hcldec.ObjectSpec((*ocibuild.FlatFreeAllowance)(nil).HCL2Spec())},
+		"assign_public_ip":    &hcldec.AttrSpec{Name: "assign_public_ip", Type: cty.Bool, Required: false},
+		"use_private_ip":      &hcldec.AttrSpec{Name: "use_private_ip", Type: cty.Bool, Required: false},
+		"nsg_ids":             &hcldec.AttrSpec{Name: "nsg_ids", Type: cty.List(cty.String), Required: false},
+		"metadata":            &hcldec.AttrSpec{Name: "metadata", Type: cty.Map(cty.String), Required: false},
+		"oci_bastion":         &hcldec.BlockSpec{TypeName: "oci_bastion", Nested: hcldec.ObjectSpec((*ocibuild.FlatBastion)(nil).HCL2Spec())},
 	}
 	return s
 }

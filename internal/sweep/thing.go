@@ -36,6 +36,7 @@ const (
 	Profile   Kind = "instance profile"
 	Role      Kind = "role"
 	Schema    Kind = "image capability schema"
+	Export    Kind = "export of an image"
 	Image     Kind = "image"
 	Snapshot  Kind = "snapshot"
 )
@@ -43,7 +44,7 @@ const (
 // order is in which order kinds are removed: what gives access goes first, then what
 // costs most, and what is used after what uses it.
 func order() []Kind {
-	return []Kind{Link, Instance, Spot, Upload, Object, Note, Interface, Volume, Bastion, Group, KeyPair, Profile, Role, Image, Snapshot, Schema}
+	return []Kind{Link, Instance, Spot, Export, Upload, Object, Note, Interface, Volume, Bastion, Group, KeyPair, Profile, Role, Image, Snapshot, Schema}
 }
 
 // roles are those that a thing of a kind is made in. A mark with another role was
@@ -52,6 +53,8 @@ func roles(k Kind) []string {
 	switch k {
 	case Link:
 		return []string{owner.RoleExport, owner.RoleImport}
+	case Export:
+		return []string{owner.RoleExport}
 	case Upload, Object, Note:
 		return []string{owner.RoleCopy, owner.RoleImage}
 	case Spot:

@@ -129,8 +129,6 @@ type Config struct {
 	borrowed bool // the bucket is one of the first destination's tenancy
 }
 
-const defaultShape = "VM.Standard.A1.Flex"
-
 // Prepare decodes the template and checks all that can be checked without a
 // request. Every problem is reported, in the words of the template.
 func (c *Config) Prepare(raws ...interface{}) error {
@@ -253,7 +251,7 @@ func (c *Config) defaults() {
 	for i := range c.Destinations {
 		d := &c.Destinations[i]
 		if len(d.ImageShapes) == 0 {
-			d.ImageShapes = []string{defaultShape}
+			d.ImageShapes = []string{preflight.DefaultShape}
 		}
 	}
 	if c.ExpiresInHours == 0 {

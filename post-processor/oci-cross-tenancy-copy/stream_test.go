@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/oracle/oci-go-sdk/v65/core"
 
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 )
@@ -46,7 +47,7 @@ func TestStreamAMI(t *testing.T) {
 				}
 			}
 			shapes, err := f.compute(t, f.production).ListImageShapeCompatibilityEntries(t.Context(), core.ListImageShapeCompatibilityEntriesRequest{ImageId: &id})
-			if err != nil || !slices.ContainsFunc(shapes.Items, func(e core.ImageShapeCompatibilitySummary) bool { return *e.Shape == defaultShape }) {
+			if err != nil || !slices.ContainsFunc(shapes.Items, func(e core.ImageShapeCompatibilitySummary) bool { return *e.Shape == preflight.DefaultShape }) {
 				t.Errorf("shapes %+v, %v", shapes.Items, err)
 			}
 		}

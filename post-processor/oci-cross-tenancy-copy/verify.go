@@ -14,13 +14,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
-	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
-	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
-	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
+	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
 
@@ -29,37 +27,7 @@ import (
 // all of that works. Copies in one tenancy are verified one after the other, so that
 // each has all that the tenancy's limits and its free allowance leave.
 type Verify struct {
-	// The subnet of the machine, in the destination's region. Defaults to the
-	// environment variable `PROD_OCI_SUBNET_OCID`.
-	SubnetOCID string `mapstructure:"subnet_ocid" required:"false"`
-	// The one availability domain to look for a machine in. Defaults to all.
-	AvailabilityDomain string `mapstructure:"availability_domain" required:"false"`
-	// The shape of the machine, which must be one of `image_shapes`. Defaults to
-	// `VM.Standard.A1.Flex`.
-	Shape string `mapstructure:"shape" required:"false"`
-	// The size of the machine, for shapes whose name ends in `Flex`; several blocks
-	// are tried in their order. Defaults to 1 OCPU with 6 GB, then 1 OCPU with 2 GB.
-	// See [`shape_config`](../builders/oci.mdx#shape_config) of the builder.
-	ShapeConfig []ocibuild.ShapeConfig `mapstructure:"shape_config" required:"false"`
-	// How much it matters that the machine is free, as for the builder: `prefer`
-	// (the default) launches no machine of a size that it chose itself where that
-	// would cost money; `require` none that costs money; `ignore` checks nothing.
-	FreeTier string `mapstructure:"free_tier" required:"false"`
-	// What is free in the destination. See
-	// [`free_allowance`](../builders/oci.mdx#free_allowance) of the builder.
-	FreeAllowance ocibuild.FreeAllowance `mapstructure:"free_allowance" required:"false"`
-	// Whether the machine gets a public address. Defaults to what the subnet does.
-	AssignPublicIP config.Trilean `mapstructure:"assign_public_ip" required:"false"`
-	// Connect to the machine's private address. Defaults to `false`.
-	UsePrivateIP bool `mapstructure:"use_private_ip" required:"false"`
-	// The OCIDs of network security groups of the machine, at most five.
-	NsgIDs []string `mapstructure:"nsg_ids" required:"false"`
-	// Metadata of the machine, beside the key that lets the copy in; `user_data` is
-	// in base64.
-	Metadata map[string]string `mapstructure:"metadata" required:"false"`
-	// Reaches a machine without a public address by sessions of an OCI Bastion. See
-	// [`oci_bastion`](../builders/oci.mdx#oci_bastion) of the builder.
-	Bastion *ocibuild.Bastion `mapstructure:"oci_bastion" required:"false"`
+	preflight.VerifyMachine `mapstructure:",squash"`
 
 	// The user to sign in as. Defaults to the environment variable
 	// `OCI_SSH_USERNAME`.
@@ -110,31 +78,11 @@ const (
 	keepFailed   = "keep"
 )
 
-// smallest are the sizes that are tried where the template names none: what is left
-// of the allowance may be little.
-func smallest() []ocibuild.ShapeConfig {
-	return []ocibuild.ShapeConfig{{Ocpus: 1, MemoryInGBs: 6}, {Ocpus: 1, MemoryInGBs: 2}}
-}
-
 // prepare fills in what is left out and notes every mistake. block is put before the
 // names of options; shapes are those on which the image can start.
 func (v *Verify) prepare(block string, shapes []string, note func(...error)) {
 	bad := func(format string, a ...any) { note(fmt.Errorf(block+format, a...)) }
-	v.SubnetOCID = cmp.Or(v.SubnetOCID, os.Getenv("PROD_OCI_SUBNET_OCID"))
-	if v.SubnetOCID == "" {
-		bad("subnet_ocid must be set (or the environment variable PROD_OCI_SUBNET_OCID)")
-	}
-	note(ocicfg.OCID(block+"subnet_ocid", "subnet", v.SubnetOCID))
-	if len(v.NsgIDs) > 5 {
-		bad("nsg_ids: OCI allows five network security groups, there are %d", len(v.NsgIDs))
-	}
-	for _, id := range v.NsgIDs {
-		note(ocicfg.OCID(block+"nsg_ids", "networksecuritygroup", id))
-	}
 	v.defaults()
-	if !slices.Contains(shapes, v.Shape) && !tmpl.Unknown(v.Shape) {
-		bad("shape: the image cannot start on %s, which is not among image_shapes", v.Shape)
-	}
 	switch v.OnFailure {
 	case deleteFailed, keepFailed:
 	default:
@@ -155,22 +103,16 @@ func (v *Verify) prepare(block string, shapes []string, note func(...error)) {
 	}
 	comm, errs := v.communicator()
 	errs = append(errs, buildcfg.CheckConnection(&comm)...)
-	o := v.options("")
-	errs = append(errs, o.Search.Check()...)
-	errs = append(errs, v.Bastion.Prepare(&o, &comm)...)
-	v.AssignPublicIP, v.UsePrivateIP = o.AssignPublicIP, o.UsePrivateIP // as the bastion wants it
+	note(v.VerifyMachine.Prepare(block, &comm)...)
+	if !slices.Contains(shapes, v.Shape) && !tmpl.Unknown(v.Shape) {
+		bad("shape: the image cannot start on %s, which is not among image_shapes", v.Shape)
+	}
 	for _, err := range errs {
 		bad("%w", err)
 	}
 }
 
 func (v *Verify) defaults() {
-	if v.Shape == "" {
-		v.Shape = defaultShape
-	}
-	if v.FreeTier == "" {
-		v.FreeTier = string(oci.FreePrefer)
-	}
 	if v.SSHUsername == "" {
 		v.SSHUsername = os.Getenv("OCI_SSH_USERNAME")
 	}
@@ -180,28 +122,6 @@ func (v *Verify) defaults() {
 	v.CapacityInterval = cmp.Or(v.CapacityInterval, ocibuild.Interval)
 	v.InstanceTimeout = cmp.Or(v.InstanceTimeout, 15*time.Minute)
 	v.TestTimeout = cmp.Or(v.TestTimeout, 30*time.Minute)
-}
-
-// named says whether the template says what machine it is to be.
-func (v *Verify) named() bool { return len(v.ShapeConfig) > 0 || v.Shape != defaultShape }
-
-// options are what is launched, in the words of the builder. image is empty as long
-// as there is none.
-func (v *Verify) options(image string) ocibuild.Options {
-	sizes := v.ShapeConfig
-	if !v.named() {
-		sizes = smallest()
-	}
-	return ocibuild.Options{
-		Search: ocibuild.Search{
-			AvailabilityDomain: v.AvailabilityDomain, Shape: v.Shape, ShapeConfig: sizes, FreeTier: v.FreeTier, FreeAllowance: v.FreeAllowance,
-		},
-		Machine: ocibuild.Machine{
-			BaseImageOCID: image, SubnetOCID: v.SubnetOCID, AssignPublicIP: v.AssignPublicIP, UsePrivateIP: v.UsePrivateIP,
-			CreateVnicDetails: ocibuild.CreateVnicDetails{NsgIDs: v.NsgIDs}, Metadata: v.Metadata, InstanceName: "armfree-verify",
-		},
-		Image: ocibuild.Image{SkipCreateImage: true},
-	}
 }
 
 // communicator is how the machine is reached. It is made anew for each machine.

@@ -110,7 +110,7 @@ func (v *Verify) by(goss packersdk.Provisioner) (string, error) {
 	} {
 		delete(options, name)
 	}
-	o := v.options("")
+	o := v.Options("")
 	text, err := json.Marshal([]any{options, o.Search.Shape, o.Search.ShapeConfig})
 	if err != nil {
 		return "", err

@@ -28,11 +28,10 @@ import (
 // prover starts machines from the copies in one destination; it implements
 // imagecopy.Verifier.
 type prover struct {
-	p           *PostProcessor
-	v           *Verify
-	goss        packersdk.Provisioner // may be nil
-	client      *oci.Client
-	compartment string // of the machine and the image
+	p    *PostProcessor
+	v    *Verify
+	goss packersdk.Provisioner // may be nil
+	at   *oci.Importer
 	// key tells destinations apart. copied is the identity of the copy, which is known
 	// once all destinations are.
 	key, copied string
@@ -64,7 +63,7 @@ func (p *PostProcessor) prover(i int, m *oci.Importer, key string, ui packersdk.
 		return nil, fmt.Errorf("verify: what goss is to read: %w", err)
 	}
 	return &prover{
-		p: p, v: v, goss: p.checkers[i], client: m.Client, compartment: m.Compartment, key: key, by: by, ui: labelled{ui, m.Label},
+		p: p, v: v, goss: p.checkers[i], at: m, key: key, by: by, ui: labelled{ui, m.Label},
 	}, nil
 }
 
@@ -74,7 +73,7 @@ func (p *PostProcessor) prover(i int, m *oci.Importer, key string, ui packersdk.
 func takeTurns(all []*prover) (most time.Duration) {
 	turns, takes := map[string]chan struct{}{}, map[string]time.Duration{}
 	for _, p := range all {
-		at := p.client.Tenancy
+		at := p.at.Tenancy
 		if turns[at] == nil {
 			turns[at] = make(chan struct{}, 1)
 		}
@@ -130,32 +129,14 @@ func (p *prover) unchanged() error {
 	return nil
 }
 
-// build is what is launched; image is empty as long as there is none.
-func (p *prover) build(image, public string) (oci.BuildConfig, error) {
-	o := p.v.options(image)
-	o.Search.Check() // fills in the allowance
-	o.CompartmentOCID = p.compartment
-	limits := &buildcfg.Limits{CapacityOrder: "place", InstanceTimeout: p.v.InstanceTimeout}
-	all, err := o.Builds(ocibuild.Given{Tenancy: p.client.Tenancy, Region: p.client.Region, Limits: limits}, ocibuild.Keys{Public: public}, p.v.Bastion)
-	if err != nil {
-		return oci.BuildConfig{}, err
-	}
-	c := all[0]
-	c.FirstDomain, c.SizesNamed = "", p.v.named() // the environment speaks of the build's tenancy
-	if image == "" {
-		c.ImageFilter = nil
-	}
-	return c, nil
-}
-
 // checked is what is looked at before there is an image; nothing is launched in it.
 func (p *prover) checked() (*oci.Build, owner.Build, error) {
 	mine := p.owned()
-	c, err := p.build("", "")
+	c, err := p.v.Build(p.at, "", "", p.v.InstanceTimeout)
 	if err != nil {
 		return nil, mine, err
 	}
-	return oci.NewBuild(p.client, c, mine, p.ui.Sayf), mine, nil
+	return oci.NewBuild(p.at.Client, c, mine, p.ui.Sayf), mine, nil
 }
 
 // Tidy implements imagecopy.Verifier: it removes the machines of a run of the same copy
@@ -228,14 +209,14 @@ func (p *prover) start(ctx context.Context, image string, had func(), left func(
 	if p.p.unreachable {
 		comm.Type = "none"
 	}
-	cfg, err := p.build(image, string(comm.SSHPublicKey))
+	cfg, err := p.v.Build(p.at, image, string(comm.SSHPublicKey), p.v.InstanceTimeout)
 	if err != nil {
 		return cloud.Verified{}, err
 	}
 	p.ui.Sayf("Verifying %s: looking for a machine to start from it", image)
 	run := owner.NewBuild(start, p.v.life())
 	limits := buildcfg.Limits{CapacityOrder: "place", CapacityInterval: p.v.CapacityInterval}
-	at := &site{Fleet: fleet.New(fleet.Place{Cloud: "oci", Region: p.client.Region, Site: oci.NewBuild(p.client, cfg, mine, p.ui.Sayf)})}
+	at := &site{Fleet: fleet.New(fleet.Place{Cloud: "oci", Region: p.at.Region, Site: oci.NewBuild(p.at.Client, cfg, mine, p.ui.Sayf)})}
 	build := phase.Build{
 		UI: p.ui, Hook: hook{p.goss, p.v.TestTimeout}, Site: at, Token: run.Token, ID: mine.ID,
 		Policy: limits.Policy(), Timeout: p.v.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, Comm: &comm,
@@ -244,7 +225,7 @@ func (p *prover) start(ctx context.Context, image string, had func(), left func(
 		},
 		Found:   func(*phase.FindMachine) { had() },
 		NoImage: "the machine was there to verify one", Left: left,
-		SweepOptions: prefixed("PROD_", p.client.Tenancy),
+		SweepOptions: prefixed("PROD_", p.at.Tenancy),
 	}
 	if b := p.v.Bastion; b != nil {
 		build.Tunnel = &phase.Tunnel{

@@ -22,10 +22,11 @@ usage: bootstrap.sh [plan|apply|undo|policies] [OPTION...]
   --regions R[,R...]      where builds and copies may be; they begin in the first (AWS_REGION)
   --types T[,T...]        instance types, * and ? match (t4g.*,*g.medium)
   --image-owners A[,A...] whose images machines may start from: account ids, self, amazon (amazon,136693071363,self)
-  --with F[,F...]         features to add: spot create-image key-pair copy share replace ssm ebs-direct
+  --with F[,F...]         features to add: spot create-image key-pair copy share replace ssm ebs-direct export-image
   --without F[,F...]      features to leave out: security-group
   --github OWNER/REPO     a role for this repository's jobs instead of a user with keys
   --github-ref REF[,REF]  the refs whose jobs may assume it (refs/heads/main)
+  --export-bucket NAME    the bucket of S3, which exists, into which EC2 exports images (export-image)
   --secrets FILE          makes the access key and the key pair if there are none, and writes them here: new, mode 0600
   --new-access-key        makes another access key; the old one stays until you delete it
   --new-key-pair          replaces the key pair
@@ -42,8 +43,8 @@ die() {
 
 mode=plan dry='' name=packer-graviton regions=${AWS_REGION:-${AWS_DEFAULT_REGION:-}} types='t4g.*,*g.medium'
 owners=amazon,136693071363,self with='' without='' github='' refs=refs/heads/main secrets='' new_access_key='' new_key_pair=''
-key_pair=yes source_ami=resolve:ssm:/aws/service/debian/release/12/latest/arm64 subnet=''
-all_features='image security-group spot create-image key-pair copy share replace ssm ebs-direct'
+key_pair=yes source_ami=resolve:ssm:/aws/service/debian/release/12/latest/arm64 subnet='' bucket=''
+all_features='image security-group spot create-image key-pair copy share replace ssm ebs-direct export-image'
 
 case ${1:-} in
 plan | apply | undo | policies) mode=$1 && shift ;;
@@ -71,6 +72,7 @@ while [ $# -gt 0 ]; do
   --without) without=$value ;;
   --github) github=$value ;;
   --github-ref) refs=$value ;;
+  --export-bucket) bucket=$value ;;
   --secrets) secrets=$value ;;
   --source-ami) source_ami=$value ;;
   --subnet) subnet=$value ;;
@@ -93,6 +95,7 @@ fits --types "$types" 'a-z0-9.*?,-'
 fits --image-owners "$owners" 'a-z0-9,-'
 [ -z "$github" ] || fits --github "$github" 'A-Za-z0-9._/-'
 fits --github-ref "$refs" 'A-Za-z0-9._/,-'
+[ -z "$bucket" ] || fits --export-bucket "$bucket" 'a-z0-9.-'
 region=${regions%%,*}
 
 has() { case ",$1," in *",$2,"*) return 0 ;; *) return 1 ;; esac; }
@@ -108,6 +111,13 @@ wanted() {
   *) has "$with" "$1" && ! has "$without" "$1" ;;
   esac
 }
+
+count=0
+for f in $all_features; do
+  ! wanted "$f" || count=$((count + 1))
+done
+[ "$count" -le 10 ] || die "that makes $count policies, and IAM allows ten: leave one out by --without (ebs-direct and export-image are two ways to do the same)"
+! wanted export-image || [ -n "$bucket" ] || die "export-image needs --export-bucket"
 
 command -v aws >/dev/null || die "the AWS CLI 2 is not on PATH"
 here=$(cd "$(dirname "$0")" && pwd)
@@ -152,7 +162,7 @@ fill() { # FILE: a policy with its blanks filled in
   subjects=$(printf %s "$refs" | sed "s|[^,][^,]*|repo:$github:ref:&|g")
   sed -e "s|@NAME@|$name|g" -e "s|@ACCOUNT@|$account|g" -e "s|@REGIONS@|$(json_list "$regions")|g" \
     -e "s|@TYPES@|$(json_list "$types")|g" -e "s|@SUBJECTS@|$(json_list "$subjects")|g" \
-    -e "s|@OWNERS@|$(json_list "$owners")|g" "$here/policies/$1.json"
+    -e "s|@OWNERS@|$(json_list "$owners")|g" -e "s|@BUCKET@|$bucket|g" "$here/policies/$1.json"
 }
 plain() { tr -d ' \n\t\r'; } # what IAM counts and compares: white space means nothing
 same() { [ "$(printf %s "$1" | plain)" = "$(printf %s "$2" | plain)" ]; }
@@ -284,6 +294,23 @@ drop_machine() {
   change "remove the role $machine" iam delete-role --role-name "$machine"
 }
 
+exporter=$name-export
+
+make_exporter() { # what EC2 is when it writes an image into the bucket
+  make_role "$exporter" trust-vmie "for EC2, which exports images"
+  document=$(fill exporter)
+  if look iam get-role-policy --role-name "$exporter" --policy-name "$exporter" --query PolicyDocument --output json && same "$out" "$document"; then return; fi
+  change "let it write into the bucket $bucket" iam put-role-policy --role-name "$exporter" --policy-name "$exporter" --policy-document "$document"
+}
+
+drop_exporter() {
+  look iam get-role --role-name "$exporter" --query "Role.Tags[?Key=='$tag'].Value|[0]" || return 0
+  check_ours "the role $exporter"
+  ! look iam get-role-policy --role-name "$exporter" --policy-name "$exporter" --query PolicyName ||
+    change "take its policy from the role $exporter" iam delete-role-policy --role-name "$exporter" --policy-name "$exporter"
+  change "remove the role $exporter" iam delete-role --role-name "$exporter"
+}
+
 # EC2 makes the role of its spot service when it is first needed, if whoever asks may do that. This script may, so that
 # builds need not. It is the account's, and stays.
 make_spot_role() {
@@ -370,6 +397,7 @@ list() {
   fi
   echo "  AWS_SUBNET_ID          ${subnet:-optional: without it, a subnet of the default VPC}"
   ! wanted ssm || echo "And in the template:   iam_instance_profile = \"$machine\""
+  ! wanted export-image || echo "And in the copy:       export_image { s3_bucket_name = \"$bucket\", role_name = \"$exporter\" }"
 }
 
 apply() {
@@ -380,6 +408,7 @@ apply() {
     if wanted "$f"; then make_policy "$f"; else drop_policy "$f"; fi
   done
   if wanted ssm; then make_machine; else drop_machine; fi
+  if wanted export-image; then make_exporter; else drop_exporter; fi
   ! wanted spot || make_spot_role
   [ $kind = role ] || make_access_key
   [ -z "$key_pair" ] || make_key_pair
@@ -404,6 +433,7 @@ undo() {
     change "remove the $kind $name" iam delete-$kind --$kind-name "$name"
   done
   drop_machine
+  drop_exporter
   if look iam get-open-id-connect-provider --open-id-connect-provider-arn "$provider" --query "Tags[?Key=='$tag'].Value|[0]" && [ "$out" = "$name" ]; then
     change "remove the identity provider of GitHub Actions" iam delete-open-id-connect-provider --open-id-connect-provider-arn "$provider"
   fi
