@@ -125,7 +125,7 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 			continue
 		}
 		c.Say("%s: image %s is a finished copy of %s already", c.Targets[i].Name(), h.done, c.image.ID)
-		c.replace(ctx, c.Targets[i], h)
+		c.succeed(ctx, c.Targets[i], h, h.done)
 	}
 	if todo > 0 || c.again {
 		// From here on there may be something to remove.
