@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/pkg/sftp"
@@ -132,7 +131,7 @@ func (h *sshHost) run(channel ssh.Channel, command string) {
 	cmd := exec.Command("/bin/sh", "-c", command)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, h.env...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	asSession(cmd)
 	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
 	in, err := cmd.StdinPipe()
 	if err != nil {
