@@ -50,7 +50,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		DecodeHooks: slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(tmpl.EmptyAsUnset)),
 	}, raws...)
 	if err != nil {
-		return err
+		return buildcfg.PlainAll(err)
 	}
 	var mistakes buildcfg.Mistakes
 	if len(c.Source) > 1 {

@@ -109,6 +109,7 @@ func arrows() map[string][]string {
 		"internal/proof":              {"internal/goss"},
 		"internal/goss/cmd/embedgoss": {"internal/goss"},
 		"internal/licences":           nil,
+		"tools/release/zip":           nil,
 		"internal/webdocs":            {"internal/help"},
 		"internal/ocicfg":             {"internal/oci", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/preflight":          {"internal/buildcfg", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/template/config", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},

@@ -180,6 +180,7 @@ func codeRules() []rule {
 				"internal/sim/simnet:TestEnv":                "the child process that TestEnv starts",
 				"internal/sim/simnet:TestEnvChild":           "the child process that TestEnv starts",
 				"provisioner/goss:TestInputsStopAtALoop":     "file systems without symbolic links",
+				"provisioner/goss:needUnix":                  "where there is no Unix",
 				"provisioner/goss:FuzzQuote":                 "inputs that no shell can be given",
 			},
 			fine: map[string]string{"a/a.go": "package a\nfunc f() { x.Skip() }", "a/a_test.go": "package a\nfunc f() { t.Run() }"},

@@ -112,9 +112,9 @@ func (o *Options) prepareWayIn(n *notes, g Given) {
 	case m.MachineLifetime != 0:
 		n.bad("machine_lifetime adds to the user data, which %s", must)
 	case m.tooLong:
-		n.warn("nothing can be added to user data of more than %d bytes: the key of this build becomes a key pair of EC2, and machine_lifetime does not end the machine", maxUserData-partsSize)
+		n.warn("Nothing can be added to user data of more than %d bytes: the key of this build becomes a key pair of EC2, and machine_lifetime does not end the machine", maxUserData-partsSize)
 	default:
-		n.warn("nothing can be added to user data of this kind: the key of this build becomes a key pair of EC2, and machine_lifetime does not end the machine")
+		n.warn("Nothing can be added to user data of this kind: the key of this build becomes a key pair of EC2, and machine_lifetime does not end the machine")
 	}
 	if m.SSHKeyDelivery == "" {
 		if m.SSHKeyDelivery = byUserData; !m.mixable {

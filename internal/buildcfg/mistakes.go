@@ -34,7 +34,7 @@ func Each(err error) []error {
 		}
 		return all
 	}
-	return []error{err}
+	return []error{Plain(err)}
 }
 
 // undecoded are the options, or the blocks, that an error of Decode is about.
@@ -42,7 +42,7 @@ func undecoded(err error) (names []string) {
 	if err == nil {
 		return nil
 	}
-	for _, m := range quoted.FindAllStringSubmatch(err.Error(), -1) {
+	for _, m := range quoted.FindAllStringSubmatch(unplain(err), -1) {
 		name, _, _ := strings.Cut(m[1], ".")
 		name, _, _ = strings.Cut(name, "[")
 		names = append(names, name)

@@ -13,6 +13,7 @@ import (
 	"context"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
 
 // Verdict is an error of a cloud, understood.
@@ -23,6 +24,8 @@ type Verdict struct {
 	// Ambiguous means that the request may have taken effect all the same: the
 	// reply was lost, or came from something in between.
 	Ambiguous bool
+	// Page is the page about it, if there is one.
+	Page help.Page
 }
 
 // Reporter is a cloud that can be asked what is free.

@@ -39,7 +39,7 @@ func mishaps() []mishap {
 		return func(r packerRun) error {
 			sent := 0
 			for _, pid := range of(r) {
-				if pid > 0 && syscall.Kill(pid, s) == nil { // a plugin that only describes itself may have ended
+				if pid > 0 && signal(pid, s) == nil { // a plugin that only describes itself may have ended
 					sent++
 				}
 			}

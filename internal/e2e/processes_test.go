@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -86,13 +85,4 @@ func pluginsEnd(t *testing.T, variable string, limit time.Duration) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-}
-
-// signalGroup sends a signal to the process group of a process.
-func signalGroup(pid int, s syscall.Signal) error {
-	group, err := syscall.Getpgid(pid)
-	if err != nil {
-		return err
-	}
-	return syscall.Kill(-group, s)
 }

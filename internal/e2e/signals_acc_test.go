@@ -26,11 +26,11 @@ func TestAccSignals(t *testing.T) {
 		name string
 		send func(packerRun)
 	}{
-		{"SIGKILL of Packer", func(r packerRun) { _ = syscall.Kill(r.outer, syscall.SIGKILL) }},
-		{"SIGKILL of its child", func(r packerRun) { _ = syscall.Kill(r.inner, syscall.SIGKILL) }},
+		{"SIGKILL of Packer", func(r packerRun) { _ = signal(r.outer, syscall.SIGKILL) }},
+		{"SIGKILL of its child", func(r packerRun) { _ = signal(r.inner, syscall.SIGKILL) }},
 		{"SIGHUP to all", func(r packerRun) { _ = signalGroup(r.outer, syscall.SIGHUP) }},
-		{"SIGHUP to Packer", func(r packerRun) { _ = syscall.Kill(r.outer, syscall.SIGHUP) }},
-		{"SIGTERM to Packer", func(r packerRun) { _ = syscall.Kill(r.outer, syscall.SIGTERM) }},
+		{"SIGHUP to Packer", func(r packerRun) { _ = signal(r.outer, syscall.SIGHUP) }},
+		{"SIGTERM to Packer", func(r packerRun) { _ = signal(r.outer, syscall.SIGTERM) }},
 		{"SIGTERM to all", func(r packerRun) { _ = signalGroup(r.outer, syscall.SIGTERM) }},
 	}
 	for _, m := range []tripwire.Moment{{Op: reports, Nth: 1}, {Op: "GetVnic", Nth: 1}, {Op: "GetImage", Nth: 3}, {Op: "ExportImage", Nth: 1}} {

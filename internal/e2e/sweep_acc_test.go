@@ -48,7 +48,7 @@ func killAll(variable string) {
 		for _, e := range envs {
 			if b, err := os.ReadFile(e); err == nil && bytes.Contains(b, []byte(variable)) {
 				if pid, err := strconv.Atoi(strings.Split(e, "/")[2]); err == nil {
-					_ = syscall.Kill(pid, syscall.SIGKILL)
+					_ = signal(pid, syscall.SIGKILL)
 				}
 			}
 		}

@@ -15,12 +15,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
 )
+
+// filler are sentences of EC2 that say nothing, or what we say better.
+var filler = regexp.MustCompile(`\s*(?:Our system will be working on provisioning additional capacity|Please visit https?://aws\.amazon\.com/contact-us/ec2-request to request an adjustment to this limit)\.`)
 
 // Error is a failed call, or a resource that came to nothing, in AWS's words.
 type Error = cloud.Error
@@ -55,9 +59,9 @@ func wrap(op, subject string, err error) error {
 	switch {
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != unknownCode:
 		e.Code = api.ErrorCode()
-		e.Message = encoded.ReplaceAllString(api.ErrorMessage(), "")
+		e.Message = filler.ReplaceAllString(encoded.ReplaceAllString(api.ErrorMessage(), ""), "")
 		if action := actionOf(err); action != "" && forbidden(e) && !strings.Contains(e.Message, "perform: ") {
-			e.Message = strings.TrimSuffix(e.Message, ".") + ": the user needs the permission " + action
+			e.Message = strings.TrimSuffix(e.Message, ".") + needs + action
 		}
 	case e.Status >= 300: // a gateway's page; the SDK's message would be all of it
 		e.Message = http.StatusText(e.Status)
@@ -68,9 +72,28 @@ func wrap(op, subject string, err error) error {
 		e.Message = "no reply: " + u.Err.Error()
 	case errors.As(err, &broken), errors.Is(err, errNoAnswer):
 		e.Message = errNoAnswer.Error()
+	default:
+		e.Message = bare(err)
 	}
 	return e
 }
+
+// bare is what an error says without what the SDK puts before it: the operation, which
+// our own name for it says already, and the status of a reply that never came.
+func bare(err error) string {
+	var o *smithy.OperationError
+	if errors.As(err, &o) {
+		err = o.Err
+	}
+	var canceled *aws.RequestCanceledError
+	if errors.As(err, &canceled) {
+		err = canceled.Err
+	}
+	return err.Error()
+}
+
+// needs comes before the permission that was missing.
+const needs = ": the user needs the permission "
 
 // page is the page about an error.
 func page(e *Error) help.Page {

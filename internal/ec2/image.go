@@ -224,7 +224,7 @@ func (b *Build) stop(ctx context.Context, id string) error {
 	}
 	return wait.Loop{
 		What: "instance " + id + " to stop", Timeout: b.cfg.ImageTimeout, Option: "image_timeout", Pace: wait.Quick, Tolerate: passing,
-		Progress: func(d time.Duration) { b.say("Still waiting for %s to stop (%s)", id, d) },
+		Progress: func(d time.Duration) { b.say("Still waiting for machine %s to stop (%s)", id, d) },
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := b.look(ctx, id)
 		if err == nil && ended(state(i)) {

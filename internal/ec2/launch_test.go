@@ -67,7 +67,7 @@ func TestSearch(t *testing.T) {
 			says: []string{"Asking again with the same token"}},
 		{name: "not seen at first", zone: zone("a"), runs: 1, sim: faults(ec2sim.Fault{Kind: ec2sim.FaultInvisible, Op: "RunInstances", Delay: ec2sim.Duration(20 * time.Second)})},
 		{name: "no permission", sim: faults(ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "RunInstances", Status: 403, Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation."}), runs: 1,
-			says: []string{"the user lacks a permission"}},
+			says: []string{"the user needs the permission ec2:"}},
 		{name: "a new account", zone: zone("b"), sim: faults(ec2sim.Fault{Kind: ec2sim.FaultStatus, Op: "RunInstances", Status: 400, Code: "PendingVerification", Message: "Your request is being validated.", Times: 1}), runs: 2,
 			says: []string{"AWS checks new accounts"}},
 	} {

@@ -99,7 +99,7 @@ func (b *Build) AwaitMachine(ctx context.Context, id string) error {
 	err := wait.Loop{
 		What: "instance " + id + " to run", Timeout: b.cfg.InstanceTimeout, Option: "instance_timeout",
 		Pace: wait.Quick, Tolerate: lags(b.since(id)),
-		Progress: func(d time.Duration) { b.say("Still waiting for %s to run (%s)", id, d) },
+		Progress: func(d time.Duration) { b.say("Still waiting for machine %s to run (%s)", id, d) },
 	}.Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := b.look(ctx, id)
 		if err != nil {

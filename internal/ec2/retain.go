@@ -42,7 +42,7 @@ func (b *Build) retain(ctx context.Context, p *place) error {
 			protected[a.ID] = true
 		}
 	}
-	surplus := owner.Surplus(all, b.cfg.Image.Series, p.id, keep)
+	surplus := owner.Surplus(all, owner.RoleImage, b.cfg.Image.Series, p.id, keep)
 	if len(surplus) == 0 {
 		return nil
 	}

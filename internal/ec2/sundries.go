@@ -286,7 +286,7 @@ func (b *Build) endStrays(ctx context.Context, said map[string]bool) {
 		}
 		if !said[id] {
 			said[id] = true
-			b.say("Terminating %s, which a launch made that was not confirmed", id)
+			b.say("Terminating machine %s, which a launch made that was not confirmed", id)
 		}
 		if err := b.AskTermination(ctx, id); err != nil {
 			log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)

@@ -24,6 +24,9 @@ type rule struct {
 	help    string // what would help, for people
 }
 
+// lacks is said of a refusal that does not name the permission.
+const lacks = "the user lacks a permission"
+
 // rules are the table of errors: what EC2 says about a launch, and what the search
 // makes of it. The first that fits counts. Where they come from is listed in
 // docs/architecture.md.
@@ -48,7 +51,7 @@ func rules() []rule {
 		{codes: []string{"PendingVerification"}, outcome: capacity.LimitDoubtful, region: true, help: "AWS checks new accounts, mostly for a few minutes and up to four hours"},
 		{codes: []string{"OptInRequired"}, outcome: capacity.Rejected, help: "the account has not enabled this region, or not accepted the terms of the image"},
 		{codes: []string{"Blocked"}, outcome: capacity.Rejected, help: "the account is blocked; AWS's support knows why"},
-		{codes: []string{"UnauthorizedOperation"}, outcome: capacity.Rejected, help: "the user lacks a permission"},
+		{codes: []string{"UnauthorizedOperation"}, outcome: capacity.Rejected, help: lacks},
 		{codes: []string{"InvalidParameterValue"}, text: "iam instance profile", outcome: capacity.Transient},
 		{codes: []string{"InvalidGroup.NotFound", "InvalidInstanceID.NotFound"}, outcome: capacity.Transient},
 		{codes: []string{"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled", "RequestThrottledException", "EC2ThrottledException", "SlowDown"}, outcome: capacity.Throttled},
@@ -64,7 +67,7 @@ func (c *Client) Classify(err error) cloud.Verdict {
 	if !errors.As(err, &e) {
 		return v
 	}
-	v.Reason = e.Reason()
+	v.Reason, v.Page = e.Reason(), e.Page
 	name := e.Code
 	if e.Op == opStart {
 		_, after, found := strings.Cut(name, ".")
@@ -85,7 +88,7 @@ func (c *Client) Classify(err error) cloud.Verdict {
 		if r.outcome == capacity.NoCapacity {
 			v.Elsewhere = elsewhere(e.Message)
 		}
-		if r.help != "" {
+		if r.help != "" && (r.help != lacks || !strings.Contains(v.Reason, needs)) {
 			v.Reason += "; " + r.help
 		}
 		return v

@@ -4,10 +4,19 @@
 package ec2
 
 import (
+	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"slices"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 )
@@ -86,6 +95,38 @@ func TestClassify(t *testing.T) {
 	// lost reply: nothing was made.
 	if lost(&Error{Op: opRun, Status: 500, Code: "InsufficientSomethingCapacity"}) {
 		t.Error("a full cloud counts as a lost reply")
+	}
+}
+
+// An error has the operation once, in our words, and nothing of what the SDK puts
+// around it.
+func TestWrapIsBare(t *testing.T) {
+	in := func(err error) error {
+		return &smithy.OperationError{ServiceID: "EC2", OperationName: "RunInstances", Err: err}
+	}
+	answer := func(status int, err error) error {
+		return &awshttp.ResponseError{RequestID: "r-1", ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: err}}
+	}
+	api := func(code, message string) error { return &smithy.GenericAPIError{Code: code, Message: message} }
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{in(answer(500, api("InsufficientInstanceCapacity", "We do not have sufficient t4g.micro capacity. Our system will be working on provisioning additional capacity. You can get it elsewhere."))),
+			"launch instance: We do not have sufficient t4g.micro capacity. You can get it elsewhere. (500 InsufficientInstanceCapacity, request r-1)"},
+		{in(answer(400, api("VcpuLimitExceeded", "Your vCPU limit of 0 allows none. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit."))),
+			"launch instance: Your vCPU limit of 0 allows none. (400 VcpuLimitExceeded, request r-1)"},
+		{in(answer(403, api("UnauthorizedOperation", "You are not authorized to perform this operation. Encoded authorization failure message: AAAA"))),
+			"launch instance: You are not authorized to perform this operation: the user needs the permission ec2:RunInstances (403 UnauthorizedOperation, request r-1)"},
+		{in(answer(502, errors.New("<html>"))), "launch instance: Bad Gateway (502, request r-1)"},
+		{in(errors.New("ImageId is missing")), "launch instance: ImageId is missing"},
+		{in(&aws.RequestCanceledError{Err: context.DeadlineExceeded}), "launch instance: context deadline exceeded"},
+		{in(&url.Error{Op: "Post", URL: "https://secret", Err: io.EOF}), "launch instance: no reply: EOF"},
+		{errors.New("x"), "launch instance: x"},
+	} {
+		if got := wrap("launch instance", "", tt.err).Error(); got != tt.want {
+			t.Errorf("got  %q\nwant %q", got, tt.want)
+		}
 	}
 }
 

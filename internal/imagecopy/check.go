@@ -65,6 +65,9 @@ func (c *Copy) check(ctx context.Context) ([]standing, error) {
 					}
 				}
 			}
+			if err == nil && t.Retain != nil {
+				err = t.Retain.CheckRetain(img)
+			}
 			if err == nil && t.Verify != nil {
 				err = checkVerify(ctx, t, have[i])
 			}

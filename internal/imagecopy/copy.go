@@ -125,7 +125,7 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 			continue
 		}
 		c.Say("%s: image %s is a finished copy of %s already", c.Targets[i].Name(), h.done, c.image.ID)
-		c.replace(ctx, c.Targets[i], h)
+		c.succeed(ctx, c.Targets[i], h, h.done)
 	}
 	if todo > 0 || c.again {
 		// From here on there may be something to remove.
@@ -166,11 +166,29 @@ func (c *Copy) Image() cloud.Image { return c.image }
 
 func failures(results []Result) error {
 	var errs []error
+	told := false
 	for _, r := range results {
+		var none *DeliveryError
+		if errors.As(r.Err, &none) {
+			if !told {
+				errs = append(errs, none)
+			}
+			told = true
+			continue
+		}
 		errs = append(errs, r.Err, r.Left)
 	}
 	return errors.Join(errs...)
 }
+
+// DeliveryError says that no destination can have the image, since it did not become an
+// object. It is told once, however many destinations there are.
+type DeliveryError struct{ Err error }
+
+func (e *DeliveryError) Error() string { return e.Err.Error() }
+
+// Unwrap returns why.
+func (e *DeliveryError) Unwrap() error { return e.Err }
 
 // nameIn is the name of the image in a destination.
 func (c *Copy) nameIn(t Target) string {
@@ -183,10 +201,14 @@ func (c *Copy) nameIn(t Target) string {
 // deliver brings the image into the object, proves that it is there, and makes
 // the link that every import reads from.
 func (c *Copy) deliver(ctx context.Context) (cloud.Link, error) {
-	if err := c.export(ctx); err != nil {
-		return cloud.Link{}, err
+	err := c.export(ctx)
+	if err == nil {
+		var l cloud.Link
+		if l, err = c.share(ctx, c.Store, c.Object); err == nil {
+			return l, nil
+		}
 	}
-	return c.share(ctx, c.Store, c.Object)
+	return cloud.Link{}, &DeliveryError{err}
 }
 
 func (c *Copy) share(ctx context.Context, s Store, object string) (cloud.Link, error) {

@@ -91,8 +91,8 @@ func TestAnExportWithoutAnObject(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
 			prepare(w)
-			_, _, err := run(t.Context(), w, "a")
-			if err == nil || !strings.Contains(err.Error(), "reported as finished") || w.index("import a") >= 0 || w.index("share read") >= 0 {
+			_, _, err := run(t.Context(), w, "a", "b")
+			if err == nil || strings.Count(err.Error(), "reported as finished") != 1 || strings.Contains(err.Error(), "destination") || w.index("import a") >= 0 || w.index("share read") >= 0 {
 				t.Errorf("%v; steps %q", err, w.steps)
 			}
 			mustLeave(t, w)

@@ -93,7 +93,7 @@ func (c *Copy) one(ctx context.Context, i int, h standing) (id, route string, er
 		}
 	}
 	c.Say("Image %s is ready in %s", id, t.Name())
-	c.replace(ctx, t, h)
+	c.succeed(ctx, t, h, id)
 	return id, route, nil
 }
 
@@ -107,6 +107,18 @@ func (c *Copy) replace(ctx context.Context, t Target, h standing) {
 		if err := t.Delete(ctx, old.ID); err != nil {
 			c.Warn("%s: the image is finished, but %s, which has the same name, could not be deleted: %v", t.Name(), old.ID, err)
 		}
+	}
+}
+
+// succeed removes what a finished copy takes the place of. The copy is good whatever
+// comes of that.
+func (c *Copy) succeed(ctx context.Context, t Target, h standing, id string) {
+	c.replace(ctx, t, h)
+	if t.Retain == nil {
+		return
+	}
+	if err := t.Retain.Retain(ctx, id, c.image); err != nil {
+		c.Warn("%s: image %s is finished, but older copies of its series could not all be deleted (retain): %v", t.Name(), id, err)
 	}
 }
 

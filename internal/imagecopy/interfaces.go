@@ -115,6 +115,14 @@ type Verifier interface {
 	Verify(ctx context.Context, image string) (cloud.Verified, error)
 }
 
+// Retainer keeps the last copies of a series in a destination, and no more.
+type Retainer interface {
+	// CheckRetain says, before anything is exported, why that cannot be done.
+	CheckRetain(source cloud.Image) error
+	// Retain deletes what there is beyond that, once the copy is finished.
+	Retain(ctx context.Context, made string, source cloud.Image) error
+}
+
 // Target is a destination and the routes that may lead to it.
 type Target struct {
 	Destination
@@ -127,6 +135,7 @@ type Target struct {
 	Direct bool
 	Ways   []Way
 	Verify Verifier // may be nil
+	Retain Retainer // may be nil
 	// KeepUnverified leaves an image where it is that did not pass its
 	// verification, unfinished and under a name that says so; the next run of the
 	// copy verifies it again. Else it is deleted. One that could not be looked at

@@ -140,7 +140,7 @@ func (c *Copy) proveLater(ctx context.Context, t Target, h standing) error {
 		return fmt.Errorf("image %s was verified, but it cannot be tagged with that: %w", h.done, err)
 	}
 	c.Say("Image %s in %s is verified", h.done, t.Name())
-	c.replace(ctx, t, h)
+	c.succeed(ctx, t, h, h.done)
 	return nil
 }
 

@@ -16,6 +16,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,13 +66,14 @@ type Loop struct {
 // NoMachineError says that the search ended without a machine.
 type NoMachineError struct {
 	Why  string
-	Late bool // the time was over; more of it might have helped
+	Late bool      // the time was over; more of it might have helped
+	Page help.Page // about what kept it from a machine; empty is capacity
 }
 
 func (e *NoMachineError) Error() string { return "no machine could be had: " + e.Why }
 
 // HelpPage is the page about it.
-func (*NoMachineError) HelpPage() help.Page { return help.Capacity }
+func (e *NoMachineError) HelpPage() help.Page { return cmp.Or(e.Page, help.Capacity) }
 
 // Run returns the id of a running machine and the offer it runs on. An error
 // is ctx's, or a *NoMachineError.
@@ -81,6 +83,7 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 		defer func() { l.Tried(search.Tried()) }()
 	}
 	tell := newNarrator(l.Say, search)
+	var page help.Page // about the first refusal that is for good
 	for attempt := 1; ; {
 		if err := ctx.Err(); err != nil {
 			return "", capacity.Offer{}, err
@@ -89,7 +92,11 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 		switch {
 		case move.GiveUp != "":
 			d := l.Policy.Deadline
-			return "", capacity.Offer{}, &NoMachineError{Why: move.GiveUp, Late: !d.IsZero() && !time.Now().Before(d)}
+			none := &NoMachineError{Why: move.GiveUp, Late: !d.IsZero() && !time.Now().Before(d)}
+			if !none.Late {
+				none.Page = page
+			}
+			return "", capacity.Offer{}, none
 		case move.Ask != nil:
 			reply := l.report(ctx, *move.Ask)
 			if err := ctx.Err(); err != nil {
@@ -111,6 +118,11 @@ func (l *Loop) Run(ctx context.Context) (id string, offer capacity.Offer, err er
 			if id != "" {
 				l.Say("Attempt %d: %s: launched (%s)", attempt, *move.Try, id)
 				return id, *move.Try, nil
+			}
+			switch verdict.Outcome {
+			case capacity.Rejected, capacity.RejectedForm, capacity.LimitReached:
+				page = cmp.Or(page, verdict.Page)
+			default: // what passes is not why the search ends
 			}
 			tell.attempt(attempt, *move.Try, verdict)
 			attempt++

@@ -15,6 +15,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
@@ -325,17 +326,17 @@ func TestCancelOfAHangingLaunch(t *testing.T) {
 func TestGivingUpSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: func(int, capacity.Offer) fate {
-			return fate{verdict: cloud.Verdict{Result: capacity.Result{Outcome: capacity.Rejected, Reason: "401 NotAuthenticated"}}}
+			return fate{verdict: cloud.Verdict{Result: capacity.Result{Outcome: capacity.Rejected, Reason: "401 NotAuthenticated"}, Page: help.SignIn}}
 		}}
 		_, _, _, err := run(t.Context(), w)
 		var none *NoMachineError
-		if !errors.As(err, &none) || none.Why != "401 NotAuthenticated" || w.n != 1 {
+		if !errors.As(err, &none) || none.Why != "401 NotAuthenticated" || w.n != 1 || none.HelpPage() != help.SignIn {
 			t.Errorf("after %d launches: %v", w.n, err)
 		}
 		w = &world{answer: func(int, capacity.Offer) fate { return fate{verdict: full} }}
 		start := time.Now()
 		_, _, _, err = run(t.Context(), w)
-		if !errors.As(err, &none) || time.Since(start) != 10*time.Hour {
+		if !errors.As(err, &none) || time.Since(start) != 10*time.Hour || none.HelpPage() != help.Capacity {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
@@ -126,6 +127,9 @@ func (b *Bucket) Share(ctx context.Context, object, name string, a cloud.Access,
 		}
 		return err
 	})
+	if code(err, "NotAuthorizedOrNotFound", "BucketNotFound") {
+		err = help.About(help.Links, fmt.Errorf("this user may not make pre-authenticated requests for the bucket %q (PAR_MANAGE, a part of \"manage buckets\"), or the bucket is gone: %w", b.Bucket, err))
+	}
 	return l, err
 }
 

@@ -161,7 +161,7 @@ func (b *Bucket) beginByLink(ctx context.Context, link cloud.Link) (id, uri stri
 		if resp.StatusCode != http.StatusOK {
 			var e struct{ Code, Message string }
 			_ = json.Unmarshal(body, &e)
-			return &Error{Op: op, Status: resp.StatusCode, Code: e.Code, Message: cmp.Or(e.Message, http.StatusText(resp.StatusCode)), RequestID: resp.Header.Get("opc-request-id")}
+			return &Error{Op: op, Status: resp.StatusCode, Code: e.Code, Message: cmp.Or(e.Message, http.StatusText(resp.StatusCode)), RequestID: requestID(op, "", resp.Header.Get("opc-request-id"))}
 		}
 		var made struct{ UploadID, AccessURI string }
 		if err := json.Unmarshal(body, &made); err != nil || made.UploadID == "" || !strings.HasPrefix(made.AccessURI, "/p/") {

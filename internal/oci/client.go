@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -161,7 +162,7 @@ func (p patience) repeat(ctx context.Context, op, subject string, passing func(e
 	l := wait.Loop{What: fmt.Sprintf("an answer to %q", op), Timeout: p.limit, Option: p.option, Pace: wait.Backoff, Tolerate: tolerate}
 	if p.say != nil {
 		l.Progress = func(d time.Duration) {
-			p.say("The service still refuses for the moment to %s (%s)", op, d)
+			p.say("Still refused for the moment, and asked again: %s (%s)", strings.TrimSpace(op+" "+subject), d)
 		}
 	}
 	return l.Until(ctx, func(ctx context.Context) (bool, error) {

@@ -124,6 +124,8 @@ type Importer struct {
 	Owner       owner.Build
 	Timeout     time.Duration // of one import
 	Say         func(format string, args ...any)
+	Series      string // the mark of the series that the copy belongs to; empty is that of the source image
+	Keep        int    // how many copies of it stay, the new one among them; 0 keeps all
 }
 
 // Name implements imagecopy.Destination.
@@ -230,7 +232,7 @@ func (m *Importer) Pend(ctx context.Context, id string, i cloud.Import, failed b
 // people look images up, are what the source image says.
 func (m *Importer) Seal(ctx context.Context, id string, i cloud.Import) error {
 	w := m.completion()
-	t := owner.Tag{Build: m.Owner.ID, Role: owner.RoleImport, Attempt: i.Mark, Source: i.Source.ID}
+	t := owner.Tag{Build: m.Owner.ID, Role: owner.RoleImport, Attempt: i.Mark, Series: m.seriesOf(i.Source), Source: i.Source.ID}
 	if made, err := owner.ParseTag(i.Source.Tags[owner.Key]); err == nil {
 		t.Origin = made.Build
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -46,7 +47,7 @@ func wrap(op, subject string, err error) error {
 	defer func() { e.Page = page(e) }()
 	var se common.ServiceError
 	if errors.As(err, &se) {
-		e.Status, e.Code, e.Message, e.RequestID = se.GetHTTPStatusCode(), se.GetCode(), se.GetMessage(), se.GetOpcRequestID()
+		e.Status, e.Code, e.Message, e.RequestID = se.GetHTTPStatusCode(), se.GetCode(), se.GetMessage(), requestID(op, subject, se.GetOpcRequestID())
 		if e.Code == noCode {
 			// The SDK's message would be a whole page.
 			e.Code, e.Message = "", cmp.Or(http.StatusText(e.Status), "the answer is not OCI's")
@@ -62,6 +63,17 @@ func wrap(op, subject string, err error) error {
 		e.Message = errNoAnswer.Error()
 	}
 	return e
+}
+
+// requestID is the part of an opc-request-id that tells a request from others. The two
+// parts behind it say through which services it went: they are for the log, where
+// Oracle's support finds the id as a whole.
+func requestID(op, subject, id string) string {
+	short, _, more := strings.Cut(id, "/")
+	if more {
+		log.Printf("[DEBUG] %s failed: opc-request-id %s", strings.TrimSpace(op+" "+subject), id)
+	}
+	return short
 }
 
 // page is the page about an error.
@@ -203,7 +215,7 @@ func (*Client) Classify(err error) cloud.Verdict {
 	if !errors.As(err, &e) {
 		return v
 	}
-	v.Reason = e.Reason()
+	v.Reason, v.Page = e.Reason(), e.Page
 	msg := strings.ToLower(e.Message)
 	switch {
 	case full(e.Message), code(err, stuckCode):

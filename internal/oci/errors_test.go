@@ -4,11 +4,14 @@
 package oci
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -132,6 +135,21 @@ func checkVerdict(t *testing.T, b *Build, err error, want wireVerdict) {
 	}
 	if want.ambig != b.Lost(err) {
 		t.Errorf("Lost says %t", b.Lost(err))
+	}
+}
+
+// People see which request it was; where it went is for the log.
+func TestRequestID(t *testing.T) {
+	var logged bytes.Buffer
+	log.SetOutput(&logged)
+	defer log.SetOutput(os.Stderr)
+	for id, want := range map[string]string{"a1b2/C3/D4": "a1b2", "a1b2": "a1b2", "": ""} {
+		if got := requestID("get image", "", id); got != want {
+			t.Errorf("%q: %q", id, got)
+		}
+	}
+	if got := logged.String(); strings.Count(got, "opc-request-id") != 1 || !strings.Contains(got, "get image failed: opc-request-id a1b2/C3/D4") {
+		t.Errorf("the log has %q", got)
 	}
 }
 

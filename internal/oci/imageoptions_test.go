@@ -142,7 +142,7 @@ func TestImageOptions(t *testing.T) {
 			name:   "another image operation is under way for long",
 			faults: []ocisim.Fault{{Kind: ocisim.FaultImageConflict, Until: ocisim.Duration(25 * time.Minute)}},
 			check: func(t *testing.T, _ *Build, _, said string) {
-				if !regexp.MustCompile(`still refuses for the moment to create image \(2[0-4]m`).MatchString(said) {
+				if !regexp.MustCompile(`Still refused for the moment, and asked again: create image \S* ?\(2[0-4]m`).MatchString(said) {
 					t.Errorf("said %q", said)
 				}
 			},

@@ -273,7 +273,7 @@ func hint(s Size, a Allowance) string {
 	was := Allowance{OCPUs: 4, MemoryGB: 24}
 	fits := func(a Allowance) bool { return s.OCPUs <= a.OCPUs && s.MemoryGB <= a.MemoryGB }
 	if s.Shape != freeShape || fits(a) || !fits(was) {
-		return ""
+		return ". Ask for a higher limit (OCI's console: Limits, Quotas and Usage), for a smaller size, or in another region"
 	}
 	return fmt.Sprintf(". Since June 2026 Always Free is %g OCPUs and %g GB of memory, no longer %g and %g: ask for at most that by shape_config, or for a higher limit", a.OCPUs, a.MemoryGB, was.OCPUs, was.MemoryGB)
 }

@@ -32,22 +32,28 @@ func (b *Build) retain(ctx context.Context, made string) error {
 	if err != nil {
 		return err
 	}
-	surplus := owner.Surplus(all, b.cfg.Image.Series, made, keep)
+	surplus := owner.Surplus(all, owner.RoleImage, b.cfg.Image.Series, made, keep)
 	if len(surplus) == 0 {
 		return nil
 	}
-	used, err := b.bases(ctx)
+	places := []string{b.cfg.Compartment, b.cfg.Image.Compartment}
+	used, err := b.bases(ctx, slices.Compact(places))
 	if err != nil {
 		return err
 	}
+	return b.thin(ctx, surplus, used, keep, b.say)
+}
+
+// thin deletes images, but for those of which there are machines.
+func (c *Client) thin(ctx context.Context, surplus []owner.Image, used map[string]string, keep int, say func(string, ...any)) error {
 	var errs []error
 	for _, i := range surplus {
 		if machine := used[i.ID]; machine != "" {
-			b.say("The older image %s (%q) stays although retain = %d: machine %s was made of it", i.ID, i.Name, keep, machine)
+			say("The older image %s (%q) stays although retain = %d: machine %s was made of it", i.ID, i.Name, keep, machine)
 			continue
 		}
-		b.say("Deleting the older image %s (%q) of %s (retain = %d)", i.ID, i.Name, i.Created.UTC().Format(time.DateTime), keep)
-		errs = append(errs, b.DeleteImage(ctx, i.ID))
+		say("Deleting the older image %s (%q) of %s (retain = %d)", i.ID, i.Name, i.Created.UTC().Format(time.DateTime), keep)
+		errs = append(errs, c.DeleteImage(ctx, i.ID))
 	}
 	return errors.Join(errs...)
 }
@@ -76,13 +82,12 @@ func (c *Client) aged(ctx context.Context, compartment string) (all []owner.Imag
 	return all, err
 }
 
-// bases are the images of which machines in the build's compartments were made, each
-// with one of the machines.
-func (b *Build) bases(ctx context.Context) (map[string]string, error) {
+// bases are the images of which machines in some compartments were made, each with one of
+// the machines.
+func (c *Client) bases(ctx context.Context, compartments []string) (map[string]string, error) {
 	used := map[string]string{}
-	places := []string{b.cfg.Compartment, b.cfg.Image.Compartment}
-	for _, compartment := range slices.Compact(places) {
-		err := b.instances(ctx, compartment, func(i core.Instance) {
+	for _, compartment := range compartments {
+		err := c.instances(ctx, compartment, func(i core.Instance) {
 			if s, is := i.SourceDetails.(core.InstanceSourceViaImageDetails); is && !ended(i.LifecycleState) {
 				used[text(s.ImageId)] = text(i.Id)
 			}

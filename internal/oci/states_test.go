@@ -29,7 +29,7 @@ func TestWaitGoesThroughStates(t *testing.T) {
 		fails  string
 		late   time.Duration // how late the end may be seen
 	}{
-		{name: "a machine", path: machine, states: []string{"PROVISIONING", "STARTING", "RUNNING"}, says: "Still waiting for i-1 to run (1m", late: 2 * time.Second},
+		{name: "a machine", path: machine, states: []string{"PROVISIONING", "STARTING", "RUNNING"}, says: "Still waiting for machine i-1 to run (1m", late: 2 * time.Second},
 		{name: "a machine that is moved", path: machine, states: []string{"PROVISIONING", "MOVING", "RUNNING"}, late: 2 * time.Second},
 		{name: "a machine of which somebody makes an image", path: machine, states: []string{"STARTING", "CREATING_IMAGE", "RUNNING"}, late: 2 * time.Second},
 		{name: "a machine without an answer for a minute", path: machine, states: []string{"PROVISIONING", "cut", "502", "429", "RUNNING"}, late: 2 * time.Second},

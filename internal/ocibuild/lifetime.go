@@ -27,9 +27,9 @@ func (m *Machine) settleLifetime(userData []byte) error {
 		return errors.New("machine_lifetime adds to the user data, which must be a script (#!), #cloud-config, #include or MIME for that")
 	case asked:
 	case !sshkey.Mixes(userData):
-		m.untimed = "nothing can be added to user data of this kind: machine_lifetime does not end the machine"
+		m.untimed = "Nothing can be added to user data of this kind: machine_lifetime does not end the machine"
 	case !m.roomy(userData):
-		m.untimed = "user data and metadata leave so little room that nothing can be added: machine_lifetime does not end the machine"
+		m.untimed = "User data and metadata leave so little room that nothing can be added: machine_lifetime does not end the machine"
 	default:
 		m.MachineLifetime = sshkey.DefaultLifetime
 	}

@@ -28,18 +28,18 @@ type Image struct {
 	Ready bool
 }
 
-// Surplus are the images that a series has beyond the newest keep, oldest first. Of
-// these made is one, whether or not the list shows it. What has no mark, or that of
-// another series, is neither counted nor in it, nor is what is not finished, did not
+// Surplus are the images of a role that a series has beyond the newest keep, oldest first.
+// Of these made is one, whether or not the list shows it. What has no mark, or that of
+// another series or role, is neither counted nor in it, nor is what is not finished, did not
 // pass its check, is being used by the cloud, or has no known age. It is pure.
-func Surplus(all []Image, series, made string, keep int) []Image {
+func Surplus(all []Image, role, series, made string, keep int) []Image {
 	if series == "" || made == "" || keep < 1 {
 		return nil
 	}
 	var others []Image
 	for _, i := range all {
 		m := i.Mark
-		if i.ID == "" || i.ID == made || m.Series != series || m.Role != RoleImage || m.Unfinished || m.Failed || !m.Expires.IsZero() || !i.Ready || i.Created.IsZero() {
+		if i.ID == "" || i.ID == made || m.Series != series || m.Role != role || m.Unfinished || m.Failed || !m.Expires.IsZero() || !i.Ready || i.Created.IsZero() {
 			continue
 		}
 		others = append(others, i)

@@ -53,7 +53,7 @@ func TestSurplus(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, i := range Surplus(tt.all, tt.series, tt.made, tt.keep) {
+			for _, i := range Surplus(tt.all, RoleImage, tt.series, tt.made, tt.keep) {
 				got = append(got, i.ID)
 			}
 			if s := strings.Join(got, " "); s != tt.want {

@@ -10,6 +10,7 @@ import (
 	"log"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
@@ -45,6 +46,17 @@ const (
 // errAgain is why an unfinished image goes before another one is asked for.
 var errAgain = errors.New("another image is asked for")
 
+// kind is what an id is the id of, for people: on EC2 an image begins as a snapshot.
+func kind(id string) string {
+	if strings.HasPrefix(id, "snap-") {
+		return "snapshot"
+	}
+	return "image"
+}
+
+// capital begins a sentence.
+func capital(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
+
 // Name implements Phase.
 func (p *MakeImage) Name() string { return "make an image" }
 
@@ -57,14 +69,14 @@ func (p *MakeImage) Run(ctx context.Context) error {
 	}
 	p.runs++
 	start := time.Now()
-	p.UI.Sayf("Making an image of %s", p.Machine.ID)
+	p.UI.Sayf("Making an image of machine %s", p.Machine.ID)
 	if p.Begin != nil {
 		p.Begin()
 	}
 	if err := p.start(ctx); err != nil {
 		return err
 	}
-	p.UI.Sayf("Image %s is being made", p.ID)
+	p.UI.Sayf("%s %s is being made", capital(kind(p.ID)), p.ID)
 	id, err := p.Cloud.FinishImage(ctx, p.ID)
 	if id != "" {
 		p.ID = id
@@ -142,7 +154,7 @@ func (p *MakeImage) lost() lostReplies {
 // Made implements Maker.
 func (p *MakeImage) Made() (list []string) {
 	if p.ID != "" {
-		list = append(list, "the unfinished image "+p.ID)
+		list = append(list, "the unfinished "+kind(p.ID)+" "+p.ID)
 	}
 	return append(list, p.lost().made()...)
 }
@@ -183,9 +195,9 @@ func (p *MakeImage) Undo(ctx context.Context, failed error) error {
 		if id == "" {
 			continue
 		}
-		p.UI.Sayf("Deleting the unfinished image %s", id)
+		p.UI.Sayf("Deleting the unfinished %s %s", kind(id), id)
 		if err := p.Cloud.DeleteImage(ctx, id); err != nil {
-			errs = append(errs, fmt.Errorf("image %s could not be deleted, please do so by hand: %w", id, err))
+			errs = append(errs, fmt.Errorf("%s %s could not be deleted, please do so by hand: %w", kind(id), id, err))
 			continue
 		}
 		if id == p.ID {

@@ -278,7 +278,7 @@ func (p *FindMachine) leave(ctx context.Context) {
 func (p *FindMachine) terminate(ctx context.Context) error {
 	var errs []error
 	for _, id := range p.made {
-		p.UI.Sayf("Terminating %s and its disk", id)
+		p.UI.Sayf("Terminating machine %s and its disk", id)
 		err := p.Cloud.Terminate(ctx, id)
 		switch {
 		case errors.Is(err, context.Canceled): // cleaning up has no other end of that kind than a second Ctrl-C

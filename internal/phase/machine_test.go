@@ -172,7 +172,7 @@ func TestMachineAndImage(t *testing.T) {
 		{name: "the image comes to nothing", change: func(s *site) { s.finish = errBad }, says: []string{"it broke", "Deleting the unfinished image"}, fails: true},
 		{name: "the image is finished, and not all that it should be", change: func(s *site) { s.finish = &cloud.Kept{Err: errBad} }, says: []string{"it broke"}, fails: true, keeps: true},
 		{name: "a later phase fails", last: errBad, says: []string{"Deleting the unfinished image", "Terminating machine"}, fails: true},
-		{name: "no address", change: func(s *site) { s.address = errBad }, says: []string{"it broke", "Terminating machine"}, fails: true},
+		{name: "no address", change: func(s *site) { s.address = errBad }, says: []string{"it broke", "Terminating machine ", " and its disk"}, fails: true},
 		{name: "it cannot be terminated", change: func(s *site) { s.remove = errBad }, says: []string{"could not be terminated, please do so by hand: it broke"}, machine: true},
 		{name: "its end is not waited for", change: func(s *site) { s.leave = true }, says: []string{"its end is not waited for"}, machine: true},
 		{name: "its end is not accepted at once", change: func(s *site) { s.leave, s.leaves = true, errBad }, says: []string{"Terminating machine"}},

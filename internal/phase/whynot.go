@@ -84,7 +84,7 @@ func handshake(ctx context.Context, conn net.Conn, addr string, config *ssh.Clie
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s at %s takes the connection, and no SSH server answers", who, addr)
 	case strings.Contains(err.Error(), "unable to authenticate"):
-		return nil, fmt.Errorf("%s at %s does not let the user %q in with this key or password: %w", who, addr, config.User, err)
+		return nil, fmt.Errorf("%s at %s does not let the user %q in with this key or password; check which user it has, and which key: %w", who, addr, config.User, err)
 	}
 	return nil, fmt.Errorf("%s at %s: %w", who, addr, err)
 }

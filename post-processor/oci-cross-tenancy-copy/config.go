@@ -62,6 +62,9 @@ type Destination struct {
 	RelayBucket string `mapstructure:"relay_bucket" required:"false"`
 	// The Object Storage namespace of `relay_bucket`. Defaults to the tenancy's own.
 	RelayNamespace string `mapstructure:"relay_namespace" required:"false"`
+	// How many copies of the series are kept in this destination. Defaults to the
+	// `retain` of all destinations. See [Keeping the last copies](#keeping-the-last-copies).
+	Retain int `mapstructure:"retain" required:"false"`
 	// Starts the copy to prove that it boots, and runs gossfiles on it. See
 	// [`destination.verify`](#destinationverify).
 	Verify *Verify `mapstructure:"verify" required:"false"`
@@ -113,6 +116,14 @@ type Config struct {
 	// its copy and each has been verified. An AMI with more volumes than its root is then
 	// refused, since the others are not copied. Defaults to `true`.
 	KeepSourceImage config.Trilean `mapstructure:"keep_source_image" required:"false"`
+	// How many copies of the series are kept in each destination, the new one among
+	// them: once it is finished the older ones are deleted. By default all are kept. See
+	// [Keeping the last copies](#keeping-the-last-copies).
+	Retain int `mapstructure:"retain" required:"false"`
+	// The series that the copies belong to: any text, the same for all that follow one
+	// another. Defaults to the series of the source image (the builder's `image_series`,
+	// or its `image_name_prefix`).
+	ImageSeries string `mapstructure:"image_series" required:"false"`
 	// The operating system that the copies say they hold, by which people look
 	// images up. Defaults to that of the source image.
 	OperatingSystem string `mapstructure:"operating_system" required:"false"`
@@ -138,7 +149,7 @@ func (c *Config) Prepare(raws ...interface{}) error {
 		DecodeHooks: slices.Insert(slices.Clone(config.DefaultDecodeHookFuncs), 0, any(tmpl.EmptyAsUnset)),
 	}, raws...)
 	if err != nil {
-		return err
+		return buildcfg.PlainAll(err)
 	}
 	c.defaults()
 	var mistakes buildcfg.Mistakes
@@ -161,6 +172,9 @@ func (c *Config) Prepare(raws ...interface{}) error {
 	case imagecopy.Skip, imagecopy.Fail, imagecopy.Replace:
 	default:
 		note(fmt.Errorf("image_name_conflict must be skip, fail or replace, it is %q", c.ImageNameConflict))
+	}
+	if c.Retain < 0 {
+		note(fmt.Errorf("retain must be 1 or more, or left out to keep all copies; it is %d", c.Retain))
 	}
 	if c.SizeLimitInGBs < -1 {
 		note(errors.New("size_limit_in_gbs must be positive, or -1 for no limit"))
@@ -187,6 +201,9 @@ func (d *Destination) prepare(block string, note func(...error)) {
 	note(owner.CheckTags(block+"tags", d.Tags))
 	if len(d.ImageName) > imagecopy.MaxName {
 		note(fmt.Errorf("%simage_name must not be longer than %d characters", block, imagecopy.MaxName))
+	}
+	if d.Retain < 0 {
+		note(fmt.Errorf("%sretain must be 1 or more, or left out to keep all copies; it is %d", block, d.Retain))
 	}
 	if d.Verify != nil {
 		d.Verify.prepare(block+"verify.", d.ImageShapes, note)

@@ -42,6 +42,8 @@ type FlatConfig struct {
 	ImageNameConflict      *string               `mapstructure:"image_name_conflict" required:"false" cty:"image_name_conflict" hcl:"image_name_conflict"`
 	SizeLimitInGBs         *int64                `mapstructure:"size_limit_in_gbs" required:"false" cty:"size_limit_in_gbs" hcl:"size_limit_in_gbs"`
 	KeepSourceImage        *bool                 `mapstructure:"keep_source_image" required:"false" cty:"keep_source_image" hcl:"keep_source_image"`
+	Retain                 *int                  `mapstructure:"retain" required:"false" cty:"retain" hcl:"retain"`
+	ImageSeries            *string               `mapstructure:"image_series" required:"false" cty:"image_series" hcl:"image_series"`
 	OperatingSystem        *string               `mapstructure:"operating_system" required:"false" cty:"operating_system" hcl:"operating_system"`
 	OperatingSystemVersion *string               `mapstructure:"operating_system_version" required:"false" cty:"operating_system_version" hcl:"operating_system_version"`
 	Report                 *string               `mapstructure:"report" required:"false" cty:"report" hcl:"report"`
@@ -88,6 +90,8 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"image_name_conflict":        &hcldec.AttrSpec{Name: "image_name_conflict", Type: cty.String, Required: false},
 		"size_limit_in_gbs":          &hcldec.AttrSpec{Name: "size_limit_in_gbs", Type: cty.Number, Required: false},
 		"keep_source_image":          &hcldec.AttrSpec{Name: "keep_source_image", Type: cty.Bool, Required: false},
+		"retain":                     &hcldec.AttrSpec{Name: "retain", Type: cty.Number, Required: false},
+		"image_series":               &hcldec.AttrSpec{Name: "image_series", Type: cty.String, Required: false},
 		"operating_system":           &hcldec.AttrSpec{Name: "operating_system", Type: cty.String, Required: false},
 		"operating_system_version":   &hcldec.AttrSpec{Name: "operating_system_version", Type: cty.String, Required: false},
 		"report":                     &hcldec.AttrSpec{Name: "report", Type: cty.String, Required: false},
@@ -123,6 +127,7 @@ type FlatDestination struct {
 	CopyBucket             *string           `mapstructure:"copy_bucket" required:"false" cty:"copy_bucket" hcl:"copy_bucket"`
 	RelayBucket            *string           `mapstructure:"relay_bucket" required:"false" cty:"relay_bucket" hcl:"relay_bucket"`
 	RelayNamespace         *string           `mapstructure:"relay_namespace" required:"false" cty:"relay_namespace" hcl:"relay_namespace"`
+	Retain                 *int              `mapstructure:"retain" required:"false" cty:"retain" hcl:"retain"`
 	Verify                 *FlatVerify       `mapstructure:"verify" required:"false" cty:"verify" hcl:"verify"`
 }
 
@@ -162,6 +167,7 @@ func (*FlatDestination) HCL2Spec() map[string]hcldec.Spec {
 		"copy_bucket":               &hcldec.AttrSpec{Name: "copy_bucket", Type: cty.String, Required: false},
 		"relay_bucket":              &hcldec.AttrSpec{Name: "relay_bucket", Type: cty.String, Required: false},
 		"relay_namespace":           &hcldec.AttrSpec{Name: "relay_namespace", Type: cty.String, Required: false},
+		"retain":                    &hcldec.AttrSpec{Name: "retain", Type: cty.Number, Required: false},
 		"verify":                    &hcldec.BlockSpec{TypeName: "verify", Nested: hcldec.ObjectSpec((*FlatVerify)(nil).HCL2Spec())},
 	}
 	return s

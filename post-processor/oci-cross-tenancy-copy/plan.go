@@ -127,6 +127,12 @@ func (p *PostProcessor) targets(ctx context.Context, o oci.Options, from *oci.Pr
 		target := imagecopy.Target{
 			Destination: m, Key: key, ImageName: name, Direct: d.Route == "" || d.Route == "direct", Ways: ways,
 		}
+		if m.Keep = cmp.Or(d.Retain, c.Retain); m.Keep > 0 {
+			target.Retain = m
+		}
+		if c.ImageSeries != "" {
+			m.Series = owner.Series(c.ImageSeries)
+		}
 		if d.Verify != nil {
 			v, err := p.prover(i, m, key, ui)
 			if err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 	"github.com/armfree/packer-plugin-armfree/internal/lifeline"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 )
@@ -89,7 +90,7 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, a pack
 		switch {
 		case r.Err == nil && r.Image != "" && r.Route != "":
 			ui.Sayf("%s: %s, imported%s in %s", r.Destination, r.Image, map[bool]string{true: " and verified"}[r.Verified != nil], r.Took.Round(time.Second))
-		case r.Err != nil && len(results) > 1: // a single failure is the error of the whole, which Packer prints
+		case r.Err != nil && len(results) > 1 && !errors.As(r.Err, new(*imagecopy.DeliveryError)): // what concerns all is the error of the whole, which Packer prints
 			ui.Errorf("%v", r.Err)
 		}
 	}

@@ -24,7 +24,7 @@ const fetchWithin = 5 * time.Minute
 // templates say about it and does not hold here is said in a line each.
 func (c *Config) binary(ctx context.Context, ui packersdk.Ui, arch string) (*goss.Executable, error) {
 	if c.Arch != "" && c.Arch != arch {
-		ui.Sayf("arch is %q, but the machine is %s: goss for %[2]s is used", c.Arch, arch)
+		ui.Sayf("The option arch is %q, but the machine is %s: goss for %[2]s is used", c.Arch, arch)
 	}
 	exe, err := c.someBinary(ctx, ui, arch)
 	if err == nil && exe != nil && exe.Arch != arch {
@@ -50,9 +50,9 @@ func (c *Config) someBinary(ctx context.Context, ui packersdk.Ui, arch string) (
 	case c.GossSHA256 != "":
 		return c.fetch(ctx, ui, arch, c.Version, c.GossSHA256)
 	case c.URL != "":
-		ui.Sayf("url is not used, because there is no goss_sha256 to know the file by: goss %s, which the plugin carries, runs", goss.Version)
+		ui.Sayf("The option url is not used, because there is no goss_sha256 to know the file by: goss %s, which the plugin carries, runs", goss.Version)
 	case c.Version != "" && strings.TrimPrefix(c.Version, "v") != strings.TrimPrefix(goss.Version, "v"):
-		ui.Sayf("version is %q, but without goss_sha256 the goss that the plugin carries runs, which is %s", c.Version, goss.Version)
+		ui.Sayf("The option version is %q, but without goss_sha256 the goss that the plugin carries runs, which is %s", c.Version, goss.Version)
 	}
 	if sum := goss.PublishedSHA256(arch); sum != "" {
 		ui.Sayf("The plugin carries no goss for linux/%s: goss %s is fetched as its project publishes it", arch, goss.Version)

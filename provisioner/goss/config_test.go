@@ -61,7 +61,7 @@ func TestPrepare(t *testing.T) {
 			"min_tests": 0, "retry_timeout": "-1s", "sleep": "-1s", "remote_folder": "relative/$(id)",
 			"vars_env": map[string]string{"a b": "x", "ZERO": "\x00"},
 		}, []string{
-			"tests, goss_file or", "min_tests is 0", "retry_timeout is -1s", "sleep is -1s", "remote_folder is",
+			"tests, goss_file or", "min_tests must be 1 or more, it is 0", "retry_timeout must not be negative, it is -1s", "sleep must not be negative", "remote_folder must be",
 			`"a b" cannot be the name`, "ZERO contains a zero byte",
 		}},
 	}

@@ -44,6 +44,7 @@ type host struct {
 
 func newHost(t testing.TB) *host {
 	t.Helper()
+	needUnix(t)
 	return &host{t: t, bin: t.TempDir()}
 }
 
@@ -70,7 +71,7 @@ func (h *host) Start(ctx context.Context, cmd *packersdk.RemoteCmd) error {
 	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 	c.Env = append(os.Environ(), "PATH="+h.bin+":"+os.Getenv("PATH"), "GOSS_FMT=structured", "GOSS_MAX_CONCURRENT=0")
 	c.Dir = "/"
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	asSession(c)
 	if err := c.Start(); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (p *problems) addf(format string, a ...any) { p.add(fmt.Errorf(format, a...
 // oneOf demands one of some words, or nothing, or what only a build will tell.
 func (p *problems) oneOf(option, value string, allowed ...string) {
 	if value != "" && !tmpl.Unknown(value) && !slices.Contains(allowed, value) {
-		p.addf("%s is %q and must be one of %s", option, value, strings.Join(allowed, ", "))
+		p.addf("%s must be one of %s, it is %q", option, strings.Join(allowed, ", "), value)
 	}
 }
 
@@ -116,9 +116,9 @@ func (c *Config) checkTimes(bad *problems) {
 		v, err := time.ParseDuration(d.text)
 		switch {
 		case err != nil:
-			bad.addf("%s is %q and must be a duration with its unit, such as 30s or 5m", d.option, d.text)
+			bad.addf("%s must be a duration with its unit, such as \"30s\" or \"5m\", it is %q", d.option, d.text)
 		case v < 0:
-			bad.addf("%s is %s and must not be negative", d.option, v)
+			bad.addf("%s must not be negative, it is %s", d.option, v)
 		default:
 			*d.value = v
 		}
@@ -134,10 +134,10 @@ func (c *Config) checkVerdict(bad *problems) {
 		c.MinTests = &one
 	}
 	if *c.MinTests < 1 {
-		bad.addf("min_tests is %d and must be at least 1: a run without tests proves nothing", *c.MinTests)
+		bad.addf("min_tests must be 1 or more, it is %d: a run without tests proves nothing", *c.MinTests)
 	}
 	if c.MaxFailed < 0 {
-		bad.addf("max_failed is %d and must not be negative", c.MaxFailed)
+		bad.addf("max_failed must not be negative, it is %d", c.MaxFailed)
 	}
 	if c.FailOn != "" && !tmpl.Unknown(c.FailOn) {
 		if _, err := goss.ParseSeverity(c.FailOn); err != nil {
@@ -204,14 +204,14 @@ func (c *Config) fetchesRelease() bool {
 func (c *Config) checkMachine(bad *problems) {
 	for _, o := range []struct{ name, value string }{{"remote_folder", c.RemoteFolder}, {"remote_path", c.RemotePath}} {
 		if v := o.value; v != "" && !tmpl.Unknown(v) && (!safeFolder.MatchString(v) || path.Clean(v) == "/") {
-			bad.addf("%s is %q and must be an absolute path of letters, digits and /._-, other than /", o.name, v)
+			bad.addf("%s must be an absolute path of letters, digits and /._-, other than /, it is %q", o.name, v)
 		}
 	}
 	if strings.ContainsRune(c.DownloadPath, 0) {
 		bad.addf("download_path contains a zero byte")
 	}
 	if c.TargetOS != "" && !tmpl.Unknown(c.TargetOS) && !strings.EqualFold(c.TargetOS, "Linux") {
-		bad.addf("target_os is %q, but only Linux can be checked", c.TargetOS)
+		bad.addf("target_os must be \"Linux\", the only system that can be checked, it is %q", c.TargetOS)
 	}
 	bad.oneOf("package", c.Package, "apk", "deb", "dpkg", "pacman", "rpm")
 	bad.oneOf("log_level", strings.ToUpper(c.LogLevel), "ERROR", "WARN", "INFO", "DEBUG", "TRACE")
@@ -219,7 +219,7 @@ func (c *Config) checkMachine(bad *problems) {
 		bad.addf("log_level is %q, which hides the warnings of goss that strict judges by: set it to WARN or leave it out", c.LogLevel)
 	}
 	if c.MaxConcurrent != nil && *c.MaxConcurrent < 1 {
-		bad.addf("max_concurrent is %d and must be at least 1: with less, goss runs nothing and calls it a success", *c.MaxConcurrent)
+		bad.addf("max_concurrent must be 1 or more, it is %d: with less, goss runs nothing and calls it a success", *c.MaxConcurrent)
 	}
 	if strings.ContainsAny(c.SudoPassword, "\n\x00") {
 		bad.addf("sudo_password must be one line")

@@ -222,10 +222,10 @@ func TestWeaknessPrepare(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, words := range []string{
-		"none: no such file", `sleep is "abc"`, `retry_timeout is "5"`, `format is "xml"`, `format_options is "a"`, "vars_file: stat",
-		`target_os is "Windows"`, "max_concurrent is 0", `package is "brew"`, `log_level is "FATAL"`, "fail_on:", "max_failed is -1", "baseline: open",
-		`github is "maybe"`, `goss records no "x"`, "vars must be a JSON object", `"pdf" is no format`, "path must be set", "report: path:",
-		"must contain {{ .Path }}", "sudo_password must be one line", `remote_path is "~/goss"`,
+		"none: no such file", `sleep must be a duration with its unit, such as "30s" or "5m", it is "abc"`, `"5m", it is "5"`, `tap, it is "xml"`, `it is "a"`, "vars_file: stat",
+		`target_os must be "Linux"`, "max_concurrent must be 1 or more, it is 0", `it is "brew"`, `it is "FATAL"`, "fail_on:", "max_failed must not be negative, it is -1", "baseline: open",
+		`it is "maybe"`, `goss records no "x"`, "vars must be a JSON object", `"pdf" is no format`, "path must be set", "report: path:",
+		"must contain {{ .Path }}", "sudo_password must be one line", `other than /, it is "~/goss"`,
 	} {
 		if !strings.Contains(err.Error(), words) {
 			t.Errorf("the error does not say %q:\n%v", words, err)

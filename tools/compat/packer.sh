@@ -7,6 +7,7 @@
 set -eu
 version=$1 out=$2
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
 [ ! -x "$out/packer-$version" ] || exit 0
 cd "${TMPDIR:-/tmp}" # no go.mod of ours
 dir=$(go mod download -json "github.com/hashicorp/packer@v$version" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')

@@ -64,7 +64,8 @@ modules() {
 	done | sort -u
 }
 
-# What Packer will do with them, before it does.
+# What Packer will do with them, before it does. Where there is no unzip, this looks into them.
+go build -C "$tmp/clone/tools/release" -o "$tmp/zip" ./zip
 cd dist
 name=packer-plugin-armfree_v$version
 sha256sum -c "${name}_SHA256SUMS"
@@ -73,10 +74,11 @@ for zip in *.zip; do
 	file=${zip%.zip}
 	case $file in *_windows_*) file=$file.exe ;; esac
 	want=$(printf 'LICENSE\nNOTICE\nTHIRD_PARTY_LICENSES.txt\n%s' "$file")
-	[ "$(unzip -Z1 "$zip" | LC_ALL=C sort)" = "$want" ] || { echo "release: $zip holds: $(unzip -Z1 "$zip")" >&2; exit 1; }
+	[ "$("$tmp/zip" list "$zip")" = "$want" ] || { echo "release: $zip holds: $("$tmp/zip" list "$zip")" >&2; exit 1; }
 	grep -q " $zip\$" "${name}_SHA256SUMS" || { echo "release: $zip has no digest" >&2; exit 1; }
 	[ "$file" != "${name}_${API_VERSION}_${os}_${arch}" ] || {
-		unzip -q "$zip" "$file" -d "$tmp"
+		"$tmp/zip" extract "$zip" "$file" >"$tmp/$file"
+		chmod +x "$tmp/$file"
 		said=$("$tmp/$file" describe)
 		case $said in
 		*"\"version\":\"$version\""*) ;;
@@ -86,7 +88,7 @@ for zip in *.zip; do
 		cp "$tmp/$file" "$tmp/check/packer-plugin-armfree"
 		go build -C "$tmp/clone" -o "$tmp/packer-sdc" github.com/hashicorp/packer-plugin-sdk/cmd/packer-sdc
 		(cd "$tmp/check" && "$tmp/packer-sdc" plugin-check packer-plugin-armfree)
-		unzip -q "$zip" THIRD_PARTY_LICENSES.txt -d "$tmp"
+		"$tmp/zip" extract "$zip" THIRD_PARTY_LICENSES.txt >"$tmp/THIRD_PARTY_LICENSES.txt"
 		gunzip -c "$tmp/clone/internal/goss/bin/goss-linux-arm64.gz" >"$tmp/goss"
 		modules "$tmp/$file" "$tmp/goss" >"$tmp/modules"
 		[ "$(wc -l <"$tmp/modules")" -gt 50 ]

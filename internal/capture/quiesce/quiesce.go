@@ -263,7 +263,7 @@ func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
 	if slices.ContainsFunc(m.at.holders(devs, os.Getpid()), func(h holder) bool { return h.pid == 1 && len(h.deleted) > 0 }) {
 		// It was upgraded, and starts itself anew.
 		if _, err := run(ctx, "systemctl", "daemon-reexec"); err != nil {
-			m.Say("systemd still uses files that an upgrade replaced: %v", err)
+			m.Say("Files that an upgrade replaced are still in use by systemd: %v", err)
 		}
 	}
 	for _, way := range []struct {

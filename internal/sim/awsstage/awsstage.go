@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -132,6 +133,9 @@ func (s *Stage) Left(keep ...string) []string { return s.Cloud.Left(keep...) }
 // the simulated cloud.
 func ForTest(t testing.TB, o Options) *Stage {
 	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("each simulated machine has a loopback address of its own, as only Linux has them")
+	}
 	o.Dir = t.TempDir()
 	if o.Driver == nil {
 		o.Driver = &machine.Fast{}

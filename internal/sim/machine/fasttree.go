@@ -62,18 +62,18 @@ func (t *tree) close() error {
 }
 
 func (t *tree) setMeta(info fs.FileInfo, m inodeMeta) {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+	if n, ok := inode(info); ok {
 		t.mu.Lock()
-		t.meta[st.Ino] = m
+		t.meta[n] = m
 		t.mu.Unlock()
 	}
 }
 
 func (t *tree) metaOf(info fs.FileInfo) inodeMeta {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+	if n, ok := inode(info); ok {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if m, ok := t.meta[st.Ino]; ok {
+		if m, ok := t.meta[n]; ok {
 			return m
 		}
 	}

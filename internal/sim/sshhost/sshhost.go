@@ -18,7 +18,6 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
-	"syscall"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -151,7 +150,7 @@ func (h *Host) run(channel ssh.Channel, command string) {
 	cmd := exec.Command("/bin/sh", "-c", command) //nolint:gosec,noctx // what a server of SSH is for
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, h.env...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	asSession(cmd)
 	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -36,6 +37,9 @@ func testKey(tenancy string) (*rsa.PrivateKey, error) {
 // the simulated clouds.
 func ForTest(t testing.TB, o Options) *Stage {
 	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("each simulated machine has a loopback address of its own, as only Linux has them")
+	}
 	o.Dir, o.Key = t.TempDir(), testKey
 	if o.Driver == nil {
 		o.Driver = &machine.Fast{}

@@ -1,0 +1,17 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package goss
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+func needUnix(testing.TB) {}
+
+// asSession lets a command have a session of its own, as under sshd.
+func asSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
