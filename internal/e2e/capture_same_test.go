@@ -107,12 +107,12 @@ func TestDocumentedDifferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"/", "/etc", "/etc/passwd", "/etc/ssh/sshd_config", "/var", "/var/lib", "/var/log", "/usr/bin/sudo", "/boot/efi", "/root", "/var/lib/systemd"} {
+	for _, name := range []string{"/", "/etc", "/etc/passwd", "/etc/ssh/sshd_config", "/var", "/var/lib", "/var/log", "/usr/bin/sudo", "/boot/efi", "/root", "/var/lib/systemd", "/tmp", "/tmp/x", "/var/tmp"} {
 		if by, ok := m.allows(name); ok {
 			t.Errorf("%s may differ, by %q", name, by)
 		}
 	}
-	for _, name := range []string{"/var/log/wtmp", "/var/lib/systemd/random-seed"} {
+	for _, name := range []string{"/var/log/wtmp", "/var/lib/systemd/random-seed", "/var/tmp/systemd-private-1-x.service-2/tmp"} {
 		if _, ok := m.allows(name); !ok {
 			t.Errorf("%s may not differ", name)
 		}

@@ -159,7 +159,6 @@ type watch struct {
 	mu     sync.Mutex
 	cpu    time.Duration
 	memory int64
-	done   chan struct{}
 }
 
 func newWatch() *watch { return &watch{} }
