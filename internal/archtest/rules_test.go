@@ -51,7 +51,7 @@ func (r rule) apply(t *tree, exceptions map[string]string) []string {
 }
 
 func rules() []rule {
-	return slices.Concat(arrowRules(), codeRules(), fileRules(), messageRules())
+	return slices.Concat(arrowRules(), codeRules(), fileRules(), messageRules(), exampleRules())
 }
 
 func TestRepository(t *testing.T) {

@@ -34,7 +34,7 @@ func Plain(err error) error {
 		return nil
 	}
 	said := strings.TrimSpace(err.Error())
-	text := ""
+	var text string
 	if m := noDuration.FindStringSubmatch(said); m != nil {
 		text = m[1] + ` must be a duration such as "30m", it is ` + m[2]
 	} else if m := noNumber.FindStringSubmatch(said); m != nil {

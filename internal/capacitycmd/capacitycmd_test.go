@@ -56,7 +56,7 @@ func TestMistakes(t *testing.T) {
 		"--size 0/1":                            "more than nothing",
 		"--shape VM.Standard.E4.Flex":           "--size must be set for VM.Standard.E4.Flex",
 		"--shape BM.Standard.A1.160 --size 1/6": "has one size only",
-		"--frobnicate":                          "not defined: -frobnicate",
+		"--frobnicate":                          "--frobnicate is no option; see --help",
 		"":                                      "tenancy_ocid must be set",
 		"--size x --watch 1s":                   "--watch",
 	} {

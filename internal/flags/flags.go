@@ -40,8 +40,15 @@ func Parse(f *flag.FlagSet, args []string, help io.Writer, usage, codes string) 
 		f.SetOutput(help)
 		f.PrintDefaults()
 		fmt.Fprint(help, codes)
+		return err
 	}
-	return err
+	if err == nil {
+		return nil
+	}
+	if name, is := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); is {
+		return fmt.Errorf("--%s is no option; see --help", name)
+	}
+	return fmt.Errorf("%w; see --help", err)
 }
 
 // List is a flag that may be given several times, or with commas; it implements

@@ -45,7 +45,7 @@ func TestMistakes(t *testing.T) {
 		"--timeout 0s":                           "--timeout must be a duration",
 		"--older-than soon":                      "invalid value",
 		"--compartment x":                        "--compartment",
-		"--frobnicate":                           "not defined: -frobnicate",
+		"--frobnicate":                           "--frobnicate is no option; see --help",
 		"everything":                             `"everything" is no option`,
 		"--cloud aws":                            "aws: region must be set",
 		"--cloud oci --region x":                 "oci: tenancy_ocid must be set",
