@@ -123,7 +123,8 @@ func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string
 			continue
 		}
 		c.Say("%s: an earlier run began to import %s, it is waited for", t.Name(), f.ID)
-		err := c.finish(ctx, t, f, "", c.spec(t))
+		renewed := c.renew(ctx, t, f)
+		err := c.finish(ctx, t, f, renewed, "", c.spec(t))
 		if err == nil {
 			done = f.ID
 			continue
@@ -250,22 +251,25 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 	}
 	if err = ctx.Err(); err == nil {
 		c.Say("Image %s is being imported into %s", id, t.Name())
-		if err = c.finish(ctx, t, cloud.Found{ID: id, Name: first.Name}, job, spec); err == nil {
+		if err = c.finish(ctx, t, cloud.Found{ID: id, Name: first.Name}, true, job, spec); err == nil {
 			return id, nil
 		}
 	}
 	return "", c.fail(ctx, t, id, err)
 }
 
-// finish makes an image that is being imported one that counts.
-func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, job string, spec cloud.Import) error {
+// finish makes an image that is being imported one that counts. ours says that its tag
+// and its name are those that this run gave it.
+func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, ours bool, job string, spec cloud.Import) error {
 	id := f.ID
 	err := t.AwaitImport(ctx, id, job, func(p float64) { c.board.set(t.Name(), percent(p)) })
 	if err != nil {
 		return err
 	}
-	if err := c.hide(ctx, t, f); err != nil {
-		return err
+	if !ours {
+		if err := c.hide(ctx, t, f); err != nil {
+			return err
+		}
 	}
 	if t.Verify != nil { // whatever comes of that, the image is not imported again
 		c.imported(ctx, c.number(t))
