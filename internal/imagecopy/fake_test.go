@@ -33,6 +33,8 @@ type world struct {
 	lose    map[string]error  // by step, after its effect
 	empty   bool              // exports end well without an object
 	dead    bool              // nothing reaches the cloud any more
+	ahead   time.Duration     // of the cloud's clock
+	mute    bool              // it never says what time it is
 }
 
 func newWorld() *world {
@@ -135,6 +137,13 @@ type store struct {
 }
 
 func (s store) at(step string) string { return strings.TrimSpace(step + " " + s.name) }
+
+func (s store) Now() time.Time {
+	if s.mute {
+		return time.Time{}
+	}
+	return time.Now().Add(s.ahead)
+}
 
 func (s store) Check(ctx context.Context) error { return s.step(ctx, s.at("check store"), nil) }
 
