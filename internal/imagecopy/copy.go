@@ -63,6 +63,7 @@ type Copy struct {
 	read  lazy // the link to the object, which is made when it is first needed
 	board board
 	found ledger
+	lost  lostImports
 	// reading are the destinations that may still read the object.
 	reading readers
 	cleared bool // links and objects are gone; read once nobody reads any more
@@ -133,6 +134,9 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 		// From here on there may be something to remove.
 		defer func() {
 			if cerr := c.cleanup(ctx); cerr != nil {
+				c.Warn("Cleanup: %v", cerr)
+			}
+			if cerr := c.settle(ctx); cerr != nil {
 				c.Warn("Cleanup: %v", cerr)
 			}
 		}()

@@ -35,11 +35,13 @@ type world struct {
 	dead    bool              // nothing reaches the cloud any more
 	ahead   time.Duration     // of the cloud's clock
 	mute    bool              // it never says what time it is
+	lag     time.Duration     // of its lists of images behind what has just been made
+	born    map[string]time.Time
 }
 
 func newWorld() *world {
 	return &world{
-		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, images: map[string]cloud.Found{},
+		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
 		fail: map[string]error{}, lose: map[string]error{}, source: true, img: cloud.Image{ID: "i", Name: "debian", SizeGB: 3},
 	}
 }
@@ -225,7 +227,7 @@ func (d destination) Check(ctx context.Context, room bool) error {
 func (d destination) Images(ctx context.Context) (all []cloud.Found, err error) {
 	err = d.step(ctx, "images "+d.name, func() {
 		for id, f := range d.images {
-			if strings.HasSuffix(id, "@"+d.name) {
+			if strings.HasSuffix(id, "@"+d.name) && time.Since(d.born[id]) >= d.lag {
 				all = append(all, f)
 			}
 		}
@@ -251,7 +253,7 @@ func (d destination) Import(ctx context.Context, i cloud.Import) (string, string
 		return "", "", errors.New("the link is closed")
 	}
 	err := d.step(context.WithoutCancel(ctx), step, func() {
-		d.images[id] = cloud.Found{ID: id, Name: i.Name, Mark: i.Mark, Unfinished: true}
+		d.images[id], d.born[id] = cloud.Found{ID: id, Name: i.Name, Mark: i.Mark, Unfinished: true}, time.Now()
 	})
 	if err != nil {
 		return "", "", err

@@ -218,10 +218,6 @@ func (c *Copy) spec(t Target) cloud.Import {
 	return cloud.Import{Name: c.nameIn(t), Mark: c.mark(t), Source: c.image}
 }
 
-// lookupGrace is how long an import whose reply was lost is looked for after a
-// cancel.
-const lookupGrace = 20 * time.Second
-
 // importFrom imports from a link. A half-made image does not stay.
 func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route string) (string, error) {
 	spec := c.spec(t)
@@ -234,17 +230,7 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 	}
 	id, job, err := t.Import(ctx, first)
 	if err != nil && t.Lost(err) {
-		g, cancel := wait.Grace(ctx, lookupGrace)
-		defer cancel()
-		images, ferr := t.Images(g)
-		if ferr != nil {
-			return "", fmt.Errorf("the reply to the import was lost (%w) and the image cannot be looked up: %w", err, ferr)
-		}
-		for _, f := range images {
-			if f.Mark == spec.Mark && f.Unfinished {
-				id, err = f.ID, nil
-			}
-		}
+		id, err = c.lookUp(ctx, t, err)
 	}
 	if err != nil {
 		return "", err
