@@ -52,15 +52,18 @@ type Copy struct {
 
 	WriteLife, ReadLife time.Duration // how long links may live
 	Cleanup             time.Duration // limit for removing everything
-	Say                 func(format string, args ...any)
-	Warn                func(format string, args ...any)
-	Secret              func(string) // is told every URL before it is used
+	// Grace is how long after its time is over another copy is still left alone.
+	Grace  time.Duration
+	Say    func(format string, args ...any)
+	Warn   func(format string, args ...any)
+	Secret func(string) // is told every URL before it is used
 
 	image cloud.Image
 	again bool // an earlier run was broken off
 	read  lazy // the link to the object, which is made when it is first needed
 	board board
 	found ledger
+	lost  lostImports
 	// reading are the destinations that may still read the object.
 	reading readers
 	cleared bool // links and objects are gone; read once nobody reads any more
@@ -131,6 +134,9 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 		// From here on there may be something to remove.
 		defer func() {
 			if cerr := c.cleanup(ctx); cerr != nil {
+				c.Warn("Cleanup: %v", cerr)
+			}
+			if cerr := c.settle(ctx); cerr != nil {
 				c.Warn("Cleanup: %v", cerr)
 			}
 		}()
@@ -260,17 +266,35 @@ func (c *Copy) cleanup(ctx context.Context) error {
 	}
 	notes, err := c.Store.Notes(g)
 	errs := []error{err}
+	over := c.over(notes)
 	for _, n := range notes {
 		b, _, perr := owner.ParseName(n.Name)
 		switch {
 		case perr != nil:
 		case b.ID == c.Owner.ID:
 			errs = append(errs, c.Store.Forget(g, n.Name))
-		case time.Now().After(b.Expires):
+		case over[b.ID]:
 			errs = append(errs, c.sweep(g, b, n))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// over says of which copies the time is over, by the store's clock: what they left may
+// go. A copy that was killed and taken up has a note of each run, and the last one
+// counts. If the store has not said what time it is, none is over.
+func (c *Copy) over(notes []cloud.Note) map[string]bool {
+	now, last := c.Store.Now(), map[string]time.Time{}
+	for _, n := range notes {
+		if b, _, err := owner.ParseName(n.Name); err == nil && b.Expires.After(last[b.ID]) {
+			last[b.ID] = b.Expires
+		}
+	}
+	over := map[string]bool{}
+	for id, expires := range last {
+		over[id] = !now.IsZero() && now.After(expires.Add(c.Grace))
+	}
+	return over
 }
 
 // clearEarly removes links and objects once nobody reads them any more: verifying may

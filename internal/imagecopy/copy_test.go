@@ -157,30 +157,6 @@ func TestFailureAnywhere(t *testing.T) {
 	}
 }
 
-// A lost import that cannot be looked up says both.
-func TestLostAndNotFound(t *testing.T) {
-	w := newWorld()
-	blind := errors.New("cannot look")
-	w.fail["import a"] = errLost
-	w.after = func(step string) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if step == "import a" {
-			w.fail["images a"] = blind
-		}
-	}
-	_, _, err := run(t.Context(), w, "a")
-	if !errors.Is(err, errLost) || !errors.Is(err, blind) {
-		t.Errorf("%v", err)
-	}
-	delete(w.fail, "images a")
-	w.after = nil
-	if _, _, err = run(t.Context(), w, "a"); !errors.Is(err, errLost) {
-		t.Errorf("%v", err)
-	}
-	mustLeave(t, w)
-}
-
 // What cannot be removed is named, and does not keep the rest.
 func TestCleanupThatFails(t *testing.T) {
 	w := newWorld()

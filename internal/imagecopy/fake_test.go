@@ -33,11 +33,15 @@ type world struct {
 	lose    map[string]error  // by step, after its effect
 	empty   bool              // exports end well without an object
 	dead    bool              // nothing reaches the cloud any more
+	ahead   time.Duration     // of the cloud's clock
+	mute    bool              // it never says what time it is
+	lag     time.Duration     // of its lists of images behind what has just been made
+	born    map[string]time.Time
 }
 
 func newWorld() *world {
 	return &world{
-		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, images: map[string]cloud.Found{},
+		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
 		fail: map[string]error{}, lose: map[string]error{}, source: true, img: cloud.Image{ID: "i", Name: "debian", SizeGB: 3},
 	}
 }
@@ -136,6 +140,13 @@ type store struct {
 
 func (s store) at(step string) string { return strings.TrimSpace(step + " " + s.name) }
 
+func (s store) Now() time.Time {
+	if s.mute {
+		return time.Time{}
+	}
+	return time.Now().Add(s.ahead)
+}
+
 func (s store) Check(ctx context.Context) error { return s.step(ctx, s.at("check store"), nil) }
 
 func (s store) Size(ctx context.Context, object string) (n int64, ok bool, err error) {
@@ -216,7 +227,7 @@ func (d destination) Check(ctx context.Context, room bool) error {
 func (d destination) Images(ctx context.Context) (all []cloud.Found, err error) {
 	err = d.step(ctx, "images "+d.name, func() {
 		for id, f := range d.images {
-			if strings.HasSuffix(id, "@"+d.name) {
+			if strings.HasSuffix(id, "@"+d.name) && time.Since(d.born[id]) >= d.lag {
 				all = append(all, f)
 			}
 		}
@@ -242,7 +253,7 @@ func (d destination) Import(ctx context.Context, i cloud.Import) (string, string
 		return "", "", errors.New("the link is closed")
 	}
 	err := d.step(context.WithoutCancel(ctx), step, func() {
-		d.images[id] = cloud.Found{ID: id, Name: i.Name, Mark: i.Mark, Unfinished: true}
+		d.images[id], d.born[id] = cloud.Found{ID: id, Name: i.Name, Mark: i.Mark, Unfinished: true}, time.Now()
 	})
 	if err != nil {
 		return "", "", err

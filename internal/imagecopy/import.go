@@ -135,7 +135,8 @@ func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string
 			continue
 		}
 		c.Say("%s: an earlier run began to import %s, it is waited for", t.Name(), f.ID)
-		err := c.finish(ctx, t, f, "", c.spec(t))
+		renewed := c.renew(ctx, t, f)
+		err := c.finish(ctx, t, f, renewed, "", c.spec(t))
 		if err == nil {
 			done = f.ID
 			continue
@@ -229,10 +230,6 @@ func (c *Copy) spec(t Target) cloud.Import {
 	return cloud.Import{Name: c.nameIn(t), Mark: c.mark(t), Source: c.image}
 }
 
-// lookupGrace is how long an import whose reply was lost is looked for after a
-// cancel.
-const lookupGrace = 20 * time.Second
-
 // importFrom imports from a link. A half-made image does not stay.
 func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route string) (string, error) {
 	spec := c.spec(t)
@@ -245,39 +242,32 @@ func (c *Copy) importFrom(ctx context.Context, t Target, from cloud.Link, route 
 	}
 	id, job, err := t.Import(ctx, first)
 	if err != nil && t.Lost(err) {
-		g, cancel := wait.Grace(ctx, lookupGrace)
-		defer cancel()
-		images, ferr := t.Images(g)
-		if ferr != nil {
-			return "", fmt.Errorf("the reply to the import was lost (%w) and the image cannot be looked up: %w", err, ferr)
-		}
-		for _, f := range images {
-			if f.Mark == spec.Mark && f.Unfinished {
-				id, err = f.ID, nil
-			}
-		}
+		id, err = c.lookUp(ctx, t, err)
 	}
 	if err != nil {
 		return "", err
 	}
 	if err = ctx.Err(); err == nil {
 		c.Say("Image %s is being imported into %s", id, t.Name())
-		if err = c.finish(ctx, t, cloud.Found{ID: id, Name: first.Name}, job, spec); err == nil {
+		if err = c.finish(ctx, t, cloud.Found{ID: id, Name: first.Name}, true, job, spec); err == nil {
 			return id, nil
 		}
 	}
 	return "", c.fail(ctx, t, id, err)
 }
 
-// finish makes an image that is being imported one that counts.
-func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, job string, spec cloud.Import) error {
+// finish makes an image that is being imported one that counts. ours says that its tag
+// and its name are those that this run gave it.
+func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, ours bool, job string, spec cloud.Import) error {
 	id := f.ID
 	err := t.AwaitImport(ctx, id, job, func(p float64) { c.board.set(t.Name(), percent(p)) })
 	if err != nil {
 		return err
 	}
-	if err := c.hide(ctx, t, f); err != nil {
-		return err
+	if !ours {
+		if err := c.hide(ctx, t, f); err != nil {
+			return err
+		}
 	}
 	if t.Verify != nil { // whatever comes of that, the image is not imported again
 		c.imported(ctx, c.number(t))

@@ -58,6 +58,9 @@ type Store interface {
 	Notes(ctx context.Context) ([]cloud.Note, error)
 	// Forget removes a note. None is no error.
 	Forget(ctx context.Context, name string) error
+	// Now is what time it is by the store's own clock, which its last reply told; zero
+	// if none has.
+	Now() time.Time
 }
 
 // Destination is one tenancy and region to which the image goes.

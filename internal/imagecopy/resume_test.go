@@ -223,6 +223,49 @@ func TestSweep(t *testing.T) {
 		"note "+young.Name(owner.RoleCopy), "object armfree-copy-young.oci", "object mine.oci")
 }
 
+// When the time of another copy is over, the store's clock says, and there is a grace: it
+// may go on, or have been taken up.
+func TestWhenAnotherCopyIsOver(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ago   []time.Duration // when each note of it expired, by this computer's clock
+		ahead time.Duration   // the store's clock
+		mute  bool
+		goes  bool
+	}{
+		{name: "over", ago: []time.Duration{20 * time.Minute}, goes: true},
+		{name: "just over", ago: []time.Duration{10 * time.Minute}},
+		{name: "over here, not there", ago: []time.Duration{17 * time.Minute}, ahead: -4 * time.Minute},
+		{name: "over there, not here", ago: []time.Duration{13 * time.Minute}, ahead: 4 * time.Minute, goes: true},
+		{name: "nobody knows what time it is", ago: []time.Duration{time.Hour}, mute: true},
+		{name: "killed, and taken up by a run that is under way", ago: []time.Duration{48 * time.Hour, -time.Hour}},
+		{name: "killed twice", ago: []time.Duration{48 * time.Hour, time.Hour}, goes: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.ahead, w.mute = tt.ahead, tt.mute
+				const object = objectPrefix + "theirs.oci"
+				w.objects[object] = 7
+				for _, ago := range tt.ago {
+					b := owner.Derive(time.Now(), -ago, "theirs")
+					w.notes[b.Name(owner.RoleCopy)], w.links[b.Name(owner.RoleImport)] = object, 1
+				}
+				before := w.left()
+				_, said, err := runWith(t.Context(), w, func(c *Copy) { c.Grace = 15 * time.Minute }, "a")
+				if err != nil {
+					t.Errorf("%v\n%s", err, said)
+				}
+				want := []string{"image debian@a"}
+				if !tt.goes {
+					want = append(want, before...)
+				}
+				mustLeave(t, w, want...)
+			})
+		})
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	two := func(w *world) []Way { return []Way{way{store{w, "copy-object"}}, way{store{w, "relay"}}} }
 	for _, tt := range []struct {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
@@ -172,14 +173,36 @@ func (c *Copy) pend(ctx context.Context, t Target, id string, failed bool) error
 	return t.Pend(ctx, id, spec, failed)
 }
 
-// hide takes the final name from an image that is to be verified and that a run without
-// that began to import.
+// renewLimit is how long it is tried to renew an image that is still being imported:
+// whether OCI changes the tags of one is unverified against the real service.
+const renewLimit = 20 * time.Second
+
+// renew makes an image that an earlier run began this run's, which needs it for longer:
+// its tag says until when, and a sweep goes by that. It has no final name from then on if
+// it is to be verified. Whether that could be done is returned; if not, it is due once
+// the image is there.
+func (c *Copy) renew(ctx context.Context, t Target, f cloud.Found) (done bool) {
+	limited, cancel := context.WithTimeout(ctx, renewLimit)
+	defer cancel()
+	spec := c.spec(t)
+	if spec.Name = f.Name; t.Verify != nil {
+		spec.Name = provisional(c.nameIn(t))
+	}
+	err := t.Pend(limited, f.ID, spec, f.Failed)
+	if err != nil && ctx.Err() == nil {
+		c.Say("%s: that this run needs %s cannot be noted in its tag yet: %v", t.Name(), f.ID, err)
+	}
+	return err == nil
+}
+
+// hide is renew for an image that is there, and is about to be verified. What is not
+// verified is finished next, and has no expiry then.
 func (c *Copy) hide(ctx context.Context, t Target, f cloud.Found) error {
-	if t.Verify == nil || f.Name == provisional(c.nameIn(t)) {
+	if t.Verify == nil {
 		return nil
 	}
 	if err := c.pend(ctx, t, f.ID, f.Failed); err != nil {
-		return &unproven{err: fmt.Errorf("it cannot be renamed: %w", err), untried: true}
+		return &unproven{err: fmt.Errorf("its name and its expiry cannot be changed: %w", err), untried: true}
 	}
 	return nil
 }

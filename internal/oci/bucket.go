@@ -266,6 +266,9 @@ func (b *Bucket) readNote(ctx context.Context, name string) (object string, err 
 // Forget implements imagecopy.Store.
 func (b *Bucket) Forget(ctx context.Context, name string) error { return b.deleteObject(ctx, name) }
 
+// Now implements imagecopy.Store.
+func (b *Bucket) Now() time.Time { return b.now() }
+
 func (b *Bucket) abortUploads(ctx context.Context, object string) error {
 	uploads, err := b.uploadsOf(ctx, object)
 	errs := []error{err}

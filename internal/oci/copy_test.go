@@ -177,6 +177,24 @@ func TestUnshareAndRemove(t *testing.T) {
 	})
 }
 
+// What time it is the service says, and nobody guesses before it has.
+func TestBucketTellsTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		theirs := time.Now().Add(4 * time.Minute).Truncate(time.Second)
+		c := wire(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", theirs.UTC().Format(http.TimeFormat))
+			answer(w, 200, map[string]any{"objects": []any{}})
+		})
+		b := &Bucket{Client: c, Namespace: "ns", Bucket: "b"}
+		if now := b.Now(); !now.IsZero() {
+			t.Errorf("before any reply it is %s", now)
+		}
+		if _, err := b.Notes(t.Context()); err != nil || !b.Now().Equal(theirs) {
+			t.Errorf("it is %s, not %s; %v", b.Now(), theirs, err)
+		}
+	})
+}
+
 // Every link and every upload goes, on whatever page it is, and one that
 // cannot be removed does not keep the others.
 func TestRemoveAcrossPages(t *testing.T) {

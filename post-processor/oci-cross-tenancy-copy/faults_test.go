@@ -5,6 +5,7 @@ package ocicrosstenancycopy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -192,5 +193,41 @@ func TestMalformedHeaderOnImport(t *testing.T) {
 			t.Fatalf("%v\n%s", err, said)
 		}
 		v.mustLeave(t, image, said)
+	})
+}
+
+// An import is asked for, Ctrl-C comes before the reply, and the list of images does not
+// show yet what it made: it is looked for until it does, and removed.
+func TestLostImportThatShowsLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtual(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var asked time.Time
+		v.wire.reset(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if !strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), "/images") {
+				return false
+			}
+			switch {
+			case r.Method == http.MethodPost:
+				v.Cloud.ServeHTTP(httptest.NewRecorder(), r)
+				asked = time.Now()
+				cancel()
+				panic(http.ErrAbortHandler)
+			case !asked.IsZero() && time.Since(asked) < time.Minute:
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = w.Write([]byte("[]"))
+				return true
+			}
+			return false
+		})
+		_, said, err := v.copy(ctx, t, v.settings("direct"))
+		if err == nil || !errors.Is(err, context.Canceled) || asked.IsZero() {
+			t.Errorf("%v\n%s", err, said)
+		}
+		if left := v.left(); len(left) > 0 {
+			t.Errorf("left %q\n%s", left, said)
+		}
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 	"github.com/armfree/packer-plugin-armfree/version"
 )
 
@@ -85,7 +86,7 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 		Owner:    id,
 		ThisRun:  run,
 		Conflict: imagecopy.Conflict(c.ImageNameConflict), SizeLimitGB: max(c.SizeLimitInGBs, 0), RemoveSource: c.KeepSourceImage.False(),
-		WriteLife: min(life, c.ExportTimeout+linkMargin), ReadLife: min(life, read+linkMargin), Cleanup: c.CleanupTimeout,
+		WriteLife: min(life, c.ExportTimeout+linkMargin), ReadLife: min(life, read+linkMargin), Cleanup: c.CleanupTimeout, Grace: sweep.DefaultGrace,
 		Say: ui.Sayf, Warn: ui.Errorf, Secret: p.Mask.AddURL,
 	}, nil
 }

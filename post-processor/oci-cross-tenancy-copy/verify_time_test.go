@@ -5,6 +5,7 @@ package ocicrosstenancycopy
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -75,6 +76,48 @@ func TestVerifyAfterHours(t *testing.T) {
 		image, said, err := v.copy(t.Context(), t, in)
 		if err != nil || n != 1 || time.Since(start) < 6*time.Hour {
 			t.Errorf("%v, %d machines after %s\n%s", err, n, time.Since(start), said)
+		}
+		v.mustLeave(t, image, said)
+	})
+}
+
+// An image that an earlier run left is a leftover until a run of the same copy takes it up:
+// from then on it is needed for as long as that one may take.
+func TestAdoptedImageIsNoLeftover(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtual(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		v.wire.reset(launches(t, func(owner.Tag) { cancel() }))
+		if _, said, err := v.copy(ctx, t, v.settings("verify")); err == nil || !strings.Contains(said, "It stays") {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		time.Sleep(48 * time.Hour)
+		images := func() (all []ocisim.Resource) { return v.Inventory().Tenancies[1].Regions[0].Images }
+		expiry := func() time.Duration {
+			if len(images()) != 1 {
+				t.Fatalf("images %+v", images())
+			}
+			tag, err := owner.ParseTag(images()[0].FreeformTags[owner.Key])
+			if err != nil || !tag.Unfinished {
+				t.Errorf("%+v, %v", tag, err)
+			}
+			return time.Until(tag.Expires)
+		}
+		if left := expiry(); left > 0 {
+			t.Fatalf("after two days what was left expires in %s", left)
+		}
+		n := 0
+		v.wire.reset(launches(t, func(owner.Tag) {
+			n++
+			if left := expiry(); left < 2*time.Hour {
+				t.Errorf("an image is verified that is a leftover in %s", left)
+			}
+		}))
+		image, said, err := v.copy(t.Context(), t, v.settings("verify"))
+		if err != nil || n != 1 {
+			t.Errorf("%v, %d machines\n%s", err, n, said)
 		}
 		v.mustLeave(t, image, said)
 	})
