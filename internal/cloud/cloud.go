@@ -84,7 +84,8 @@ func (e *Kept) Unwrap() error { return e.Err }
 type Launcher interface {
 	// Launch asks exactly once for a machine on offer and returns its id as
 	// soon as the cloud has accepted. The machine is tagged with token.
-	// Sending the same token again is safe.
+	// Sending the same token again is safe. A request that is under way is not cut
+	// short when ctx ends, and none is sent from then on.
 	Launch(ctx context.Context, offer capacity.Offer, token string) (id string, err error)
 	// Find returns the ids of the machines that were asked for with token and
 	// are not on their way out.

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/launch"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
@@ -61,8 +63,10 @@ type sim struct {
 	account *ec2sim.Account
 	http    *http.Client
 
-	mu   sync.Mutex
-	said []string
+	mu    sync.Mutex
+	said  []string
+	ready func(context.Context) error // the launch loop's
+	fleet bool                        // builds are looked at as the builder does
 }
 
 // simOptions changes what the cloud is like.
@@ -168,8 +172,12 @@ func (s *sim) find(ctx context.Context, b *Build) (id string, o capacity.Offer, 
 	if err != nil {
 		return "", o, nil, err
 	}
+	var at cloud.Launcher = b
+	if s.fleet {
+		at = fleet.New(fleet.Place{Cloud: "aws", Region: simRegion, Site: b})
+	}
 	loop := launch.Loop{
-		Cloud: b, Offers: plan.Offers, Token: b.owner.Token, Say: s.say,
+		Cloud: at, Offers: plan.Offers, Token: b.owner.Token, Say: s.say, Ready: s.ready,
 		Policy: capacity.Policy{Interval: 10 * time.Second, Retries: 2, Deadline: time.Now().Add(time.Hour), Worked: plan.Worked},
 		Made:   func(id string) { made = append(made, id) },
 		Gone: func(id string) {

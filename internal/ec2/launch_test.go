@@ -6,9 +6,12 @@ package ec2
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,6 +150,91 @@ func TestCancelledLaunch(t *testing.T) {
 			t.Errorf("made %q", made)
 		}
 		s.tidy(t, b, made...)
+		s.nothingLeft(t)
+	})
+}
+
+// Who wants no machine any more, while what it needs is being made, gets none.
+func TestNoMachineForNobody(t *testing.T) {
+	errGone := errors.New("Packer is gone")
+	beside := []string{
+		"CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "ImportKeyPair",
+		"CreateRole", "PutRolePolicy", "CreateInstanceProfile", "AddRoleToInstanceProfile",
+	}
+	for _, op := range beside {
+		for _, died := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, died %t", op, died), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					var over atomic.Bool
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+						return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							if action(r) == op {
+								over.Store(true)
+								if !died {
+									cancel()
+								}
+							}
+							next.ServeHTTP(w, r)
+						})
+					}})
+					s.fleet = true
+					s.ready = func(context.Context) error {
+						if died && over.Load() {
+							return errGone
+						}
+						return nil
+					}
+					b := s.newBuild(t, func(c *BuildConfig) {
+						c.ImportKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8p3ylwUKmHn2HsDTjXlmQRUUN3cbJXsUb1Wk4cO2oq x"
+						c.Policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`
+					})
+					want := context.Canceled
+					if died {
+						want = errGone
+					}
+					_, _, made, err := s.find(ctx, b)
+					if !errors.Is(err, want) || len(made) != 0 || !over.Load() {
+						t.Errorf("made %q: %v", made, err)
+					}
+					if n := s.CountRequests("RunInstances"); n != 0 {
+						t.Errorf("%d requests for a machine", n)
+					}
+					s.tidy(t, b)
+					s.nothingLeft(t)
+				})
+			})
+		}
+	}
+}
+
+// A launch whose signature was refused is not sent again for who has cancelled in the
+// meantime.
+func TestNoSecondRequestAfterACancel(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		asked := 0
+		s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if action(r) != "RunInstances" {
+					next.ServeHTTP(w, r)
+					return
+				}
+				asked++
+				w.Header().Set("Date", time.Now().Add(maxSkew+5*time.Second).UTC().Format(http.TimeFormat))
+				w.WriteHeader(http.StatusForbidden)
+				_, _ = io.WriteString(w, `<Response><Errors><Error><Code>RequestExpired</Code><Message>Request has expired.</Message></Error></Errors><RequestID>r</RequestID></Response>`)
+				cancel()
+			})
+		}})
+		b := s.newBuild(t, nil)
+		_, _, made, err := s.find(ctx, b)
+		if !errors.Is(err, context.Canceled) || len(made) != 0 || asked != 1 {
+			t.Errorf("made %q, %d requests: %v", made, asked, err)
+		}
+		s.tidy(t, b)
 		s.nothingLeft(t)
 	})
 }

@@ -27,6 +27,12 @@ const (
 // slowCode is the code of such an error when the instance is still pending.
 const slowCode = "StillPending"
 
+// MakeSundries implements cloud.Sundries.
+func (b *Build) MakeSundries(ctx context.Context, o capacity.Offer, token string) error {
+	_, err := b.request(ctx, o, token)
+	return err
+}
+
 // Launch implements cloud.Launcher with exactly one request. It is repeated only
 // after refusals of the signature, which have no effect.
 func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
@@ -34,9 +40,15 @@ func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (str
 	if err != nil {
 		return "", err
 	}
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
 	var id string
-	err = b.repeatIf(ctx, repeatFor, opRun, "", func(error) bool { return false }, func(ctx context.Context) error {
-		r, err := b.runInstances(ctx, in)
+	var over error
+	err = b.repeatIf(g, repeatFor, opRun, "", func(error) bool { return false }, func(g context.Context) error {
+		if over = ctx.Err(); over != nil {
+			return over
+		}
+		r, err := b.runInstances(g, in)
 		if err == nil && (len(r.Instances) == 0 || r.Instances[0].InstanceId == nil) {
 			err = errNoAnswer
 		}
@@ -45,8 +57,11 @@ func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (str
 		}
 		return err
 	})
+	if over != nil {
+		return "", over // nothing was sent, or it was refused
+	}
 	full := code(err, "InsufficientFreeAddressesInSubnet")
-	err = b.details(ctx, err)
+	err = b.details(g, err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if full {

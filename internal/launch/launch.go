@@ -29,8 +29,9 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
-// requestGrace is how long a launch request that is under way may go on after
-// a cancel. Cut off, it would leave open whether there is a machine.
+// requestGrace is how long a launch request that is under way, and looking for what
+// came of it, may go on after a cancel. Cut off, it would leave open whether there is
+// a machine.
 const requestGrace = 20 * time.Second
 
 // lookups is how often a machine whose launch reply was lost is looked for; a
@@ -180,17 +181,22 @@ func (l *Loop) attempt(ctx context.Context, o capacity.Offer, n int) (string, cl
 // first time, however late that shows in a list.
 //
 // A cancel does not cut requests short, since that would leave open whether there
-// is a machine; all that is under way then has requestGrace together.
+// is a machine; all that is under way then has requestGrace together. Nor is a
+// machine asked for after it: what a launch needs is made before, and then it is
+// asked once more whether there is anybody to have the machine.
 func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (string, cloud.Verdict, error) {
 	g, cancel := wait.Grace(ctx, requestGrace)
 	defer cancel()
-	for sent := 1; ; sent++ {
-		if l.Ready != nil {
-			if err := l.Ready(ctx); err != nil {
-				return "", cloud.Verdict{}, err
-			}
+	if s, ok := l.Cloud.(cloud.Sundries); ok {
+		if err := s.MakeSundries(ctx, o, token); err != nil {
+			return "", l.Cloud.Classify(err), ctx.Err()
 		}
-		id, err := l.Cloud.Launch(g, o, token)
+	}
+	for sent := 1; ; sent++ {
+		if err := l.wanted(ctx); err != nil {
+			return "", cloud.Verdict{}, err
+		}
+		id, err := l.Cloud.Launch(ctx, o, token)
 		if err == nil {
 			l.made(id, token)
 			return id, cloud.Verdict{}, ctx.Err()
@@ -221,6 +227,14 @@ func (l *Loop) settle(ctx context.Context, o capacity.Offer, token string) (stri
 			return "", v, err
 		}
 	}
+}
+
+// wanted says whether there still is somebody who wants a machine.
+func (l *Loop) wanted(ctx context.Context) error {
+	if err := ctx.Err(); err != nil || l.Ready == nil {
+		return err
+	}
+	return l.Ready(ctx)
 }
 
 // wait looks for the machine of a launch of which no reply came through until a list

@@ -61,9 +61,11 @@ func (w *world) Launch(ctx context.Context, o capacity.Offer, token string) (str
 	}
 	f := w.answer(w.n, o)
 	if f.takes > 0 {
+		g, cancel := wait.Grace(ctx, requestGrace)
+		defer cancel()
 		select {
 		case <-time.After(f.takes):
-		case <-ctx.Done():
+		case <-g.Done():
 			// The request had reached the cloud: the machine is there.
 			w.add(token)
 			return "", verdictError{cloud.Verdict{Result: capacity.Result{Outcome: capacity.Transient, Reason: "cut off"}, Ambiguous: true}}

@@ -221,6 +221,11 @@ func TestClassifyTimeoutAndCancel(t *testing.T) {
 		if v := b.Classify(err); !errors.Is(err, context.Canceled) || !v.Ambiguous || passing(err) {
 			t.Errorf("cancelled: %+v, passing %t: %v", v, passing(err), err)
 		}
+		start = time.Now()
+		_, err = b.Launch(ctx, o, "token-3")
+		if v := b.Classify(err); !errors.Is(err, context.Canceled) || v.Ambiguous || time.Since(start) > 0 {
+			t.Errorf("cancelled before: %+v after %s: %v", v, time.Since(start), err)
+		}
 	})
 }
 

@@ -168,8 +168,13 @@ func (b *Build) workOf(id string) string {
 
 // Launch implements cloud.Launcher with exactly one request.
 func (b *Build) Launch(ctx context.Context, o capacity.Offer, token string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	g, cancel := wait.Grace(ctx, requestGrace)
+	defer cancel()
 	d := b.launchDetails(o, token)
-	r, err := b.compute.LaunchInstance(shield(ctx), core.LaunchInstanceRequest{
+	r, err := b.compute.LaunchInstance(shield(g), core.LaunchInstanceRequest{
 		LaunchInstanceDetails: d, OpcRetryToken: &token, RequestMetadata: once(),
 	})
 	if err == nil && r.Id == nil {
