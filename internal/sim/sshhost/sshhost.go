@@ -1,5 +1,3 @@
-//go:build unix
-
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
