@@ -246,7 +246,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	}))
 	for _, want := range []string{
 		"region must", "instance_type must", "subnet_id must", "source_ami must", "ami_name must", "image_timeout must", "tags: ", "did you mean source_ami",
-		"ssh_port must be from 1 to 65535, it is 99999", "ssh_timeout", "'instance_timeout'", "'root_volume_size'", "http_put_response_hop_limit", "ami_title",
+		"ssh_port must be from 1 to 65535, it is 99999", "ssh_timeout", "instance_timeout must be a duration", "root_volume_size must be a whole number", "http_put_response_hop_limit", "ami_title",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)

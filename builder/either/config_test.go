@@ -252,7 +252,7 @@ END
 func TestBlocksHaveAllOptions(t *testing.T) {
 	spec := new(Builder).ConfigSpec()
 	for block, structs := range map[string][]map[string]hcldec.Spec{
-		"oci": {new(ocicfg.Access).FlatMapstructure().HCL2Spec(), new(ocibuild.Options).FlatMapstructure().HCL2Spec()},
+		"oci": {new(ocicfg.Access).FlatMapstructure().HCL2Spec(), new(ocibuild.Options).FlatMapstructure().HCL2Spec(), new(ocibuild.Capture).FlatMapstructure().HCL2Spec()},
 		"aws": {new(awscfg.Access).FlatMapstructure().HCL2Spec(), new(awsbuild.Options).FlatMapstructure().HCL2Spec()},
 	} {
 		have := spec[block].(*hcldec.BlockSpec).Nested.(hcldec.ObjectSpec)
