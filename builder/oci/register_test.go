@@ -67,7 +67,7 @@ func proofs() map[string]proof {
 		"oidc.audience": by(TestBuildWithoutAKey),
 
 		"capacity_timeout": by(TestTimes), "capacity_interval": by(TestTimes), "capacity_round": by(TestTimes),
-		"instance_timeout": by(TestTimes), "image_timeout": by(TestTimes), "cleanup_timeout": by(TestTimes), "trace_file": by(TestTraceFile),
+		"instance_timeout": by(TestTimes), "image_timeout": by(TestTimes), "skip_termination_wait": by(TestTimes), "cleanup_timeout": by(TestTimes), "trace_file": by(TestTraceFile),
 		"oci_bastion.timeout": by(TestBastionBadDays),
 	}
 	for name := range new(preflight.Place).FlatMapstructure().HCL2Spec() {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Options,ShapeConfig,AdditionalRegion,FreeAllowance,BaseImageFilter,CreateVnicDetails,Bastion
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Options,ShapeConfig,AdditionalRegion,FreeAllowance,BaseImageFilter,CreateVnicDetails,Bastion,Capture
 
 // Package ocibuild is the part of a template that says what is built on OCI, and
 // where a machine for that is looked for: under the names that the oracle-oci

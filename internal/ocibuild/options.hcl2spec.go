@@ -104,6 +104,39 @@ func (*FlatBastion) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatCapture is an auto-generated flat version of Capture.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatCapture struct {
+	ImageMethod        *string `mapstructure:"image_method" required:"false" cty:"image_method" hcl:"image_method"`
+	CaptureBucket      *string `mapstructure:"capture_bucket" required:"false" cty:"capture_bucket" hcl:"capture_bucket"`
+	CaptureNamespace   *string `mapstructure:"capture_namespace" required:"false" cty:"capture_namespace" hcl:"capture_namespace"`
+	CaptureRoute       *string `mapstructure:"capture_route" required:"false" cty:"capture_route" hcl:"capture_route"`
+	CaptureCompression *string `mapstructure:"capture_compression" required:"false" cty:"capture_compression" hcl:"capture_compression"`
+	CaptureClean       *bool   `mapstructure:"capture_clean" required:"false" cty:"capture_clean" hcl:"capture_clean"`
+}
+
+// FlatMapstructure returns a new FlatCapture.
+// FlatCapture is an auto-generated flat version of Capture.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Capture) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatCapture)
+}
+
+// HCL2Spec returns the hcl spec of a Capture.
+// This spec is used by HCL to read the fields of Capture.
+// The decoded values from this spec will then be applied to a FlatCapture.
+func (*FlatCapture) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"image_method":        &hcldec.AttrSpec{Name: "image_method", Type: cty.String, Required: false},
+		"capture_bucket":      &hcldec.AttrSpec{Name: "capture_bucket", Type: cty.String, Required: false},
+		"capture_namespace":   &hcldec.AttrSpec{Name: "capture_namespace", Type: cty.String, Required: false},
+		"capture_route":       &hcldec.AttrSpec{Name: "capture_route", Type: cty.String, Required: false},
+		"capture_compression": &hcldec.AttrSpec{Name: "capture_compression", Type: cty.String, Required: false},
+		"capture_clean":       &hcldec.AttrSpec{Name: "capture_clean", Type: cty.Bool, Required: false},
+	}
+	return s
+}
+
 // FlatCreateVnicDetails is an auto-generated flat version of CreateVnicDetails.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatCreateVnicDetails struct {
