@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"io/fs"
 	"net/http"
@@ -18,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/mask"
 )
 
 // secretForms are the shapes that a secret may turn up in, line by line. It shares no
@@ -55,6 +58,35 @@ func TestSecretForms(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("it is not found in %q", text)
+		}
+	}
+}
+
+// Nothing that the scanner knows a secret by is left of it in what the plugin prints.
+func TestMaskerHidesSecretForms(t *testing.T) {
+	der := make([]byte, 1190)
+	for i := range der {
+		der[i] = byte(i*i>>3 ^ i*89)
+	}
+	for name, secret := range map[string]string{
+		"key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "word": `a secret/with+signs="and" more~>?`, "short": "tskey-auth-k1",
+		"windows": "-----BEGIN X-----\r\n" + strings.Repeat("0aZ+/", 12) + "\r\nq/+9==\r\n-----END X-----\r\n",
+	} {
+		var m mask.Masker
+		m.Add(secret)
+		var all scanner
+		all.add(name, secret)
+		texts := secretForms(secret)
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+			for _, before := range []string{"", "k", "k=", "k: "} {
+				for _, after := range []string{"", "\n", "\n\n", "; more"} {
+					texts = append(texts, e.EncodeToString([]byte(before+secret+after)), e.EncodeToString([]byte(before+strings.TrimSpace(secret)+after)))
+					texts = append(texts, url.QueryEscape(e.EncodeToString([]byte(before+secret+after))))
+				}
+			}
+		}
+		for _, text := range texts {
+			all.scan(t, "what is printed", []byte(m.Text("a "+text+" b\n")))
 		}
 	}
 }

@@ -9,7 +9,7 @@
 // every secret as soon as it is known; the Ui that components talk to and the
 // writer behind the standard logger both go through it. A secret is recognised
 // whole, line by line, and in the forms it takes on the way into a log: quoted,
-// as JSON, URL-escaped and in base64.
+// as JSON, URL-escaped, and in base64, also as a part of something longer.
 package mask
 
 import (
@@ -107,11 +107,31 @@ func forms(secret string) []string {
 		if len(p) < shortest {
 			continue
 		}
-		all = append(all, p, url.QueryEscape(p), url.PathEscape(p), base64.StdEncoding.EncodeToString([]byte(p)))
+		all = append(all, p, url.QueryEscape(p), url.PathEscape(p))
+		all = append(all, encoded(p)...)
 		quoted := strconv.Quote(p)
 		all = append(all, quoted[1:len(quoted)-1])
 		if j, err := json.Marshal(p); err == nil {
 			all = append(all, string(j[1:len(j)-1]))
+		}
+	}
+	return all
+}
+
+// encoded lists how something looks in base64, in both alphabets, padded or not, and
+// in a query. Within something else it begins at any of three places: then it lacks
+// the characters at its ends that it shares with what is around it.
+func encoded(plain string) (all []string) {
+	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		all = append(all, e.EncodeToString([]byte(plain)))
+		for shift := range 3 {
+			text := e.WithPadding(base64.NoPadding).EncodeToString(append(make([]byte, shift), plain...))
+			all = append(all, text[(8*shift+5)/6:len(text)-1])
+		}
+	}
+	for _, form := range all {
+		if escaped := url.QueryEscape(form); escaped != form {
+			all = append(all, escaped)
 		}
 	}
 	return all

@@ -134,7 +134,7 @@ func (c Command) clouds(ctx context.Context, o *options) (all []sweep.Cloud, err
 		}
 	}
 	if o.aws != nil {
-		c.Mask.Add(o.aws.AccessKey, o.aws.SecretKey)
+		c.Mask.Add(append(o.aws.Secrets(), o.aws.AccessKey)...)
 		client, err := ec2.SignIn(ctx, *o.aws, ec2.Options{UserAgent: agent, HTTP: c.HTTP, Secret: c.Mask.Add})
 		if err != nil {
 			return nil, fmt.Errorf("aws: %w", err)

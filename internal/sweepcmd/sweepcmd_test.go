@@ -5,6 +5,7 @@ package sweepcmd
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	ec2cfg "github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/awsstage"
@@ -149,4 +151,21 @@ func TestCommand(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", strings.Repeat("x", 40))
 	code, text = run()
 	expect(Failed, code, text, "sweep: aws: ")
+}
+
+// Whatever signs in to AWS is told to the masker before anything is said.
+func TestSecretsOfAWSAreMasked(t *testing.T) {
+	clean(t)
+	var m mask.Masker
+	o := &options{aws: &ec2cfg.Credentials{
+		SecretKey: "the secret key", Token: "the session token", WebIdentity: &ec2cfg.WebIdentity{RoleARN: "no role", Token: "the identity", RequestToken: "the request token"},
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _ = Command{Mask: &m}.clouds(ctx, o) // nobody signs in
+	for _, s := range []string{"the secret key", "the session token", "the identity", "the request token"} {
+		if m.Text(s) == s {
+			t.Errorf("%q is not masked", s)
+		}
+	}
 }
