@@ -74,6 +74,7 @@ type services struct {
 	}
 	objects struct {
 		AbortMultipartUpload          call[objectstorage.AbortMultipartUploadRequest, objectstorage.AbortMultipartUploadResponse]
+		CancelWorkRequest             call[objectstorage.CancelWorkRequestRequest, objectstorage.CancelWorkRequestResponse]
 		CopyObject                    call[objectstorage.CopyObjectRequest, objectstorage.CopyObjectResponse]
 		CreateBucket                  call[objectstorage.CreateBucketRequest, objectstorage.CreateBucketResponse]
 		CreateMultipartUpload         call[objectstorage.CreateMultipartUploadRequest, objectstorage.CreateMultipartUploadResponse]
@@ -195,6 +196,7 @@ func newServices(p common.ConfigurationProvider, prepare func(b *common.BaseClie
 	}
 	prepare(&objects.BaseClient, false)
 	s.objects.AbortMultipartUpload = objects.AbortMultipartUpload
+	s.objects.CancelWorkRequest = objects.CancelWorkRequest
 	s.objects.CopyObject = objects.CopyObject
 	s.objects.CreateBucket = objects.CreateBucket
 	s.objects.CreateMultipartUpload = objects.CreateMultipartUpload

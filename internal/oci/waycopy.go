@@ -5,7 +5,10 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
+	"net/http"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
@@ -20,6 +23,8 @@ type CopyWay struct {
 	*Bucket               // in the destination's region, signed in to the source's tenancy
 	From    *Bucket       // the source's
 	Timeout time.Duration // of one copy
+
+	open string // work request of a copy whose end is not known
 }
 
 // Route implements imagecopy.Way.
@@ -50,6 +55,7 @@ func (w *CopyWay) Bring(ctx context.Context, object string, _ cloud.Link, as str
 			},
 		})
 		job = text(r.OpcWorkRequestId)
+		w.open = job
 		return err
 	})
 	if missing(err) {
@@ -73,6 +79,9 @@ func (w *CopyWay) await(ctx context.Context, as, job string, progress func(float
 		if r.PercentComplete != nil {
 			progress(float64(*r.PercentComplete))
 		}
+		if over(r.Status) {
+			w.open = ""
+		}
 		switch r.Status {
 		case objectstorage.WorkRequestStatusCompleted:
 			return true, nil
@@ -85,4 +94,44 @@ func (w *CopyWay) await(ctx context.Context, as, job string, progress func(float
 		}
 		return false, nil
 	})
+}
+
+// over says that a work request has ended.
+func over(s objectstorage.WorkRequestStatusEnum) bool {
+	return s == objectstorage.WorkRequestStatusCompleted || s == objectstorage.WorkRequestStatusFailed || s == objectstorage.WorkRequestStatusCanceled
+}
+
+// Remove implements imagecopy.Way. A copy that was given up is cancelled first, and its
+// end awaited: it may go on without its source, and would write the object later.
+func (w *CopyWay) Remove(ctx context.Context, object string) error {
+	err := w.giveUp(ctx)
+	if err != nil {
+		err = fmt.Errorf("the copy with the work request %s in %s may go on and write the object %s: %w", w.open, w.From.Region, object, err)
+	}
+	return errors.Join(err, w.Bucket.Remove(ctx, object))
+}
+
+// giveUp cancels the copy whose end is not known, if there is one, and waits for its end.
+// One that cannot be cancelled is waited for as well.
+func (w *CopyWay) giveUp(ctx context.Context) error {
+	if w.open == "" {
+		return nil
+	}
+	again := func(err error) bool { return passing(err) && status(err) != http.StatusConflict }
+	refused := repeatIf(ctx, "cancel work request", w.open, again, func(ctx context.Context) error {
+		_, err := w.From.objects.CancelWorkRequest(shield(ctx), objectstorage.CancelWorkRequestRequest{WorkRequestId: &w.open, RequestMetadata: once()})
+		return err
+	})
+	if refused != nil {
+		log.Printf("[WARN] the copy of the object to %s cannot be cancelled, its end is waited for: %v", w.Region, refused)
+	}
+	err := wait.Loop{What: "the end of the copy of the object to " + w.Region, Pace: wait.Slow, Tolerate: passing}.Until(ctx, func(ctx context.Context) (bool, error) {
+		r, err := w.From.objects.GetWorkRequest(shield(ctx), objectstorage.GetWorkRequestRequest{WorkRequestId: &w.open, RequestMetadata: once()})
+		return err == nil && over(r.Status), wrap("get work request", w.open, err)
+	})
+	if err != nil && !missing(err) {
+		return errors.Join(err, refused)
+	}
+	w.open = "" // over, or no longer kept
+	return nil
 }

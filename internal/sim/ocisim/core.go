@@ -76,6 +76,11 @@ type Switches struct {
 	// as a store that has not caught up does.
 	WorkRequestsLate bool
 
+	// CopiesOutliveSource makes a copy of an object that has begun go on to its
+	// end although its source is deleted or overwritten meanwhile. Oracle
+	// documents only that one does not complete if that happens before it runs.
+	CopiesOutliveSource bool
+
 	// RemembersFailedTokens makes a retry token of a failed request repeat
 	// that failure for 24 hours.
 	RemembersFailedTokens bool

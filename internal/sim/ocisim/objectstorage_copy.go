@@ -114,14 +114,27 @@ func (s *objectStore) checkCopy(job *copyJob) error {
 
 func (s *objectStore) runCopy(ctx context.Context, job *copyJob) {
 	half := s.cloud.delays.Copy / 2
+	var source *copySource
 	err := schedule.Pause(ctx, half)
 	if err == nil {
 		s.mu.Lock()
 		job.status, job.started = "IN_PROGRESS", time.Now()
 		s.mu.Unlock()
-		if err = schedule.Pause(ctx, half); err == nil {
-			err = s.makeCopy(job)
+		if s.cloud.cfg.Switches.CopiesOutliveSource {
+			source, err = s.openSource(job)
 		}
+	}
+	if err == nil {
+		err = schedule.Pause(ctx, half)
+	}
+	if err == nil && source == nil {
+		source, err = s.openSource(job)
+	}
+	if err == nil {
+		err = s.makeCopy(job, source)
+	}
+	if source != nil {
+		_ = source.Close()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,27 +149,35 @@ func (s *objectStore) runCopy(ctx context.Context, job *copyJob) {
 	}
 }
 
-// makeCopy copies the bytes of an object. Both objects are looked at again:
-// much may have happened since the copy was accepted.
-func (s *objectStore) makeCopy(job *copyJob) error {
+// copySource is an object that is being copied: it can be read, whatever becomes of it.
+type copySource struct {
+	*object
+	io.ReadCloser
+}
+
+// openSource looks at both objects again, since much may have happened since the copy
+// was accepted, and opens the source.
+func (s *objectStore) openSource(job *copyJob) (*copySource, error) {
 	s.mu.Lock()
-	err := s.checkCopy(job)
-	if err != nil {
-		s.mu.Unlock()
-		return err
+	defer s.mu.Unlock()
+	if err := s.checkCopy(job); err != nil {
+		return nil, err
 	}
 	source := s.buckets[job.from.bucketRef].objects[job.from.object]
 	reader, err := source.open()
-	s.mu.Unlock()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer reader.Close()
+	return &copySource{source, reader}, nil
+}
+
+// makeCopy copies the bytes of an object.
+func (s *objectStore) makeCopy(job *copyJob, source *copySource) error {
 	w, err := s.newBlob(http.Header{})
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(w, reader); err != nil {
+	if _, err := io.Copy(w, source); err != nil {
 		w.abandon()
 		return fmt.Errorf("copy an object: %w", err)
 	}

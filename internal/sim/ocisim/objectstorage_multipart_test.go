@@ -299,3 +299,44 @@ func TestCopyObject(t *testing.T) {
 		}
 	})
 }
+
+// A copy that has begun may go on without its source; one that has not does not.
+func TestCopyOutlivesItsSource(t *testing.T) {
+	for _, begun := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			delays := QuickDelays()
+			delays.Copy = 10 * time.Minute
+			s := newStorage(t, func(c *Config) { c.Delays, c.Switches.CopiesOutliveSource = delays, true })
+			ctx := t.Context()
+			s.bucket(s.client, s.mine, "b")
+			s.bucket(s.away, s.mine, "far")
+			s.put("image.oci", "the image")
+			id, err := s.copyTo(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if begun {
+				time.Sleep(6 * time.Minute)
+			}
+			if _, err := s.client.DeleteObject(ctx, objectstorage.DeleteObjectRequest{NamespaceName: &s.mine.Namespace, BucketName: new("b"), ObjectName: new("image.oci")}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(11 * time.Minute)
+			r, err := s.client.GetWorkRequest(ctx, objectstorage.GetWorkRequestRequest{WorkRequestId: &id})
+			if want := map[bool]objectstorage.WorkRequestStatusEnum{false: "FAILED", true: "COMPLETED"}[begun]; err != nil || r.Status != want {
+				t.Errorf("begun %t: %s, %v", begun, r.Status, err)
+			}
+			got, err := s.away.GetObject(ctx, objectstorage.GetObjectRequest{NamespaceName: &s.mine.Namespace, BucketName: new("far"), ObjectName: new("copy.oci")})
+			if begun != (err == nil) {
+				t.Fatalf("begun %t: %v", begun, err)
+			}
+			if begun {
+				b, _ := io.ReadAll(got.Content)
+				got.Content.Close()
+				if string(b) != "the image" {
+					t.Errorf("copied %q", b)
+				}
+			}
+		})
+	}
+}
