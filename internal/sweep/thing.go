@@ -52,7 +52,9 @@ func roles(k Kind) []string {
 	switch k {
 	case Link:
 		return []string{owner.RoleExport, owner.RoleImport}
-	case Upload, Object, Note:
+	case Object:
+		return []string{owner.RoleCopy, owner.RoleImage, owner.RoleCapture}
+	case Upload, Note:
 		return []string{owner.RoleCopy, owner.RoleImage}
 	case Spot:
 		return []string{owner.RoleSpot}
