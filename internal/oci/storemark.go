@@ -49,22 +49,40 @@ func nameMark(name string) (owner.Tag, bool) {
 	return owner.Tag{Build: by.ID, Role: role, Expires: by.Expires}, err == nil
 }
 
-// noteMark is what the name of a note says.
+// noteMark is what the name of a note says: that of a copy or capture, or of a copy's
+// object on its way to one destination, whose role has the number of that.
 func noteMark(name string) (owner.Tag, bool) {
 	m, is := nameMark(name)
-	if !is || m.Role != owner.RoleCopy {
+	n, numbered := strings.CutPrefix(m.Role, owner.RoleCopy+"-")
+	if !is || m.Role != owner.RoleCopy && (!numbered || !digits(n)) {
 		return owner.Tag{}, false
 	}
+	m.Role = owner.RoleCopy
 	return m, true
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// detoured is the name of an object that was brought nearer to a destination, without
+// the number of that.
+func detoured(name string) (string, bool) {
+	i := strings.LastIndexByte(name, '.')
+	if i < 0 || !digits(name[i+1:]) || !strings.HasSuffix(name[:i], ociSuffix) || !strings.HasPrefix(name, copyPrefix) {
+		return name, false
+	}
+	return name[:i], true
 }
 
 // objectMark is what the name of an object, or of an upload of one, says: an image's
 // own, "armfree-BUILD-image-EXPIRY.oci"; that of a copy that can be taken up,
-// "armfree-copy-IMAGE-BUILD.oci", whose expiry is that of the copy's note or link, and
+// "armfree-copy-IMAGE-BUILD.oci", also with ".N" where it was brought nearer, whose expiry is that of the copy's note or link, and
 // which has none where those are gone: it stays until its copy is named; or that of a
 // captured disk, "armfree-capture-IMAGE-BUILD.oci", which is finished as soon as there
 // is no note. An upload is never finished.
 func objectMark(kind sweep.Kind, name string, n needs) (owner.Tag, bool) {
+	name, _ = detoured(name)
 	bare, isImage := strings.CutSuffix(name, ociSuffix)
 	if m, is := nameMark(bare); is {
 		return m, true

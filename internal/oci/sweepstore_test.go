@@ -82,6 +82,31 @@ func TestSweepCaptured(t *testing.T) {
 	}
 }
 
+// What a copy that was killed brought into another bucket, or began to, goes when its
+// time is over; two destinations may share the bucket.
+func TestSweepDetour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		bucket := s.newBucket(t)
+		bucket.put(t, "mine.oci.1", "theirs")
+		keep := s.there()
+		by := owner.NewBuild(time.Now(), 8*time.Hour)
+		for _, n := range []string{"1", "2"} {
+			object := copyPrefix + "abcdefghijkl-" + by.ID + ".oci." + n
+			bucket.put(t, by.Name(owner.RoleCopy+"-"+n), object)
+			bucket.put(t, object, "half")
+			bucket.upload(t, object)
+		}
+		if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 6 {
+			t.Errorf("before its time is over: removed %v, kept %v", r.Removed, r.Kept)
+		}
+		time.Sleep(12 * time.Hour)
+		if r := s.sweep(t, nil); len(r.Left) > 0 || !slices.Equal(s.there(), keep) {
+			t.Errorf("left %v, removed %v, there is %q", r.Left, r.Removed, s.there())
+		}
+	})
+}
+
 // Objects have no tags: their names are all there is.
 func TestObjectMark(t *testing.T) {
 	later := time.Unix(2000000000, 0).UTC()
@@ -92,6 +117,14 @@ func TestObjectMark(t *testing.T) {
 	for name, want := range map[string]owner.Tag{
 		"armfree-b1-image-2000000000.oci":      {Build: "b1", Role: "image", Expires: later},
 		"armfree-copy-abc-b2.oci":              {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.oci.1":            {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.oci.12":           {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.oci.":             {},
+		"armfree-copy-abc-b2.oci.x":            {},
+		"armfree-copy-abc-b2.oci.1.1":          {},
+		"armfree-copy-abc-b2.1":                {},
+		"armfree-capture-abc-b2.oci.1":         {},
+		"armfree-b1-image-2000000000.oci.1":    {},
 		"armfree-copy-abc-linked.oci":          {Build: "linked", Role: "copy", Expires: later},
 		"armfree-copy-abc-unknown.oci":         {Build: "unknown", Role: "copy"},
 		"armfree-capture-my_image-b2.oci":      {Build: "b2", Role: "capture", Expires: later},
@@ -119,6 +152,12 @@ func TestObjectMark(t *testing.T) {
 	}
 	if got, is := noteMark("armfree-b1-copy-2000000000"); !is || got != (owner.Tag{Build: "b1", Role: "copy", Expires: later}) {
 		t.Errorf("%+v %v", got, is)
+	}
+	if got, is := noteMark("armfree-b1-copy-2-2000000000"); !is || got != (owner.Tag{Build: "b1", Role: "copy", Expires: later}) {
+		t.Errorf("%+v %v", got, is)
+	}
+	if got, is := noteMark("armfree-b1-copy-x-2000000000"); is {
+		t.Errorf("%+v", got)
 	}
 	if got, is := noteMark("armfree-b1-image-2000000000"); is {
 		t.Errorf("%+v", got)
