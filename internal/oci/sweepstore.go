@@ -129,11 +129,39 @@ func (b *Bucket) ownObjects(ctx context.Context) (all []objectstorage.ObjectSumm
 	return all, err
 }
 
+// unchanged looks at the notes once more right before something is removed: a new run of
+// the same copy may need it by now, and a captured disk may be finished.
+func (b *Bucket) unchanged(ctx context.Context, t sweep.Thing) error {
+	if !t.Ours || t.Kind == sweep.Note {
+		return nil
+	}
+	objects, err := b.ownObjects(ctx)
+	if err != nil {
+		return err
+	}
+	var n needs
+	for _, o := range objects {
+		if m, is := noteMark(text(o.Name)); is {
+			n.note(m)
+		}
+	}
+	until, mark := n.notes[t.Mark.Build], t.Mark
+	finished := mark.Role == owner.RoleCapture && until.IsZero() && !mark.Expires.IsZero()
+	if !finished && !until.After(mark.Expires) {
+		return nil
+	}
+	mark.Expires = until
+	return &sweep.Changed{Mark: mark, Ours: true}
+}
+
 // removeStored removes what is in a bucket.
 func (l *Leftovers) removeStored(ctx context.Context, t sweep.Thing) error {
 	namespace, bucket, _ := strings.Cut(t.In, "/")
 	b := Bucket{Client: l.Client, Namespace: namespace, Bucket: bucket}
 	id, name := t.ID, t.Name
+	if err := b.unchanged(ctx, t); err != nil {
+		return err
+	}
 	switch t.Kind {
 	case sweep.Link:
 		return deleted(ctx, "pre-authenticated request", name, func(ctx context.Context) error {

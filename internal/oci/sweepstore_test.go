@@ -5,6 +5,8 @@ package oci
 
 import (
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +105,40 @@ func TestSweepDetour(t *testing.T) {
 		time.Sleep(12 * time.Hour)
 		if r := s.sweep(t, nil); len(r.Left) > 0 || !slices.Equal(s.there(), keep) {
 			t.Errorf("left %v, removed %v, there is %q", r.Left, r.Removed, s.there())
+		}
+	})
+}
+
+// What a new run of a copy needs, and a disk that its build finishes, after the list was
+// made, stays.
+func TestSweepStoredMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		bucket := s.newBucket(t)
+		by := owner.NewBuild(time.Now(), 8*time.Hour)
+		s.copied(t, bucket, by)
+		killed := owner.NewBuild(time.Now(), 8*time.Hour)
+		c := bucket.captured(t, killed)
+		if err := c.Upload.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(12 * time.Hour)
+		var once sync.Once
+		r := s.sweep(t, func(w *sweep.Sweep) {
+			w.Removing = func(sweep.Thing) {
+				once.Do(func() {
+					bucket.put(t, by.Lasting(24*time.Hour).Name(owner.RoleCopy), "again")
+					if err := bucket.Forget(t.Context(), killed.Name(owner.RoleCopy)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		})
+		there := strings.Join(s.there(), "\n")
+		for _, want := range []string{"object " + copyPrefix + "abcdefghijkl-" + by.ID + ".oci", "upload " + copyPrefix + "abcdefghijkl-" + by.ID + ".oci", "link " + by.Name(owner.RoleImport), "object " + c.Object()} {
+			if !strings.Contains(there, want) {
+				t.Errorf("%q is gone, removed %v, there is\n%s", want, r.Removed, there)
+			}
 		}
 	})
 }
