@@ -12,22 +12,17 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
 // begun begins a capture in the bucket of the stage, as somebody who is killed then.
 func begun(t *testing.T, s *stage.Stage, expires time.Time, direct bool) (name string, c *oci.Captured) {
 	t.Helper()
-	client, err := oci.NewClient(oci.Credentials{
-		Tenancy: s.Build.ID, User: s.Build.UserID, Fingerprint: s.Build.Fingerprint(), KeyPEM: s.Build.PrivateKeyPEM(), Region: stage.BuildRegion,
-	}, oci.Options{HTTP: s.Net.Client()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bucket := &oci.Bucket{Client: client, Namespace: s.Build.Namespace, Bucket: stage.BucketName}
+	bucket := &oci.Bucket{Client: buildClient(t, s), Namespace: s.Build.Namespace, Bucket: stage.BucketName}
 	o := owner.NewBuild(time.Now(), time.Hour)
 	o.Expires = expires
 	name = oci.CaptureName("killed", o)
-	c, err = bucket.Capture(t.Context(), o, name, direct, time.Hour, func(string) {})
+	c, err := bucket.Capture(t.Context(), o, name, direct, time.Hour, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,6 +30,18 @@ func begun(t *testing.T, s *stage.Stage, expires time.Time, direct bool) (name s
 		t.Fatal(err)
 	}
 	return name, c
+}
+
+// buildClient signs in to the tenancy that builds.
+func buildClient(t *testing.T, s *stage.Stage) *oci.Client {
+	t.Helper()
+	client, err := oci.NewClient(oci.Credentials{
+		Tenancy: s.Build.ID, User: s.Build.UserID, Fingerprint: s.Build.Fingerprint(), KeyPEM: s.Build.PrivateKeyPEM(), Region: stage.BuildRegion,
+	}, oci.Options{HTTP: s.Net.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // A build that captures removes what captures of builds that were killed left in its
@@ -63,7 +70,14 @@ func TestCaptureSweepsItsBucket(t *testing.T) {
 		if !strings.Contains(said, "Leftovers of earlier builds in oci eu-frankfurt-1, removed: ") || !strings.Contains(said, "/armfree-"+strings.TrimSuffix(strings.TrimPrefix(dead, "armfree-capture-killed-"), ".oci")+"-copy-") {
 			t.Error(said)
 		}
-		all := strings.Join(s.Left(stage.BucketName+"/"+a.(*ocibuild.Captured).Object), "\n")
+		// What a workflow does after each build, whether or not it went well.
+		made := a.(*ocibuild.Captured).Object
+		id := strings.TrimSuffix(made[strings.LastIndexByte(made, '-')+1:], ".oci")
+		r, err := sweep.Sweep{Cloud: &oci.Leftovers{Client: buildClient(t, s), Bastions: true, Buckets: true}, Rules: sweep.Rules{Builds: []string{id}}}.Run(t.Context())
+		if err != nil || len(r.Removed)+len(r.Left)+len(r.UnderWay) > 0 || !strings.Contains(strings.Join(s.Left(), "\n"), made) {
+			t.Errorf("the build is swept: %v, removed %v, left %v, there is %q", err, r.Removed, r.Left, s.Left())
+		}
+		all := strings.Join(s.Left(stage.BucketName+"/"+made), "\n")
 		if strings.Contains(all, dead) || !strings.Contains(all, alive) || !strings.Contains(all, finished) {
 			t.Errorf("left:\n%s", all)
 		}

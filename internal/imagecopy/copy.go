@@ -320,7 +320,7 @@ func (c *Copy) clear(g context.Context) error {
 				errs = append(errs, fmt.Errorf("the pre-authenticated request %s is left: %w", c.Owner.Name(role), err))
 			}
 		}
-		if c.Given && s == c.Store {
+		if c.Given && s == c.Store && object == c.Object {
 			return
 		}
 		if err := s.Remove(g, object); err != nil {
@@ -333,12 +333,12 @@ func (c *Copy) clear(g context.Context) error {
 	}
 	for i, t := range c.Targets {
 		for _, w := range t.Ways {
-			went := c.board.went(i, w.Route())
-			switch {
-			case went:
-				clean(w, c.detourName(i))
-			case c.again && w.Check(g) == nil: // a bucket that cannot be used was not used
-				clean(w, c.detourName(i))
+			if !c.board.went(i, w.Route()) && (!c.again || w.Check(g) != nil) {
+				continue // a bucket that cannot be used was not used
+			}
+			before := len(errs)
+			if clean(w, c.detourName(i)); len(errs) == before {
+				errs = append(errs, c.forgetDetour(g, w, i)) // last: a sweep goes by it
 			}
 		}
 	}

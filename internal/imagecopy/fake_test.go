@@ -180,20 +180,22 @@ func (s store) Remove(ctx context.Context, object string) error {
 }
 
 func (s store) Note(ctx context.Context, n cloud.Note) error {
-	return s.step(ctx, "note", func() { s.notes[n.Name] = n.Object })
+	return s.step(ctx, s.at("note"), func() { s.notes[s.name+n.Name] = n.Object })
 }
 
 func (s store) Notes(ctx context.Context) (all []cloud.Note, err error) {
-	err = s.step(ctx, "notes", func() {
+	err = s.step(ctx, s.at("notes"), func() {
 		for n, o := range s.notes {
-			all = append(all, cloud.Note{Name: n, Object: o})
+			if strings.HasPrefix(n, s.name+"armfree-") {
+				all = append(all, cloud.Note{Name: n[len(s.name):], Object: o})
+			}
 		}
 	})
 	return all, err
 }
 
 func (s store) Forget(ctx context.Context, name string) error {
-	return s.step(ctx, "forget", func() { delete(s.notes, name) })
+	return s.step(ctx, s.at("forget"), func() { delete(s.notes, s.name+name) })
 }
 
 // way is a bucket nearer to a destination.

@@ -4,6 +4,7 @@
 package imagecopy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -190,8 +192,35 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 	return "", t.Ways[len(t.Ways)-1].Route(), err
 }
 
-// detourName is the object's name in a bucket nearer to a destination.
-func (c *Copy) detourName(i int) string { return c.Object + "." + strconv.Itoa(i+1) }
+// detourName is the object's name in a bucket nearer to a destination. It is of this
+// plugin and this copy, also if the object in the source's bucket is not: a sweep knows
+// it by that, and two copies of one object do not meet there.
+func (c *Copy) detourName(i int) string {
+	name := c.Object
+	if !ours(name) {
+		name = ObjectName(cmp.Or(c.image.ID, "object"), c.Owner)
+	}
+	return name + "." + strconv.Itoa(i+1)
+}
+
+// detourNote is the note beside that object, which says until when it is needed. Each
+// has its own: several destinations may share a bucket, also with the source.
+func (c *Copy) detourNote(i int) cloud.Note {
+	return cloud.Note{Name: c.Owner.Name(owner.RoleCopy + "-" + strconv.Itoa(i+1)), Object: c.detourName(i)}
+}
+
+// forgetDetour removes the notes beside the object in a bucket nearer to a destination,
+// those of earlier runs as well.
+func (c *Copy) forgetDetour(ctx context.Context, w Way, i int) error {
+	notes, err := w.Notes(ctx)
+	errs := []error{err}
+	for _, n := range notes {
+		if b, _, perr := owner.ParseName(n.Name); perr == nil && b.ID == c.Owner.ID && n.Object == c.detourName(i) {
+			errs = append(errs, w.Forget(ctx, n.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // detour imports from a bucket nearer to the destination.
 func (c *Copy) detour(ctx context.Context, i int, w Way, from cloud.Link) (string, error) {
@@ -201,6 +230,9 @@ func (c *Copy) detour(ctx context.Context, i int, w Way, from cloud.Link) (strin
 	}
 	c.board.gone(i, w.Route())
 	c.Say("%s: bringing the object nearer by the route %s", t.Name(), w.Route())
+	if err := w.Note(ctx, c.detourNote(i)); err != nil {
+		return "", fmt.Errorf("the bucket cannot be written to: %w", err)
+	}
 	start := time.Now()
 	err := w.Bring(ctx, c.Object, from, c.detourName(i), func(p float64) { c.board.set(t.Name(), w.Route()+" "+percent(p)) })
 	if err != nil {

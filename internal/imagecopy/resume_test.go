@@ -334,3 +334,48 @@ func TestBoard(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A copy that is killed on its way through another bucket leaves a note beside its
+// object there, which a sweep goes by; a run that comes to its end leaves nothing.
+func TestDetourIsNoted(t *testing.T) {
+	for _, route := range []string{"copy-object", "relay"} {
+		w := newWorld()
+		change := func(c *Copy) {
+			c.Targets[0].Direct, c.Targets[0].Ways = false, []Way{way{store{w, route}}}
+		}
+		w.after = func(step string) {
+			if step == "bring "+route {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.dead = true
+			}
+		}
+		_, said, err := runWith(t.Context(), w, change, "a")
+		if err == nil {
+			t.Fatalf("it was not killed\n%s", said)
+		}
+		object := ""
+		for o := range w.objects {
+			if strings.HasPrefix(o, route) {
+				object = strings.TrimPrefix(o, route)
+			}
+		}
+		noted := false
+		for n, o := range w.notes {
+			noted = noted || strings.HasPrefix(n, route+"armfree-") && o == object
+		}
+		if !noted || !strings.HasPrefix(object, objectPrefix) || w.index("note "+route) > w.index("bring "+route) {
+			t.Errorf("there is %q, notes %q, steps %q", w.left(), w.notes, w.steps)
+		}
+		w.dead, w.after = false, nil
+		w.steps = nil
+		if _, said, err := runWith(t.Context(), w, change, "a"); err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		for _, l := range w.left() {
+			if strings.Contains(l, route) {
+				t.Errorf("left %q", l)
+			}
+		}
+	}
+}

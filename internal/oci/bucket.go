@@ -232,7 +232,7 @@ func (b *Bucket) Notes(ctx context.Context) (notes []cloud.Note, err error) {
 			return nil, err
 		}
 		for _, o := range r.Objects {
-			if _, role, err := owner.ParseName(text(o.Name)); err != nil || role != owner.RoleCopy {
+			if _, is := noteMark(text(o.Name)); !is {
 				continue
 			}
 			object, err := b.readNote(ctx, text(o.Name))

@@ -16,6 +16,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/core"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
@@ -161,11 +162,14 @@ func FuzzJumpHost(f *testing.F) {
 func FuzzObjectMark(f *testing.F) {
 	f.Add("armfree-b1-image-2000000000.oci")
 	f.Add("armfree-copy-abc-b2.oci")
+	f.Add("armfree-capture-abc-b2.oci")
 	f.Add("armfree--image-1.oci")
 	f.Add("armfree-b1-image--1.oci")
 	f.Add("debian.oci")
 	f.Fuzz(func(t *testing.T, name string) {
-		m, is := objectMark(name, map[string]time.Time{"b2": time.Unix(1, 0)})
+		var n needs
+		n.note(owner.Tag{Build: "b2", Expires: time.Unix(1, 0)})
+		m, is := objectMark(sweep.Object, name, n)
 		if is && (!strings.HasPrefix(name, "armfree-") || m.Build == "" || m.Role == "") {
 			t.Errorf("%q: %+v", name, m)
 		}

@@ -352,33 +352,6 @@ func TestSweepAtStart(t *testing.T) {
 	})
 }
 
-// Objects have no tags: their names are all there is.
-func TestObjectMark(t *testing.T) {
-	later := time.Unix(2000000000, 0).UTC()
-	for name, want := range map[string]owner.Tag{
-		"armfree-b1-image-2000000000.oci":      {Build: "b1", Role: "image", Expires: later},
-		"armfree-b1-copy-2000000000":           {Build: "b1", Role: "copy", Expires: later},
-		"armfree-copy-abc-b2.oci":              {Build: "b2", Role: "copy", Expires: later},
-		"armfree-copy-abc-unknown.oci":         {Build: "unknown", Role: "copy"},
-		"armfree-capture-my_image-b2.oci":      {Build: "b2", Role: "copy", Expires: later},
-		"armfree-capture-my_image-done.oci":    {Build: "done", Role: "copy"},
-		"armfree-capture-b2":                   {},
-		"armfree-copy-abc.oci":                 {},
-		"armfree-copy-abc-.oci":                {},
-		"armfree-copy-abc-b2":                  {},
-		"armfree-b1-image-x.oci":               {},
-		"debian.oci":                           {},
-		"":                                     {},
-		"x/armfree-b1-image-2000000000.oci":    {},
-		"armfree-b1-image-2000000000.oci.copy": {},
-	} {
-		got, is := objectMark(name, map[string]time.Time{"b2": later})
-		if got != want || is != (want.Build != "") {
-			t.Errorf("%q: %+v %v, want %+v", name, got, is, want)
-		}
-	}
-}
-
 // An image that its build finishes after the list was made, or even after the sweep has
 // looked at it again, stays, and its schema with it.
 func TestSweepFinishedMeanwhile(t *testing.T) {

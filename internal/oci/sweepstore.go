@@ -6,7 +6,6 @@ package oci
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
@@ -57,18 +56,13 @@ func (l *Leftovers) listBucket(ctx context.Context, see func(sweep.Thing)) error
 
 // things lists the links, uploads and objects of a bucket.
 func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
-	expires := map[string]time.Time{} // of copies that have a link or a note here
-	note := func(m owner.Tag) {
-		if m.Expires.After(expires[m.Build]) {
-			expires[m.Build] = m.Expires
-		}
-	}
+	var n needs
 	where := b.Namespace + "/" + b.Bucket
 	links, err := b.links(ctx)
 	for _, p := range links {
 		t := thing(sweep.Link, p.Id, p.Name, nil, p.TimeCreated, where)
 		if t.Mark, t.Ours = nameMark(t.Name); t.Ours {
-			note(t.Mark)
+			n.link(t.Mark)
 		}
 		all = append(all, t)
 	}
@@ -80,32 +74,33 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 		return all, err
 	}
 	for _, o := range objects {
-		if m, is := nameMark(text(o.Name)); is {
-			note(m)
+		if m, is := noteMark(text(o.Name)); is {
+			n.note(m)
 		}
 	}
-	needs := map[string][]string{} // ids of the objects and uploads of a copy
+	used := map[string][]string{} // ids of the objects and uploads of a copy
 	see := func(t sweep.Thing) {
 		all = append(all, t)
 		if t.Ours {
-			needs[t.Mark.Build] = append(needs[t.Mark.Build], t.ID)
+			used[t.Mark.Build] = append(used[t.Mark.Build], t.ID)
 		}
 	}
 	var notes []sweep.Thing
 	for _, o := range objects {
 		t := thing(sweep.Object, o.Name, o.Name, nil, o.TimeCreated, where)
 		t.ID = where + "/" + t.Name
-		if t.Mark, t.Ours = objectMark(t.Name, expires); t.Ours && t.Mark.Role == owner.RoleCopy && !strings.HasSuffix(t.Name, ociSuffix) {
+		if t.Mark, t.Ours = noteMark(t.Name); t.Ours {
 			t.Kind = sweep.Note
 			notes = append(notes, t)
 			continue
 		}
+		t.Mark, t.Ours = objectMark(sweep.Object, t.Name, n)
 		see(t)
 	}
 	uploads, err := b.uploads(ctx)
 	for _, u := range uploads {
 		t := thing(sweep.Upload, u.UploadId, u.Object, nil, u.TimeCreated, where)
-		t.Mark, t.Ours = objectMark(t.Name, expires)
+		t.Mark, t.Ours = objectMark(sweep.Upload, t.Name, n)
 		see(t)
 	}
 	if err != nil {
@@ -113,7 +108,7 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 	}
 	// A note says until when its copy needs the rest, so it goes last.
 	for _, t := range notes {
-		t.UsedBy = needs[t.Mark.Build]
+		t.UsedBy = used[t.Mark.Build]
 		all = append(all, t)
 	}
 	return all, nil
@@ -134,36 +129,29 @@ func (b *Bucket) ownObjects(ctx context.Context) (all []objectstorage.ObjectSumm
 	return all, err
 }
 
-const (
-	ociSuffix  = ".oci"
-	copyPrefix = "armfree-copy-"
-)
-
-// nameMark is what a name says of who made it.
-func nameMark(name string) (owner.Tag, bool) {
-	by, role, err := owner.ParseName(name)
-	return owner.Tag{Build: by.ID, Role: role, Expires: by.Expires}, err == nil
-}
-
-// objectMark is what the name of an object says: a note's and an image's own,
-// "armfree-BUILD-image-EXPIRY.oci", or that of a copy that can be taken up,
-// "armfree-copy-IMAGE-BUILD.oci", whose expiry is that of the copy's note or link.
-// Where there is none it has no expiry, and stays until its copy is named.
-func objectMark(name string, expires map[string]time.Time) (owner.Tag, bool) {
-	bare, isImage := strings.CutSuffix(name, ociSuffix)
-	if m, is := nameMark(bare); is {
-		return m, true
+// unchanged looks at the notes once more right before something is removed: a new run of
+// the same copy may need it by now, and a captured disk may be finished.
+func (b *Bucket) unchanged(ctx context.Context, t sweep.Thing) error {
+	if !t.Ours || t.Kind == sweep.Note {
+		return nil
 	}
-	rest, is := strings.CutPrefix(bare, copyPrefix)
-	if !is { // a disk that was captured belongs to its build until the note is gone
-		rest, is = strings.CutPrefix(bare, capturePrefix)
+	objects, err := b.ownObjects(ctx)
+	if err != nil {
+		return err
 	}
-	i := strings.LastIndexByte(rest, '-')
-	if !is || !isImage || i < 0 || rest[i+1:] == "" {
-		return owner.Tag{}, false
+	var n needs
+	for _, o := range objects {
+		if m, is := noteMark(text(o.Name)); is {
+			n.note(m)
+		}
 	}
-	build := rest[i+1:]
-	return owner.Tag{Build: build, Role: owner.RoleCopy, Expires: expires[build]}, true
+	until, mark := n.notes[t.Mark.Build], t.Mark
+	finished := mark.Role == owner.RoleCapture && until.IsZero() && !mark.Expires.IsZero()
+	if !finished && !until.After(mark.Expires) {
+		return nil
+	}
+	mark.Expires = until
+	return &sweep.Changed{Mark: mark, Ours: true}
 }
 
 // removeStored removes what is in a bucket.
@@ -171,6 +159,9 @@ func (l *Leftovers) removeStored(ctx context.Context, t sweep.Thing) error {
 	namespace, bucket, _ := strings.Cut(t.In, "/")
 	b := Bucket{Client: l.Client, Namespace: namespace, Bucket: bucket}
 	id, name := t.ID, t.Name
+	if err := b.unchanged(ctx, t); err != nil {
+		return err
+	}
 	switch t.Kind {
 	case sweep.Link:
 		return deleted(ctx, "pre-authenticated request", name, func(ctx context.Context) error {

@@ -170,6 +170,7 @@ const (
 	RoleExport   = "export"
 	RoleImport   = "import"
 	RoleCopy     = "copy"
+	RoleCapture  = "capture" // a captured disk: finished once it has no expiry
 	RoleBastion  = "bastion"
 	RoleVolume   = "volume"
 	RoleNetwork  = "network-interface"

@@ -21,8 +21,8 @@ type Cloud interface {
 	// List lists what is there, of ours and of others. What could not be listed is
 	// in the listing; an error means that nothing could.
 	List(ctx context.Context) (Listing, error)
-	// Remove asks for the removal of a thing. One that is gone is no error. An image
-	// is looked at once more right before: if its mark is no longer that of t, nothing
+	// Remove asks for the removal of a thing. One that is gone is no error. An image,
+	// and what is in a bucket, is looked at once more right before: if its mark is no longer that of t, nothing
 	// is done, and the error is a *Changed.
 	Remove(ctx context.Context, t Thing) error
 	// Gone waits until a thing that Remove was called for is gone.

@@ -109,7 +109,7 @@ func (r Rules) stays(t Thing, now time.Time) string {
 		return "it has no id"
 	case !slices.Contains(roles(t.Kind), t.Mark.Role):
 		return fmt.Sprintf("its mark is that of another kind of thing (%s)", t.Mark.Role)
-	case t.Kind == Image && !t.Mark.Unfinished:
+	case t.Kind == Image && !t.Mark.Unfinished, t.Mark.Role == owner.RoleCapture && t.Mark.Expires.IsZero():
 		return "it is finished"
 	case t.Mark.Expires.IsZero() && copied(t) && !slices.Contains(r.Builds, t.Mark.Build):
 		return "nothing is left that says until when its copy needs it: sweep --build " + t.Mark.Build + " removes it"

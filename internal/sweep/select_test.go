@@ -32,6 +32,7 @@ func usedBy(ids ...string) func(*Thing) { return func(t *Thing) { t.UsedBy = ids
 func expires(at time.Time) func(*Thing) { return func(t *Thing) { t.Mark.Expires = at } }
 func build(id string) func(*Thing)      { return func(t *Thing) { t.Mark.Build = id } }
 func foreign(t *Thing)                  { t.Ours, t.Mark = false, owner.Tag{} }
+func disk(t *Thing)                     { t.Mark.Role = owner.RoleCapture }
 func finished(t *Thing)                 { t.Mark.Unfinished, t.Mark.Expires = false, time.Time{} }
 
 func ids(list []Thing) string {
@@ -75,6 +76,11 @@ func TestSelect(t *testing.T) {
 		"a build that is named":   {things: []Thing{of(Instance, "i", expires(now.Add(time.Hour))), of(Instance, "j", build("other"))}, rules: Rules{Builds: []string{"dead"}}, goes: "i", why: "another build's"},
 		"a copy without a note":   {things: []Thing{of(Object, "o", expires(time.Time{}))}, why: "sweep --build dead removes it"},
 		"one that is named":       {things: []Thing{of(Object, "o", expires(time.Time{})), of(Upload, "u", expires(time.Time{})), of(Object, "p", build("other"), expires(time.Time{}))}, rules: Rules{Builds: []string{"dead"}}, goes: "u o", why: "nothing is left"},
+		"a captured disk":         {things: []Thing{of(Object, "o", disk, expires(time.Time{}))}, why: "it is finished"},
+		"its build is named":      {things: []Thing{of(Object, "o", disk, expires(time.Time{}))}, rules: Rules{Builds: []string{"dead"}}, why: "it is finished"},
+		"it is old":               {things: []Thing{of(Object, "o", disk, expires(time.Time{}))}, rules: Rules{OlderThan: time.Hour}, why: "it is finished"},
+		"half of a disk":          {things: []Thing{of(Object, "o", disk), of(Object, "p", disk, expires(now.Add(time.Hour)))}, goes: "o", why: "may need it"},
+		"half of one is named":    {things: []Thing{of(Object, "o", disk, expires(now.Add(time.Hour)))}, rules: Rules{Builds: []string{"dead"}}, goes: "o"},
 		"a volume to keep":        {things: []Thing{of(Volume, "v", expires(time.Time{}))}, rules: Rules{Builds: []string{"dead"}}, why: "no expiry"},
 		"its finished image":      {things: []Thing{of(Image, "a", finished)}, rules: Rules{Builds: []string{"dead"}}, why: "finished"},
 		"in order":                {things: []Thing{of(Snapshot, "s"), of(Image, "a"), of(Group, "g"), of(Object, "o"), of(Instance, "i"), of(Link, "l"), of(Note, "n"), of(Upload, "u")}, goes: "l i u o n g a s"},

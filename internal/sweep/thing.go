@@ -55,7 +55,9 @@ func roles(k Kind) []string {
 		return []string{owner.RoleExport, owner.RoleImport}
 	case Export:
 		return []string{owner.RoleExport}
-	case Upload, Object, Note:
+	case Object:
+		return []string{owner.RoleCopy, owner.RoleImage, owner.RoleCapture}
+	case Upload, Note:
 		return []string{owner.RoleCopy, owner.RoleImage}
 	case Spot:
 		return []string{owner.RoleSpot}

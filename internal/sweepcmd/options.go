@@ -42,9 +42,9 @@ const (
 const usage = `Usage: packer-plugin-armfree sweep [options]
 
 Removes what dead builds and copies of this plugin have left behind: what carries
-its mark and has expired, by the cloud's clock. A finished image is never removed,
-nor is anything of others. Who signs in is taken from the environment and the
-profiles of OCI and AWS, as the builders do it.
+its mark and has expired, by the cloud's clock. What is finished, an image or a
+captured disk, is never removed, nor is anything of others. Who signs in is taken
+from the environment and the profiles of OCI and AWS, as the builders do it.
 
 Options:
 `

@@ -19,8 +19,25 @@ func rest(c *imagecopy.Copy) (all []string) {
 	side := func(prefix, tenancy string, places ...sweep.Cloud) {
 		all = append(all, sweep.Commands(lifeline.Binary(), c.Owner.ID, places, prefixed(prefix, tenancy)...)...)
 	}
+	// A bucket may be in any compartment.
+	anywhere := func(c *oci.Client) sweep.Cloud {
+		return &oci.Leftovers{Client: c, Compartments: []string{"all"}}
+	}
+	var copied []sweep.Cloud // what the ways lead through
+	relays := map[string][]sweep.Cloud{}
+	for _, t := range c.Targets {
+		for _, w := range t.Ways {
+			switch w := w.(type) {
+			case *oci.CopyWay:
+				copied = append(copied, anywhere(w.Client))
+			case *oci.RelayWay:
+				relays[w.Tenancy] = append(relays[w.Tenancy], anywhere(w.Client))
+			}
+		}
+	}
 	if b, ok := c.Store.(*oci.Bucket); ok {
 		side("BUILD_", b.Tenancy, &oci.Leftovers{Client: b.Client})
+		side("BUILD_", b.Tenancy, copied...)
 	}
 	byTenancy := map[string][]sweep.Cloud{}
 	var order []string
@@ -34,6 +51,7 @@ func rest(c *imagecopy.Copy) (all []string) {
 	}
 	for _, tenancy := range order {
 		side("PROD_", tenancy, byTenancy[tenancy]...)
+		side("PROD_", tenancy, relays[tenancy]...)
 	}
 	return all
 }

@@ -24,8 +24,22 @@ func TestRestNamesVariables(t *testing.T) {
 	for _, tenancy := range []string{"ocid1.tenancy.oc1..prod", "ocid1.tenancy.oc1..other"} {
 		c.Targets = append(c.Targets, imagecopy.Target{Destination: &oci.Importer{Client: in(tenancy), Compartment: "in-" + tenancy}})
 	}
+	// The buckets on the way may be in other regions, and in any compartment.
+	near := func(tenancy, region string) *oci.Bucket {
+		return &oci.Bucket{Client: &oci.Client{Tenancy: tenancy, Region: region}}
+	}
+	c.Targets[1].Ways = []imagecopy.Way{
+		&oci.CopyWay{Bucket: near("ocid1.tenancy.oc1..build", "uk-london-1")},
+		&oci.RelayWay{Bucket: near("ocid1.tenancy.oc1..other", "ap-tokyo-1")},
+	}
+	ways := 0
 	all := rest(c)
-	if len(all) != 3 {
+	for _, l := range all {
+		if strings.HasSuffix(l, "--region uk-london-1 --compartment all") || strings.HasSuffix(l, "--region ap-tokyo-1 --compartment all") {
+			ways++
+		}
+	}
+	if len(all) != 5 || ways != 2 {
 		t.Fatalf("%q", all)
 	}
 	for _, l := range all {

@@ -1,0 +1,201 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package oci
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sweep"
+)
+
+// captured begins the capture of a disk, of which a part has arrived.
+func (b *Bucket) captured(t *testing.T, o owner.Build) *Captured {
+	t.Helper()
+	c, err := b.Capture(t.Context(), o, CaptureName("disk", o), true, time.Hour, func(string) {})
+	if err == nil {
+		err = c.Part(t.Context(), 1, []byte("a disk"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A disk that was captured is the user's: no sweep takes it, not even that of its
+// build, which the last step of a workflow does after every build. One that was not
+// finished goes with its build, or when its time is over.
+func TestSweepCaptured(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t, simOptions{})
+			bucket := s.newBucket(t)
+			empty := s.there()
+			o := owner.NewBuild(time.Now(), 8*time.Hour)
+			if lost { // an upload that nobody knows of was begun as well
+				if err := s.AddFaults(ocisim.Fault{Kind: ocisim.FaultCutAfterEffect, Op: "PutObjectByPAR", Times: 1}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done := bucket.captured(t, o)
+			if _, _, err := done.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			finished := append(slices.Clone(empty), "object "+done.Object())
+			for _, rules := range []sweep.Rules{{Builds: []string{o.ID}}, {}, {OlderThan: time.Second}} {
+				time.Sleep(12 * time.Hour)
+				r := s.sweep(t, func(w *sweep.Sweep) { w.Rules = rules })
+				if len(r.Removed)+len(r.Left) > 0 || !slices.Equal(s.there(), finished) {
+					t.Errorf("%+v: removed %v, left %v, there is %q", rules, r.Removed, r.Left, s.there())
+				}
+				for _, k := range r.Kept {
+					if k.Why != "it is finished" {
+						t.Errorf("%+v: kept since %q", rules, k.Why)
+					}
+				}
+			}
+			// Killed before its note was removed: the disk was nobody's yet.
+			for _, named := range []bool{true, false} {
+				o := owner.NewBuild(time.Now(), 8*time.Hour)
+				c := bucket.captured(t, o)
+				if err := c.Upload.Commit(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if r := s.sweep(t, nil); len(r.Removed) > 0 {
+					t.Errorf("removed %v", r.Removed)
+				}
+				rules := sweep.Rules{Builds: []string{o.ID}}
+				if !named {
+					rules = sweep.Rules{}
+					time.Sleep(12 * time.Hour)
+				}
+				if r := s.sweep(t, func(w *sweep.Sweep) { w.Rules = rules }); len(r.Left) > 0 || !slices.Equal(s.there(), finished) {
+					t.Errorf("left %v, there is %q", r.Left, s.there())
+				}
+			}
+		})
+	}
+}
+
+// What a copy that was killed brought into another bucket, or began to, goes when its
+// time is over; two destinations may share the bucket.
+func TestSweepDetour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		bucket := s.newBucket(t)
+		bucket.put(t, "mine.oci.1", "theirs")
+		keep := s.there()
+		by := owner.NewBuild(time.Now(), 8*time.Hour)
+		for _, n := range []string{"1", "2"} {
+			object := copyPrefix + "abcdefghijkl-" + by.ID + ".oci." + n
+			bucket.put(t, by.Name(owner.RoleCopy+"-"+n), object)
+			bucket.put(t, object, "half")
+			bucket.upload(t, object)
+		}
+		if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 6 {
+			t.Errorf("before its time is over: removed %v, kept %v", r.Removed, r.Kept)
+		}
+		time.Sleep(12 * time.Hour)
+		if r := s.sweep(t, nil); len(r.Left) > 0 || !slices.Equal(s.there(), keep) {
+			t.Errorf("left %v, removed %v, there is %q", r.Left, r.Removed, s.there())
+		}
+	})
+}
+
+// What a new run of a copy needs, and a disk that its build finishes, after the list was
+// made, stays.
+func TestSweepStoredMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simOptions{})
+		bucket := s.newBucket(t)
+		by := owner.NewBuild(time.Now(), 8*time.Hour)
+		s.copied(t, bucket, by)
+		killed := owner.NewBuild(time.Now(), 8*time.Hour)
+		c := bucket.captured(t, killed)
+		if err := c.Upload.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(12 * time.Hour)
+		var once sync.Once
+		r := s.sweep(t, func(w *sweep.Sweep) {
+			w.Removing = func(sweep.Thing) {
+				once.Do(func() {
+					bucket.put(t, by.Lasting(24*time.Hour).Name(owner.RoleCopy), "again")
+					if err := bucket.Forget(t.Context(), killed.Name(owner.RoleCopy)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		})
+		there := strings.Join(s.there(), "\n")
+		for _, want := range []string{"object " + copyPrefix + "abcdefghijkl-" + by.ID + ".oci", "upload " + copyPrefix + "abcdefghijkl-" + by.ID + ".oci", "link " + by.Name(owner.RoleImport), "object " + c.Object()} {
+			if !strings.Contains(there, want) {
+				t.Errorf("%q is gone, removed %v, there is\n%s", want, r.Removed, there)
+			}
+		}
+	})
+}
+
+// Objects have no tags: their names are all there is.
+func TestObjectMark(t *testing.T) {
+	later := time.Unix(2000000000, 0).UTC()
+	var n needs
+	n.note(owner.Tag{Build: "b2", Expires: later})
+	n.note(owner.Tag{Build: "b2", Expires: later.Add(-time.Hour)}) // of an earlier run
+	n.link(owner.Tag{Build: "linked", Expires: later})
+	for name, want := range map[string]owner.Tag{
+		"armfree-b1-image-2000000000.oci":      {Build: "b1", Role: "image", Expires: later},
+		"armfree-copy-abc-b2.oci":              {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.oci.1":            {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.oci.12":           {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.oci.":             {},
+		"armfree-copy-abc-b2.oci.x":            {},
+		"armfree-copy-abc-b2.oci.1.1":          {},
+		"armfree-copy-abc-b2.1":                {},
+		"armfree-capture-abc-b2.oci.1":         {},
+		"armfree-b1-image-2000000000.oci.1":    {},
+		"armfree-copy-abc-linked.oci":          {Build: "linked", Role: "copy", Expires: later},
+		"armfree-copy-abc-unknown.oci":         {Build: "unknown", Role: "copy"},
+		"armfree-capture-my_image-b2.oci":      {Build: "b2", Role: "capture", Expires: later},
+		"armfree-capture-my_image-linked.oci":  {Build: "linked", Role: "capture"},
+		"armfree-capture-my_image-done.oci":    {Build: "done", Role: "capture"},
+		"armfree-capture-b2":                   {},
+		"armfree-capture-b2.oci":               {},
+		"armfree-copy-abc.oci":                 {},
+		"armfree-copy-abc-.oci":                {},
+		"armfree-copy-abc-b2":                  {},
+		"armfree-b1-image-x.oci":               {},
+		"debian.oci":                           {},
+		"":                                     {},
+		"x/armfree-b1-image-2000000000.oci":    {},
+		"armfree-b1-image-2000000000.oci.copy": {},
+	} {
+		got, is := objectMark(sweep.Object, name, n)
+		if got != want || is != (want.Build != "") {
+			t.Errorf("%q: %+v %v, want %+v", name, got, is, want)
+		}
+	}
+	// An upload is not finished, whatever it is of.
+	if got, _ := objectMark(sweep.Upload, "armfree-capture-my_image-linked.oci", n); got != (owner.Tag{Build: "linked", Role: "copy", Expires: later}) {
+		t.Errorf("%+v", got)
+	}
+	if got, is := noteMark("armfree-b1-copy-2000000000"); !is || got != (owner.Tag{Build: "b1", Role: "copy", Expires: later}) {
+		t.Errorf("%+v %v", got, is)
+	}
+	if got, is := noteMark("armfree-b1-copy-2-2000000000"); !is || got != (owner.Tag{Build: "b1", Role: "copy", Expires: later}) {
+		t.Errorf("%+v %v", got, is)
+	}
+	if got, is := noteMark("armfree-b1-copy-x-2000000000"); is {
+		t.Errorf("%+v", got)
+	}
+	if got, is := noteMark("armfree-b1-image-2000000000"); is {
+		t.Errorf("%+v", got)
+	}
+}
