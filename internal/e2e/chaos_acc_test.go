@@ -135,17 +135,20 @@ func baseline(t *testing.T, cloud chaosCloud, p *runpacker.Packer) []string {
 // split tells the images that are finished, and what they use, from the rest. So is a
 // captured disk beside which there is no note.
 func split(things []chaosThing) (left, images []chaosThing) {
+	var snapshots []chaosThing
 	for _, x := range things {
 		switch {
 		case x.kind == "image" && x.finished(), x.capturedWithout(things):
 			images = append(images, x)
 		case x.kind == "snapshot" && x.finished():
+			snapshots = append(snapshots, x)
 		default:
 			left = append(left, x)
 		}
 	}
-	if len(images) == 0 { // then nothing uses a snapshot
-		left = things
+	// An image has one snapshot: of more than that nobody makes use.
+	if n := len(images); len(snapshots) > n {
+		left = append(left, snapshots[n:]...)
 	}
 	return left, images
 }
