@@ -73,22 +73,25 @@ func chaosClouds() []chaosCloud {
 		}
 		return said
 	}
-	opsOCI := func(s *stage.Stage) (ops []string) {
-		for _, r := range s.Cloud.Requests() {
-			if r.Tenancy != "" || r.Op == "PutObjectByPAR" || r.Op == "UploadPartByPAR" {
-				ops = append(ops, r.Op)
+	// What is put by a link is a machine's own in a capture, and else the cloud's.
+	opsOf := func(links bool) func(s *stage.Stage) []string {
+		return func(s *stage.Stage) (ops []string) {
+			for _, r := range s.Cloud.Requests() {
+				if r.Tenancy != "" || links && (r.Op == "PutObjectByPAR" || r.Op == "UploadPartByPAR") {
+					ops = append(ops, r.Op)
+				}
 			}
+			return ops
 		}
-		return ops
 	}
 	capture := func(t *testing.T, s *stage.Stage, p *runpacker.Packer, mark string) (string, error) {
 		return packerBuild(t.Context(), p, append(s.Env(), mark), "capture.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()))
 	}
 	return []chaosCloud{
-		{name: "capture", images: 2, sample: 12, captures: true, build: capture, sweep: sweepOCI, ops: opsOCI},
-		{name: "inside", images: 2, sample: 8, captures: true, inside: true, build: capture, sweep: sweepOCI, ops: opsOCI},
+		{name: "capture", images: 2, sample: 12, captures: true, build: capture, sweep: sweepOCI, ops: opsOf(true)},
+		{name: "inside", images: 2, sample: 8, captures: true, inside: true, build: capture, sweep: sweepOCI, ops: opsOf(true)},
 		{
-			name: "oci", images: 2, sample: 18, sweep: sweepOCI, ops: opsOCI,
+			name: "oci", images: 2, sample: 18, sweep: sweepOCI, ops: opsOf(false),
 			build: func(t *testing.T, s *stage.Stage, p *runpacker.Packer, mark string) (string, error) {
 				return packerBuild(t.Context(), p, append(s.Env(), mark), "pipeline.pkr.hcl", "-var", fmt.Sprintf("ssh_port=%d", s.Cloud.SSHPort()))
 			},
