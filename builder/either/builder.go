@@ -115,11 +115,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		build.NoImage = "skip_create_image is set"
 	case c.OCI != nil:
 		build.Captures, err = ocicapture.Build{
-			Capture: &c.OCI.Capture, Object: c.OCI.ObjectName(id), Timeout: c.ImageTimeout, Secret: b.Mask.AddURL, Helper: b.Helper,
-			At: func(machine string) (*oci.Build, bool) {
-				site, is := r.fleet.Of(machine).(*oci.Build)
-				return site, is
-			},
+			Capture: &c.OCI.Capture, Object: c.OCI.ObjectName(id), Timeout: c.ImageTimeout, Fleet: r.fleet, Secret: b.Mask.AddURL, Helper: b.Helper,
 		}.Captures()
 	}
 	if err != nil {
@@ -130,7 +126,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	case err != nil || made.Image == "" && made.Captured == nil:
 		return nil, err
 	case made.Captured != nil:
-		return ocicapture.Artifact(r.fleet.In(ociBlock, made.Offer.Region).(*oci.Build), made, c.OCI.ImageName), nil
+		return ocicapture.Artifact(r.fleet, made, c.OCI.ImageName), nil
 	}
 	return r.sites[made.Offer.Cloud].artifact(made), nil
 }

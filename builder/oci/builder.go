@@ -106,10 +106,11 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 			return ocibuild.Generated(m.ID, id.ID, m.Offer, source(m.Offer.Region))
 		},
 	}
-	if !c.SkipCreateImage {
+	if c.SkipCreateImage {
+		build.NoImage = "skip_create_image is set"
+	} else {
 		build.Captures, err = ocicapture.Build{
-			Capture: &c.Capture, Object: c.ObjectName(id), Timeout: c.ImageTimeout, Secret: b.Mask.AddURL, Helper: b.Helper,
-			At: func(machine string) (*oci.Build, bool) { return cloud.Of(machine).(*oci.Build), true },
+			Capture: &c.Capture, Object: c.ObjectName(id), Timeout: c.ImageTimeout, Fleet: cloud, Secret: b.Mask.AddURL, Helper: b.Helper,
 		}.Captures()
 	}
 	if err != nil {
@@ -127,15 +128,12 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if c.SkipTerminationWait {
 		build.Leave = func(*phase.FindMachine) bool { return true }
 	}
-	if c.SkipCreateImage {
-		build.NoImage = "skip_create_image is set"
-	}
 	made, err := build.Run(ctx)
 	if err != nil || c.SkipCreateImage {
 		return nil, err
 	}
 	if made.Captured != nil {
-		return ocicapture.Artifact(cloud.In("oci", made.Offer.Region).(*oci.Build), made, c.ImageName), nil
+		return ocicapture.Artifact(cloud, made, c.ImageName), nil
 	}
 	return &ocibuild.Artifact{
 		Image: made.Image, Name: c.ImageName, Region: made.Offer.Region, Remove: cloud.DeleteImage,

@@ -87,7 +87,7 @@ func arrows() map[string][]string {
 		"internal/ebsdirect":                   {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":                 {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":                   {"internal/diskimage", "internal/wait"},
-		"internal/ocicapture":                  {"internal/capture", "internal/capture/wire", "internal/oci", "internal/ocibuild", "internal/phase", "internal/proof"},
+		"internal/ocicapture":                  {"internal/capture", "internal/capture/wire", "internal/fleet", "internal/oci", "internal/ocibuild", "internal/phase", "internal/proof"},
 		"internal/capture":                     {"internal/capture/wire", "internal/diskimage"},
 		"internal/capture/wire":                {"internal/diskimage"},
 		"internal/capture/blockmap":            {"internal/diskimage"},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/capture"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
+	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
@@ -26,12 +27,18 @@ type Build struct {
 	Object string
 	// Timeout limits the capture: image_timeout.
 	Timeout time.Duration
-	// At is where a machine runs; false if that is not OCI.
-	At func(machine string) (*oci.Build, bool)
+	// Fleet is where machines run, on OCI and elsewhere.
+	Fleet *fleet.Fleet
 	// Secret is told of URLs that must not be shown.
 	Secret func(string)
 	// Helper gives what is brought to a machine; nil: what the plugin carries.
 	Helper func() (*capture.Binary, error)
+}
+
+// at is where a machine runs; false if that is not OCI.
+func (b Build) at(machine string) (*oci.Build, bool) {
+	site, is := b.Fleet.Of(machine).(*oci.Build)
+	return site, is
 }
 
 // linkMargin is how much longer a link lives than what needs it may take.
@@ -54,23 +61,24 @@ func (b Build) Captures() (*phase.Captures, error) {
 	return &phase.Captures{
 		Helper: helper, Timeout: b.Timeout, Option: "image_timeout",
 		Wanted: func(machine string) bool {
-			site, is := b.At(machine)
+			site, is := b.at(machine)
 			return is && site.Captures()
 		},
 		Begin: func(ctx context.Context, machine string) (phase.CaptureObject, error) {
-			site, _ := b.At(machine)
+			site, _ := b.at(machine)
 			return site.BeginCapture(ctx, b.Object, b.Capture.Direct(), b.Timeout+linkMargin, b.Secret)
 		},
 		Job: func(machine string) wire.Job {
-			site, _ := b.At(machine)
+			site, _ := b.at(machine)
 			return b.Capture.Job(site.System())
 		},
 	}, nil
 }
 
-// Artifact is that of a build that captured its disk at a site. image is the name of the
-// image that is to be made of it.
-func Artifact(site *oci.Build, made *phase.Made, image string) *ocibuild.Captured {
+// Artifact is that of a build that captured its disk. image is the name of the image that
+// is to be made of it.
+func Artifact(f *fleet.Fleet, made *phase.Made, image string) *ocibuild.Captured {
+	site := f.In(made.Offer.Cloud, made.Offer.Region).(*oci.Build)
 	bucket, object := site.CaptureBucket(), made.Captured.Object
 	name, version := site.System()
 	return &ocibuild.Captured{
