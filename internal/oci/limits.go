@@ -156,21 +156,12 @@ const maxCompartments = 200
 func (c *Client) use(ctx context.Context, compartments ...string) usage {
 	ctx, cancel := context.WithTimeout(ctx, repeatFor)
 	defer cancel()
-	u := usage{whole: true}
-	all, err := c.compartments(ctx)
+	var u usage
+	all, left, err := c.within(ctx, compartments...)
 	if err != nil {
 		log.Printf("[WARN] the compartments of %s cannot be listed: %v", c.Tenancy, err)
-		u.whole = false
 	}
-	if len(all) > maxCompartments {
-		log.Printf("[WARN] of %d compartments only %d are looked through", len(all), maxCompartments)
-		all, u.whole = all[:maxCompartments], false
-	}
-	for _, id := range append(compartments, c.Tenancy) {
-		if !slices.Contains(all, id) {
-			all = append(all, id)
-		}
-	}
+	u.whole = err == nil && left == 0
 	type gone struct {
 		offer capacity.Offer
 		at    int64
@@ -208,6 +199,23 @@ func (c *Client) use(ctx context.Context, compartments ...string) usage {
 		}
 	}
 	return u
+}
+
+// within are the compartments that are looked through: some by name, the root, and
+// what is below it, up to maxCompartments. left is how many more there are. With an
+// error it is those by name, the root, and what was listed until then.
+func (c *Client) within(ctx context.Context, named ...string) (ids []string, left int, err error) {
+	ids, err = c.compartments(ctx)
+	if left = max(0, len(ids)-maxCompartments); left > 0 {
+		log.Printf("[WARN] of %d compartments only %d are looked through", len(ids), maxCompartments)
+		ids = ids[:maxCompartments]
+	}
+	for _, id := range append(named, c.Tenancy) {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, left, err
 }
 
 // compartments lists the compartments below the root, also those that may not be

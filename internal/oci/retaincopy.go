@@ -61,28 +61,22 @@ func (m *Importer) Retain(ctx context.Context, made string, source cloud.Image) 
 // inUse are the images of which there are machines, each with one of them. What is in a
 // compartment that this user may not look into cannot be known.
 func (m *Importer) inUse(ctx context.Context) (map[string]string, error) {
-	used, err := m.bases(ctx, []string{m.Compartment})
-	if err != nil {
-		return nil, err
-	}
-	all, err := m.compartments(ctx)
+	ids, _, err := m.within(ctx, m.Compartment)
 	if err != nil && !missing(err) && !code(err, "NotAuthorized") {
 		return nil, err
 	}
-	all = append(all, m.Tenancy)
-	for _, id := range all[:min(len(all), maxCompartments)] {
-		if id == m.Compartment {
-			continue
-		}
-		more, err := m.bases(ctx, []string{id})
-		if missing(err) || code(err, "NotAuthorized") {
+	found, errs := make([]map[string]string, len(ids)), make([]error, len(ids))
+	abreast(len(ids), func(i int) { found[i], errs[i] = m.bases(ctx, ids[i:i+1]) })
+	used := map[string]string{}
+	for i, id := range ids {
+		switch err := errs[i]; {
+		case err == nil:
+			maps.Copy(used, found[i])
+		case id != m.Compartment && (missing(err) || code(err, "NotAuthorized")):
 			log.Printf("[INFO] whether machines in %s were made of older copies cannot be seen: %v", id, err)
-			continue
-		}
-		if err != nil {
+		default:
 			return nil, err
 		}
-		maps.Copy(used, more)
 	}
 	return used, nil
 }
