@@ -264,12 +264,7 @@ func (p *FindMachine) remove(ctx context.Context) error {
 // accepted. Of the others terminate makes sure.
 func (p *FindMachine) leave(ctx context.Context) {
 	p.made = slices.DeleteFunc(p.made, func(id string) bool {
-		if err := p.Cloud.AskTermination(ctx, id); err != nil {
-			log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)
-			return false
-		}
-		p.UI.Sayf("Machine %s is being terminated; its end is not waited for (skip_termination_wait)", id)
-		return true
+		return p.ask(ctx, id, "; its end is not waited for (skip_termination_wait)")
 	})
 }
 
@@ -307,10 +302,18 @@ func (p *FindMachine) lost() lostReplies {
 // take long. Undo makes sure of it.
 func (p *FindMachine) End(ctx context.Context) {
 	for _, id := range p.made {
-		if err := p.Cloud.AskTermination(ctx, id); err != nil {
-			log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)
-			continue
-		}
-		p.UI.Sayf("Machine %s is being terminated", id)
+		p.ask(ctx, id, "")
 	}
+}
+
+// ask asks once for the end of a machine, and says so, and what more there is to say.
+// Whether the cloud has accepted is returned.
+func (p *FindMachine) ask(ctx context.Context, id, more string) bool {
+	err := p.Cloud.AskTermination(ctx, id)
+	if err != nil {
+		log.Printf("[WARN] machine %s cannot be terminated yet: %v", id, err)
+		return false
+	}
+	p.UI.Sayf("Machine %s is being terminated%s", id, more)
+	return true
 }
