@@ -65,25 +65,25 @@ func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// detoured is the name of an object that was brought nearer to a destination, without
-// the number of that.
-func detoured(name string) (string, bool) {
+// undetoured is the name of an object without the number of the destination to which it
+// was brought nearer, if it was.
+func undetoured(name string) string {
 	i := strings.LastIndexByte(name, '.')
 	if i < 0 || !digits(name[i+1:]) || !strings.HasSuffix(name[:i], ociSuffix) || !strings.HasPrefix(name, copyPrefix) {
-		return name, false
+		return name
 	}
-	return name[:i], true
+	return name[:i]
 }
 
 // objectMark is what the name of an object, or of an upload of one, says: an image's
 // own, "armfree-BUILD-image-EXPIRY.oci"; that of a copy that can be taken up,
-// "armfree-copy-IMAGE-BUILD.oci", also with ".N" where it was brought nearer, whose expiry is that of the copy's note or link, and
-// which has none where those are gone: it stays until its copy is named; or that of a
-// captured disk, "armfree-capture-IMAGE-BUILD.oci", which is finished as soon as there
-// is no note. An upload is never finished.
+// "armfree-copy-IMAGE-BUILD.oci", also with ".N" where it was brought nearer, whose
+// expiry is that of the copy's note or link, and which has none where those are gone: it
+// stays until its copy is named; or that of a captured disk,
+// "armfree-capture-IMAGE-BUILD.oci", which is finished as soon as there is no note. An
+// upload is never finished.
 func objectMark(kind sweep.Kind, name string, n needs) (owner.Tag, bool) {
-	name, _ = detoured(name)
-	bare, isImage := strings.CutSuffix(name, ociSuffix)
+	bare, isImage := strings.CutSuffix(undetoured(name), ociSuffix)
 	if m, is := nameMark(bare); is {
 		return m, true
 	}

@@ -22,8 +22,8 @@ type Cloud interface {
 	// in the listing; an error means that nothing could.
 	List(ctx context.Context) (Listing, error)
 	// Remove asks for the removal of a thing. One that is gone is no error. An image,
-	// and what is in a bucket, is looked at once more right before: if its mark is no longer that of t, nothing
-	// is done, and the error is a *Changed.
+	// and what is in a bucket, is looked at once more right before: if its mark is no
+	// longer that of t, nothing is done, and the error is a *Changed.
 	Remove(ctx context.Context, t Thing) error
 	// Gone waits until a thing that Remove was called for is gone.
 	Gone(ctx context.Context, t Thing) error
