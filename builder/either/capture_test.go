@@ -5,7 +5,6 @@ package either
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"maps"
@@ -51,18 +50,11 @@ func withHelper() *machine.Fast {
 
 // fakeHelper is a program that the machine's processor takes for one of its own.
 func fakeHelper() (*capture.Binary, error) {
-	elf := make([]byte, 64)
-	copy(elf, "\x7fELF\x02\x01\x01")
-	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, AArch64, version
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	if _, err := w.Write(elf); err != nil {
+	packed, err := machine.PackedProgram()
+	if err != nil {
 		return nil, err
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return capture.Pack(packed.Bytes())
+	return capture.Pack(packed)
 }
 
 // captureBuild builds with more options in the block oci.

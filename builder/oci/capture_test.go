@@ -5,7 +5,6 @@ package oci
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -69,18 +68,11 @@ func withHelperOnline(client func() *http.Client, change func(*helper.Quiet) err
 
 // fakeHelper is a program that the machine's processor takes for one of its own.
 func fakeHelper() (*capture.Binary, error) {
-	elf := make([]byte, 64)
-	copy(elf, "\x7fELF\x02\x01\x01")
-	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, AArch64, version
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	if _, err := w.Write(elf); err != nil {
+	packed, err := machine.PackedProgram()
+	if err != nil {
 		return nil, err
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return capture.Pack(packed.Bytes())
+	return capture.Pack(packed)
 }
 
 // captureBuild is build with a helper, and images = the limit of custom images.

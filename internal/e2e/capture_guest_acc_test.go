@@ -24,7 +24,6 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
-	"github.com/armfree/packer-plugin-armfree/internal/capture/blockmap"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
@@ -93,15 +92,8 @@ func rootOf(t *testing.T, disk string) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	i, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := blockmap.Read(f, i.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range m.Areas {
+	areas := areasOf(t, disk)
+	for _, a := range areas {
 		if a.Kind != "ext4" {
 			continue
 		}
@@ -115,7 +107,7 @@ func rootOf(t *testing.T, disk string) string {
 		}
 		return root
 	}
-	t.Fatalf("there is no ext4: %+v", m.Areas)
+	t.Fatalf("there is no ext4: %+v", areas)
 	return ""
 }
 

@@ -5,7 +5,6 @@ package e2e
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"maps"
@@ -71,19 +70,11 @@ func capturesOnline(client func() *http.Client, step func(string)) *machine.Fast
 
 // program is one that the machine's processor takes for one of its own.
 func program() (*capture.Binary, error) {
-	elf := make([]byte, 64)
-	copy(elf, "\x7fELF\x02\x01\x01")
-	elf[16], elf[18], elf[20] = 2, 183, 1
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	_, err := w.Write(elf)
-	if err == nil {
-		err = w.Close()
-	}
+	packed, err := machine.PackedProgram()
 	if err != nil {
 		return nil, err
 	}
-	return capture.Pack(packed.Bytes())
+	return capture.Pack(packed)
 }
 
 // captureIn builds in the build tenancy and captures the disk.

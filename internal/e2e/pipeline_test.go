@@ -80,14 +80,11 @@ func (p *play) check(ctx context.Context, t *testing.T, comm packersdk.Communica
 	t.Helper()
 	dir := t.TempDir()
 	gossfile := filepath.Join(dir, "base.goss.yaml")
-	elf := make([]byte, 64)
-	copy(elf, "\x7fELF\x02\x01\x01")
-	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, AArch64, version
 	binary := filepath.Join(dir, "goss")
 	if err := os.WriteFile(gossfile, []byte("file:\n  /etc/os-release: {exists: true}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(binary, elf, 0o600); err != nil {
+	if err := os.WriteFile(binary, machine.Program(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var g goss.Provisioner
