@@ -67,6 +67,7 @@ func TestAccStreamGuest(t *testing.T) {
 		t.Fatalf("%s, %v", text, err)
 	}
 	image := m.Builds[0].ArtifactID
+	sameAsSnapshot(t, image)
 
 	var verified inpacker.Output
 	err = p.Run(t.Context(), filepath.Join(work, "verify"), s.ProductionEnv(image), &verified, "build", "-color=false",
@@ -82,4 +83,19 @@ func TestAccStreamGuest(t *testing.T) {
 	if left := s.Left(append(amiID.FindAllString(out.String(), -1), image)...); len(left) != 1 || !strings.HasPrefix(left[0], "snapshot ") {
 		t.Errorf("left behind: %q", left)
 	}
+}
+
+// sameAsSnapshot compares an imported image with the only snapshot that there is, block for
+// block.
+func sameAsSnapshot(t *testing.T, image string) {
+	t.Helper()
+	var files []string
+	for _, name := range []string{filepath.Join("images", image), "ec2/snapshots/snap-*"} {
+		found, err := filepath.Glob(filepath.Join(filepath.Dir(t.TempDir()), "*", "stage-*", name+".qcow2"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%s: %q, %v", name, found, err)
+		}
+		files = append(files, found...)
+	}
+	t.Log(command(t, "qemu-img", "compare", files[0], files[1]))
 }
