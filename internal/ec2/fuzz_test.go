@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -93,6 +94,35 @@ func FuzzJSONReply(f *testing.F) {
 		if _, err := c.parameterIn(t.Context(), "/x"); err != nil {
 			understood(t, c, wrap("get parameter", "/x", err))
 		}
+	})
+}
+
+// FuzzS3Reply reads what S3 may answer: where a bucket is, or how long an object is, or an
+// error that is understood.
+func FuzzS3Reply(f *testing.F) {
+	f.Add(200, `"e"`, `<LocationConstraint>EU</LocationConstraint>`)
+	f.Add(200, "", `<LocationConstraint xmlns="x"/>`)
+	f.Add(200, `"e"`, `<a><b></a>`)
+	f.Add(403, "", `<Error><Code>AccessDenied</Code></Error>`)
+	f.Add(404, "", ``)
+	f.Add(301, "", `<Error><Code>PermanentRedirect</Code><Message>x</Message></Error>`)
+	f.Add(503, "", `<Error><Code>SlowDown</Code></Error>`)
+	f.Add(412, "", `<html>`)
+	f.Fuzz(func(t *testing.T, status int, etag, body string) {
+		synctest.Test(t, func(t *testing.T) { // answers that are none are asked for again
+			c := clientOf(t, fuzzed{anyStatus(status), http.Header{"Etag": {etag}}, body})
+			b := bucket{Client: c, name: "exports"}
+			if where, err := b.region(t.Context()); err != nil {
+				understood(t, c, err)
+			} else if where == "" {
+				t.Error("the bucket is nowhere")
+			}
+			if o, err := b.open(t.Context(), "a/b.vmdk"); err != nil {
+				understood(t, c, err)
+			} else if o.size < 0 || o.etag == "" {
+				t.Errorf("%d bytes, %q", o.size, o.etag)
+			}
+		})
 	})
 }
 

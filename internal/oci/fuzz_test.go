@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -138,6 +139,43 @@ func FuzzRange(f *testing.F) {
 		}
 		if i.size <= 0 || i.size > maxObject {
 			t.Errorf("%d bytes", i.size)
+		}
+	})
+}
+
+// FuzzUploadByLink reads what Object Storage may answer to an upload that is begun by a
+// link: an upload, or an error in which neither of the links is.
+func FuzzUploadByLink(f *testing.F) {
+	f.Add(200, `{"uploadId":"u","accessUri":"/p/secret2/n/n/b/b/u/o/id/u/"}`)
+	f.Add(200, `{"uploadId":"u","accessUri":"https://elsewhere/p/secret2"}`)
+	f.Add(200, `{"uploadId":7}`)
+	f.Add(200, ``)
+	f.Add(404, `{"code":"BucketNotFound","message":"x"}`)
+	f.Add(503, `<html>`)
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		synctest.Test(t, func(t *testing.T) { // answers that are none are asked for again
+			c := clientOver(t, &http.Client{Transport: fuzzed{status: anyStatus(status), body: body}})
+			b := &Bucket{Client: c, Namespace: "n", Bucket: "b"}
+			id, uri, err := b.beginByLink(t.Context(), cloud.Link{URL: "https://objectstorage.eu-frankfurt-1.oraclecloud.com/p/VERYSECRET/n/n/b/b/o/o"})
+			if err != nil && strings.Contains(err.Error(), "VERYSECRET") || err == nil && (id == "" || !strings.HasPrefix(uri, "/p/")) {
+				t.Errorf("%q %q %v", id, uri, err)
+			}
+		})
+	})
+}
+
+// FuzzSubject reads what GitHub's token service may answer: a token to exchange, or an
+// error without anything of the request in it.
+func FuzzSubject(f *testing.F) {
+	f.Add(200, `{"value":"abc"}`)
+	f.Add(200, `{"value":7}`)
+	f.Add(200, `null`)
+	f.Add(403, `{"message":"no"}`)
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		e := &exchanger{x: Exchange{RequestURL: "https://token.actions.example/x?a=b", RequestToken: "VERYSECRET"}, o: Options{HTTP: &http.Client{Transport: fuzzed{status: anyStatus(status), body: body}}}}
+		token, err := e.subject(t.Context())
+		if err == nil && token == "" || err != nil && (token != "" || strings.Contains(err.Error(), "VERYSECRET")) {
+			t.Errorf("%q %v", token, err)
 		}
 	})
 }
