@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/armfree/packer-plugin-armfree/internal/capture/blockmap"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/helper"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
@@ -192,12 +193,20 @@ func TestCaptureFileSystem(t *testing.T) {
 	// With orphans of a program that nobody knows as well.
 	disk[1024+96] &^= 4
 	disk[1024+232] = 12
-	if _, _, err := talk(t, helper.Helper{}, still(disk), &memory{}); err == nil || !strings.Contains(err.Error(), "it is not known by whom") {
+	q := still(disk)
+	q.Parts = []blockmap.Part{{Span: blockmap.Span{End: int64(len(disk))}, Mounted: "ext4"}}
+	if _, _, err := talk(t, helper.Helper{}, q, &memory{}); err == nil || !strings.Contains(err.Error(), "it is not known by whom") {
 		t.Error(err)
 	}
-	q := still(disk)
-	q.Orphans = true
+	q = still(disk)
+	q.Parts = []blockmap.Part{{Span: blockmap.Span{End: int64(len(disk))}, Mounted: "ext4", Orphans: true}}
 	if _, _, err := talk(t, helper.Helper{}, q, &memory{}); err != nil {
+		t.Error(err)
+	}
+	// One that nobody could import is not read.
+	q = still(disk)
+	q.Size = 401 << 30
+	if _, _, err := talk(t, helper.Helper{}, q, &memory{}); err == nil || !strings.Contains(err.Error(), "of up to 400 GB") {
 		t.Error(err)
 	}
 }
@@ -226,6 +235,77 @@ func TestCaptureOfWhatChanges(t *testing.T) {
 	broken := errors.New("the bucket is full")
 	if _, _, err := talk(t, helper.Helper{}, still(noise(30<<20)), &memory{fail: broken}); !errors.Is(err, broken) {
 		t.Error(err)
+	}
+}
+
+// slow is a disk of which no read comes to its end before release, and says when the first
+// one has begun.
+type slow struct {
+	io.ReaderAt
+	begun   chan struct{}
+	once    sync.Once
+	release chan struct{}
+	from    int64 // of what is slow
+}
+
+func (s *slow) ReadAt(p []byte, at int64) (int, error) {
+	if at >= s.from {
+		s.once.Do(func() { close(s.begun) })
+		<-s.release
+	}
+	return s.ReaderAt.ReadAt(p, at)
+}
+
+// A helper whose plugin has gone, or gives up, in the middle of a disk ends by itself, and
+// lets the machine go on: whether its input ends or nobody takes its output any more.
+func TestCaptureCutShort(t *testing.T) {
+	for name, cut := range map[string]func(in io.Closer, out io.Closer, cancel func()){
+		"the input ends":           func(in, _ io.Closer, _ func()) { _ = in.Close() },
+		"the connection is cut":    func(in, out io.Closer, _ func()) { _, _ = in.Close(), out.Close() },
+		"the capture is cancelled": func(_, _ io.Closer, cancel func()) { cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := noise(30 << 20)
+			q := still(disk)
+			reads := &slow{ReaderAt: bytes.NewReader(disk), begun: make(chan struct{}), release: make(chan struct{}), from: 1 << 20}
+			q.Disk = reads
+			released := make(chan struct{})
+			q.Close = func() error { close(released); return nil }
+			stdin, in := io.Pipe()
+			out, stdout := io.Pipe()
+			h := helper.Helper{In: stdin, Out: stdout, Quiet: func(context.Context, wire.Job, func(string, ...any)) (*helper.Quiet, error) { return q, nil }}
+			ended := make(chan error, 1)
+			go func() { ended <- h.Run(t.Context()) }()
+			s, err := Attach(t.Context(), in, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			run := make(chan error, 1)
+			go func() {
+				_, err := s.Run(ctx, job(), &memory{}, Listener{Say: func(string, ...any) {}})
+				run <- err
+			}()
+			<-reads.begun
+			cut(in, out, cancel)
+			if name == "the capture is cancelled" {
+				if err := <-run; !errors.Is(err, context.Canceled) {
+					t.Errorf("the session says %v", err)
+				}
+			}
+			close(reads.release)
+			<-released
+			if err := <-ended; err == nil {
+				t.Error("the helper says that all went well")
+			}
+			_ = stdout.Close()
+			if name != "the capture is cancelled" {
+				if err := <-run; err == nil {
+					t.Error("the session says that all went well")
+				}
+			}
+		})
 	}
 }
 

@@ -46,3 +46,6 @@ type Output interface {
 // MaxFront is how many bytes at the beginning of a file may be known at its end
 // only.
 const MaxFront = 128 << 10
+
+// MaxImage is the largest disk that can be imported into OCI, in bytes.
+const MaxImage = 400 << 30

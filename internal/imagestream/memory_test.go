@@ -69,7 +69,7 @@ func (*nowhere) Abort(context.Context) error  { return nil }
 // Memory has a bound, whatever the size of the disk and whatever is on it: also of the
 // largest disk that can be imported, whose parts are large and whose tables are long.
 func TestMemory(t *testing.T) {
-	for _, l := range []large{{1 << 30, 1}, {imagestream.MaxImage, 600}} {
+	for _, l := range []large{{1 << 30, 1}, {diskimage.MaxImage, 600}} {
 		debug.FreeOSMemory() // what was before does not count
 		var to nowhere
 		r, err := imagestream.Run(t.Context(), imagestream.Job{

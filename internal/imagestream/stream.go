@@ -35,9 +35,6 @@ type Object interface {
 	Abort(ctx context.Context) error
 }
 
-// MaxImage is the largest disk that can be imported into OCI, in bytes.
-const MaxImage = 400 << 30
-
 // Job is what is to be done. Fields without a value have the default that their
 // comment says.
 type Job struct {
@@ -106,8 +103,8 @@ const partsMemory = 96 << 20
 
 // Run makes the object.
 func Run(ctx context.Context, j Job) (_ Result, err error) {
-	if s := j.Source.Size(); s > MaxImage {
-		return Result{}, fmt.Errorf("the disk has %s; OCI imports images of disks of up to %s", size(s), size(MaxImage))
+	if s := j.Source.Size(); s > diskimage.MaxImage {
+		return Result{}, fmt.Errorf("the disk has %s; OCI imports images of disks of up to %s", size(s), size(diskimage.MaxImage))
 	}
 	start := time.Now()
 	object, err := j.Begin(ctx)

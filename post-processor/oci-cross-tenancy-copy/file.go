@@ -12,7 +12,6 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
-	"github.com/armfree/packer-plugin-armfree/internal/imagestream"
 )
 
 // file is an image file of the user's own. It is known by its digest.
@@ -78,8 +77,8 @@ func (f *file) fits() error {
 		return err
 	}
 	d, err := diskimage.Open(r, i.Size())
-	if err == nil && d.Size() > imagestream.MaxImage {
-		err = fmt.Errorf("it has a disk of %d GiB; OCI imports up to %d", gigabytes(d.Size()), gigabytes(imagestream.MaxImage))
+	if err == nil && d.Size() > diskimage.MaxImage {
+		err = fmt.Errorf("it has a disk of %d GiB; OCI imports up to %d", gigabytes(d.Size()), gigabytes(diskimage.MaxImage))
 	}
 	return err
 }

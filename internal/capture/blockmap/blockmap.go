@@ -4,11 +4,13 @@
 package blockmap
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 // Span is a range of a disk in bytes: from Start up to, and not including, End.
@@ -28,6 +30,19 @@ type Area struct {
 	Unclean string
 	// Orphans says that it has files that are deleted and were still open. Nobody sees
 	// them, and the next mount removes them.
+	Orphans bool
+}
+
+// Part is a partition as the kernel has it, and what the kernel does with it.
+type Part struct {
+	Span
+	Number int // from 1; 0 for a whole disk
+	// Mounted is the kind of file system that is mounted from it: "ext4"; "swap" if it was
+	// swapped to; empty if it is neither.
+	Mounted string
+	// Holders are devices that are made of it, such as volumes of LVM.
+	Holders []string
+	// Orphans says that it may have files that are deleted and still open.
 	Orphans bool
 }
 
@@ -71,19 +86,43 @@ func (a Area) Name() string {
 	return name
 }
 
-// Read reads the map of a disk of so many bytes. What is damaged is no error: it is
-// taken for used, or unclean. An error is one of r.
+// Read reads the map of a disk of so many bytes that nobody uses, such as a file: what a
+// partition holds is guessed by its first bytes. What is damaged is no error: it is taken
+// for used, or unclean. An error is one of r.
 func Read(r io.ReaderAt, size int64) (*Map, error) {
-	m := &Map{Size: size}
-	parts, err := readGPT(r, size)
+	areas, err := readGPT(r, size)
 	if err != nil {
 		return nil, err
 	}
-	if len(parts) == 0 {
-		parts = []Area{{Span: Span{0, size}}}
+	if len(areas) == 0 {
+		areas = []Area{{Span: Span{0, size}}}
 	}
-	for _, a := range parts {
-		free, err := a.examine(r)
+	return read(r, size, areas, (*Area).examine)
+}
+
+// ReadUsed reads the map of a disk of the machine that this runs on, whose partitions are
+// known. Bytes alone would deceive: of an earlier file system, whose blocks are others'
+// since, superblock and bitmaps may be there still. So what is free is read only of what
+// the kernel has mounted as such.
+func ReadUsed(r io.ReaderAt, size int64, parts []Part) (*Map, error) {
+	var areas []Area
+	for _, p := range parts {
+		if p.Start < 0 || p.Start >= p.End || p.End > size {
+			return nil, fmt.Errorf("partition %d is from %d to %d on a disk of %d bytes", p.Number, p.Start, p.End, size)
+		}
+		areas = append(areas, Area{Span: p.Span, Number: p.Number})
+	}
+	i := -1
+	return read(r, size, areas, func(a *Area, r io.ReaderAt) ([]Span, error) {
+		i++
+		return a.examineUsed(r, parts[i])
+	})
+}
+
+func read(r io.ReaderAt, size int64, areas []Area, examine func(*Area, io.ReaderAt) ([]Span, error)) (*Map, error) {
+	m := &Map{Size: size}
+	for _, a := range areas {
+		free, err := examine(&a, r)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", a.Name(), err)
 		}
@@ -180,6 +219,50 @@ func (a *Area) examine(r io.ReaderAt) (free []Span, err error) {
 	}
 	return nil, nil
 }
+
+// examineUsed is examine for what the kernel knows.
+func (a *Area) examineUsed(r io.ReaderAt, p Part) (free []Span, err error) {
+	free, err = a.examine(r)
+	if err != nil {
+		return nil, err
+	}
+	found := a.Kind
+	is := func(kinds ...string) bool { return slices.Contains(kinds, p.Mounted) && slices.Contains(kinds, found) }
+	whole := func(kind, why string) {
+		a.Kind, a.Whole, a.Free, free = kind, why, 0, nil
+	}
+	switch {
+	case p.Mounted == "swap":
+		// What was swapped out is nobody's, and may be secret. The header stays, whatever
+		// the size of pages is.
+		*a = Area{Span: a.Span, Number: a.Number, Kind: "swap"}
+		if free = nil; a.End-a.Start > swapHead {
+			free = []Span{{a.Start + swapHead, a.End}}
+			a.Free = free[0].End - free[0].Start
+		}
+	case len(p.Holders) > 0:
+		// It belongs to whoever made a device of it, whatever its first bytes look like.
+		whole(cmp.Or(p.Mounted, found), "it is a part of "+strings.Join(p.Holders, ", "))
+		a.Unclean, a.Orphans = "", false
+	case is("ext2", "ext3", "ext4"), is("vfat"):
+	case slices.Contains([]string{"ext2", "ext3", "ext4"}, p.Mounted):
+		whole(p.Mounted, "")
+		a.Unclean = "what is on the disk is not the file system that is mounted from it"
+	case p.Mounted != "":
+		whole(p.Mounted, "")
+		a.Unclean, a.Orphans = "", false
+	case a.Free > 0:
+		whole(found, "nothing is mounted from it")
+	}
+	if a.Orphans && !p.Orphans && a.Unclean == "" {
+		a.Unclean = "it has files that are deleted and still in use, and it is not known by whom"
+	}
+	return free, nil
+}
+
+// swapHead is how much of a swap area is read, in bytes: the first page, of the largest
+// size that pages have.
+const swapHead = 64 << 10
 
 // headSize is how much of an area tells what it holds.
 const headSize = 68 << 10

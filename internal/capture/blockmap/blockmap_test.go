@@ -92,6 +92,9 @@ func open(t testing.TB, path string) (*os.File, int64) {
 	return f, i.Size()
 }
 
+// superblock is where that of an ext file system lies.
+const superblock = 1024
+
 var counts = regexp.MustCompile(`(?m)^(Free blocks|Block size|Cluster size): +(\d+)$`)
 
 // What is free is what e2fsprogs says is free, and an image without it is clean and
@@ -292,7 +295,6 @@ func makeFAT(t testing.TB, size int64) string {
 
 // What speaks against a file system being consistent is said.
 func TestUnclean(t *testing.T) {
-	const superblock = 1024
 	tests := []struct {
 		name   string
 		damage func([]byte)

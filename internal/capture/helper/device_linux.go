@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/armfree/packer-plugin-armfree/internal/capture/blockmap"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/quiesce"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
 )
@@ -21,17 +22,21 @@ import (
 // QuietMachine quiets the machine that this process runs on and opens its disk.
 func QuietMachine(ctx context.Context, job wire.Job, say func(string, ...any)) (*Quiet, error) {
 	m := &quiesce.Machine{Say: say}
-	d, orphans, err := m.Prepare(ctx, job.Clean, job.Key)
+	d, err := m.Prepare(ctx, job.Clean, job.Key)
 	if err != nil {
 		return nil, err
 	}
+	parts := make([]blockmap.Part, 0, len(d.Parts))
+	for _, p := range d.Parts {
+		parts = append(parts, blockmap.Part{Span: blockmap.Span{Start: p.Start, End: p.End}, Number: p.Number, Mounted: p.Mounted, Holders: p.Holders, Orphans: p.Orphans})
+	}
 	f, err := os.OpenFile(d.Path, os.O_RDONLY|unix.O_DIRECT, 0)
 	if err != nil {
-		return nil, errors.Join(err, m.Thaw())
+		return nil, errors.Join(err, m.Release())
 	}
 	return &Quiet{
-		Path: d.Path, Size: d.Size, Disk: &direct4k{file: f}, Orphans: orphans, Written: d.Written,
-		Close: func() error { return errors.Join(f.Close(), m.Thaw()) },
+		Path: d.Path, Size: d.Size, Disk: &direct4k{file: f}, Parts: parts, Written: d.Written,
+		Close: func() error { return errors.Join(f.Close(), m.Release()) },
 	}, nil
 }
 

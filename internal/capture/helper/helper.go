@@ -34,8 +34,8 @@ type Quiet struct {
 	Path string
 	Size int64
 	Disk io.ReaderAt
-	// Orphans are allowed: deleted files that programs still use which must stay.
-	Orphans bool
+	// Parts are its partitions as the kernel has them; nil if that is not known.
+	Parts []blockmap.Part
 	// Written is how much has been written to it so far, in any unit.
 	Written func() (int64, error)
 	Close   func() error
@@ -117,6 +117,9 @@ func (h Helper) do(ctx context.Context, job wire.Job, out *wire.Writer) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
+	if q.Size > diskimage.MaxImage {
+		return fmt.Errorf("the disk has %d GB, and OCI imports images of up to %d GB", q.Size>>30, int64(diskimage.MaxImage)>>30)
+	}
 	before, err := look(q)
 	if err != nil {
 		return err
@@ -162,16 +165,16 @@ func look(q *Quiet) (s seen, err error) {
 		return s, err
 	}
 	sum := sha256.New()
-	if s.Map, err = blockmap.Read(&summed{q.Disk, sum}, q.Size); err != nil {
+	if q.Parts == nil {
+		s.Map, err = blockmap.Read(&summed{q.Disk, sum}, q.Size)
+	} else {
+		s.Map, err = blockmap.ReadUsed(&summed{q.Disk, sum}, q.Size, q.Parts)
+	}
+	if err != nil {
 		return s, err
 	}
 	if err := s.Map.Unclean(); err != nil {
 		return s, fmt.Errorf("the disk is not consistent: %w", err)
-	}
-	for _, a := range s.Map.Areas {
-		if a.Orphans && !q.Orphans {
-			return s, fmt.Errorf("the disk is not consistent: %s has files that are deleted and still in use, and it is not known by whom", a.Name())
-		}
 	}
 	sum.Sum(s.digest[:0])
 	return s, nil

@@ -22,12 +22,25 @@ import (
 
 // mount is a line of mountinfo.
 type mount struct {
-	dev    string // "8:1"
-	root   string // of the mount, in the file system
-	point  string
-	kind   string
-	source string
-	ro     bool // the file system, not only this mount
+	id      string
+	dev     string // "8:1"
+	root    string // of the mount, in the file system
+	point   string
+	kind    string
+	source  string
+	options string // of the file system
+	ro      bool   // the file system, not only this mount
+	within  string // what leads to it: empty, or the root folder of a process of another mount namespace
+}
+
+// path leads to the mount from here.
+func (m mount) path() string { return filepath.Join("/", m.within, m.point) }
+
+func (m mount) String() string {
+	if m.within == "" {
+		return m.point
+	}
+	return fmt.Sprintf("%s of the process %s", m.point, filepath.Base(filepath.Dir(m.within)))
 }
 
 // parseMounts reads mountinfo; see proc(5).
@@ -41,6 +54,7 @@ func parseMounts(r io.Reader) (list []mount, err error) {
 			return nil, fmt.Errorf("a line of mountinfo is not understood: %.200q", lines.Text())
 		}
 		list = append(list, mount{
+			id: f[0], options: f[sep+3],
 			dev: f[2], root: unescape(f[3]), point: unescape(f[4]), kind: f[sep+1], source: unescape(f[sep+2]),
 			ro: slices.Contains(strings.Split(f[sep+3], ","), "ro"),
 		})
@@ -69,15 +83,37 @@ type Disk struct {
 	Name string // "sda"
 	Path string // of its device
 	Size int64  // in bytes
-	devs map[string]bool
-	sys  string
+	// Parts are its partitions as the kernel has them, in their order; the whole disk where
+	// there are none. They are known once the machine is quiet.
+	Parts []Part
+	sys   string
+}
+
+// Part is a partition, and what the kernel does with it.
+type Part struct {
+	Number     int   // from 1; 0 for a whole disk
+	Start, End int64 // in bytes; it ends before End
+	// Mounted is the kind of file system that is mounted from exactly this partition:
+	// "ext4"; "swap" if it was swapped to until now; empty otherwise.
+	Mounted string
+	// Holders are devices that are made of it, such as volumes of LVM.
+	Holders []string
+	// Orphans says that it holds deleted files which programs that must stay still use;
+	// the next mount removes them.
+	Orphans bool
+	dev     string
 }
 
 // roots are where the kernel shows itself; tests have others.
 type roots struct{ proc, sys, dev string }
 
+// mounts are those of this process's mount namespace.
 func (r roots) mounts() ([]mount, error) {
-	f, err := os.Open(filepath.Join(r.proc, "self/mountinfo"))
+	return r.mountsOf("self")
+}
+
+func (r roots) mountsOf(process string) ([]mount, error) {
+	f, err := os.Open(filepath.Join(r.proc, process, "mountinfo"))
 	if err != nil {
 		return nil, err
 	}
@@ -85,29 +121,62 @@ func (r roots) mounts() ([]mount, error) {
 	return parseMounts(f)
 }
 
+// everywhere are the mounts of all mount namespaces, this process's first.
+func (r roots) everywhere() ([]mount, error) {
+	all, err := r.mounts()
+	if err != nil {
+		return nil, err
+	}
+	own, _ := os.Readlink(filepath.Join(r.proc, "self/ns/mnt"))
+	seen := map[string]bool{own: true}
+	dirs, _ := filepath.Glob(filepath.Join(r.proc, "[0-9]*"))
+	for _, dir := range dirs {
+		ns, err := os.Readlink(filepath.Join(dir, "ns/mnt"))
+		if err != nil || seen[ns] {
+			continue // it has gone, or is the kernel's own
+		}
+		more, err := r.mountsOf(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		seen[ns] = true
+		for _, m := range more {
+			m.within = filepath.Join(dir, "root")
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
 // whole are the disks on which a device lies: one for a partition, several for a
-// volume that is spread.
-func (r roots) whole(dev string) (names []string, err error) {
+// volume that is spread. A loop device lies where its file does, among the mounts of all.
+func (r roots) whole(dev string, all []mount) (names []string, err error) {
+	return r.wholeBelow(dev, all, 0)
+}
+
+// maxDepth ends what a kernel in disorder would make endless.
+const maxDepth = 16
+
+func (r roots) wholeBelow(dev string, all []mount, depth int) (names []string, err error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("the device %s is made of itself", dev)
+	}
 	dir, err := filepath.EvalSymlinks(filepath.Join(r.sys, "dev/block", dev))
 	if err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil { //nolint:gosec // the kernel's own
-		return []string{filepath.Base(filepath.Dir(dir))}, nil
+		dir = filepath.Dir(dir)
 	}
-	slaves, err := os.ReadDir(filepath.Join(dir, "slaves"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	below, err := r.below(dir, all)
+	if err != nil {
 		return nil, err
 	}
-	if len(slaves) == 0 {
+	if len(below) == 0 {
 		return []string{filepath.Base(dir)}, nil
 	}
-	for _, s := range slaves {
-		below, err := os.ReadFile(filepath.Join(dir, "slaves", s.Name(), "dev")) //nolint:gosec // the kernel's own
-		if err != nil {
-			return nil, err
-		}
-		more, err := r.whole(strings.TrimSpace(string(below)))
+	for _, dev := range below {
+		more, err := r.wholeBelow(dev, all, depth+1)
 		if err != nil {
 			return nil, err
 		}
@@ -120,6 +189,37 @@ func (r roots) whole(dev string) (names []string, err error) {
 	return names, nil
 }
 
+// below are the devices of which another one is made, whose folder is dir.
+func (r roots) below(dir string, all []mount) (devs []string, err error) {
+	if file, err := os.ReadFile(filepath.Join(dir, "loop/backing_file")); err == nil { //nolint:gosec // the kernel's own
+		name := strings.TrimSuffix(strings.TrimSpace(string(file)), deletedMark)
+		var at mount
+		for _, m := range all {
+			if m.within == "" && within(name, m.point) && len(m.point) >= len(at.point) {
+				at = m
+			}
+		}
+		return []string{at.device()}, nil
+	}
+	slaves, err := os.ReadDir(filepath.Join(dir, "slaves"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, s := range slaves {
+		dev, err := os.ReadFile(filepath.Join(dir, "slaves", s.Name(), "dev")) //nolint:gosec // the kernel's own
+		if err != nil {
+			return nil, err
+		}
+		devs = append(devs, strings.TrimSpace(string(dev)))
+	}
+	return devs, nil
+}
+
+// within says whether a path lies below a folder, or is it.
+func within(name, folder string) bool {
+	return name == folder || strings.HasPrefix(name, strings.TrimRight(folder, "/")+"/")
+}
+
 // device is the number of what is mounted. Some file systems have a number of their own,
 // and say in the source what they are on.
 func (m mount) device() string {
@@ -130,53 +230,37 @@ func (m mount) device() string {
 	if err := unix.Stat(m.source, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return m.dev
 	}
-	return fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	return numbered(st.Rdev)
 }
 
-// disk finds the disk that holds the root file system, and what else of it is mounted:
-// each file system once, the root last.
-func (r roots) disk() (d Disk, on []mount, err error) {
+// disk finds the disk that holds the file system which is mounted as the root.
+func (r roots) disk(root string) (d Disk, err error) {
 	all, err := r.mounts()
 	if err != nil {
-		return d, nil, err
+		return d, err
 	}
-	root := slices.IndexFunc(all, func(m mount) bool { return m.point == "/" && m.kind != "rootfs" })
-	if root < 0 {
-		return d, nil, errors.New("nothing is mounted as the root file system")
+	at := slices.IndexFunc(all, func(m mount) bool { return m.point == root && m.kind != "rootfs" })
+	if at < 0 {
+		return d, errors.New("nothing is mounted as the root file system")
 	}
-	names, err := r.whole(all[root].device())
+	names, err := r.whole(all[at].device(), all)
 	if err != nil {
-		return d, nil, fmt.Errorf("the root file system is on %s, which is no disk that could be read: %w", all[root].source, err)
+		return d, fmt.Errorf("the root file system is on %s, which is no disk that could be read: %w", all[at].source, err)
 	}
 	if len(names) != 1 {
-		return d, nil, fmt.Errorf("the root file system is spread over the disks %s; only one that is on a single disk can be captured", strings.Join(names, " and "))
+		return d, fmt.Errorf("the root file system is spread over the disks %s; only one that is on a single disk can be captured", strings.Join(names, " and "))
 	}
-	d = Disk{Name: names[0], Path: filepath.Join(r.dev, strings.ReplaceAll(names[0], "!", "/")), devs: map[string]bool{}, sys: filepath.Join(r.sys, "block", names[0])}
+	d = Disk{Name: names[0], Path: filepath.Join(r.dev, strings.ReplaceAll(names[0], "!", "/")), sys: filepath.Join(r.sys, "block", names[0])}
 	sectors, err := number(filepath.Join(d.sys, "size"))
 	if err != nil {
-		return d, nil, err
+		return d, err
 	}
-	d.Size = sectors * 512
-	seen := map[string]bool{}
-	for _, m := range all {
-		at, err := r.whole(m.device())
-		if err != nil || !slices.Contains(at, d.Name) {
-			continue
-		}
-		if len(at) > 1 {
-			return d, nil, fmt.Errorf("%s is spread over the disks %s; only what is on a single disk can be captured", m.point, strings.Join(at, " and "))
-		}
-		d.devs[m.dev] = true
-		if !seen[m.dev] {
-			seen[m.dev] = true
-			on = append(on, m)
-		}
-	}
-	slices.SortStableFunc(on, func(a, b mount) int {
-		return strings.Count(strings.TrimRight(b.point, "/"), "/") - strings.Count(strings.TrimRight(a.point, "/"), "/")
-	})
-	return d, on, nil
+	d.Size = sectors * sector
+	return d, nil
 }
+
+// sector is the unit of what the kernel says of disks, whatever theirs is.
+const sector = 512
 
 func number(path string) (int64, error) {
 	b, err := os.ReadFile(path)
@@ -184,6 +268,24 @@ func number(path string) (int64, error) {
 		return 0, err
 	}
 	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+}
+
+// count has the kernel count what is written to the disk: it may have been told not to.
+func (d Disk) count() error {
+	path := filepath.Join(d.sys, "queue/iostats")
+	on, err := number(path)
+	if err == nil && on != 1 {
+		if err = os.WriteFile(path, []byte("1"), 0o600); err == nil {
+			on, err = number(path)
+		}
+	}
+	if err == nil && on != 1 {
+		err = errors.New("it does not")
+	}
+	if err != nil {
+		return fmt.Errorf("the kernel must count what is written to %s, and does not do it (%s): %w", d.Name, path, err)
+	}
+	return nil
 }
 
 // Written is how much the kernel has written to the disk, or given up of it, since the

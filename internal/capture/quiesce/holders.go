@@ -51,9 +51,10 @@ func (r roots) holders(devs map[string]bool, but int) []holder {
 			continue // the kernel's own, or gone
 		}
 		h := holder{pid: pid, name: r.name(pid)}
-		h.files(dir, devs)
+		mounts, _ := r.mountsOf(filepath.Base(dir))
+		h.files(dir, devs, mounts)
 		h.maps(dir, devs)
-		h.places(dir, devs)
+		h.places(dir, devs, mounts)
 		if len(h.writes)+len(h.deleted) > 0 {
 			list = append(list, h)
 		}
@@ -72,21 +73,28 @@ func (r roots) name(pid int) string {
 const deletedMark = " (deleted)"
 
 // files looks at open files.
-func (h *holder) files(dir string, devs map[string]bool) {
+func (h *holder) files(dir string, devs map[string]bool, mounts []mount) {
 	fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
 	for _, fd := range fds {
 		path := filepath.Join(dir, "fd", fd.Name())
 		var st unix.Stat_t
-		if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFDIR ||
-			!devs[fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))] { //nolint:unconvert // types differ between platforms
+		if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			continue
+		}
+		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", fd.Name()))
+		if err != nil {
+			continue
+		}
+		// Files of btrfs have the number of their subvolume, which no mount has.
+		id := fieldOf(info, "mnt_id")
+		if !devs[numbered(st.Dev)] && !slices.ContainsFunc(mounts, func(m mount) bool { return m.id == id && devs[m.dev] }) {
 			continue
 		}
 		name, _ := os.Readlink(path)
 		if st.Nlink == 0 {
 			h.deleted = append(h.deleted, strings.TrimSuffix(name, deletedMark))
 		}
-		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", fd.Name()))
-		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && mayWrite(info) {
+		if st.Mode&unix.S_IFMT == unix.S_IFREG && mayWrite(info) {
 			h.writes = append(h.writes, name)
 		}
 	}
@@ -94,13 +102,18 @@ func (h *holder) files(dir string, devs map[string]bool) {
 
 // mayWrite reads the flags of an open file.
 func mayWrite(fdinfo []byte) bool {
+	flags, err := strconv.ParseInt(fieldOf(fdinfo, "flags"), 8, 64)
+	return err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY && flags&unix.O_PATH == 0
+}
+
+// fieldOf is what is said of an open file.
+func fieldOf(fdinfo []byte, name string) string {
 	for line := range bytes.Lines(fdinfo) {
-		if text, ok := strings.CutPrefix(string(line), "flags:"); ok {
-			flags, err := strconv.ParseInt(strings.TrimSpace(text), 8, 64)
-			return err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY && flags&unix.O_PATH == 0
+		if text, ok := strings.CutPrefix(string(line), name+":"); ok {
+			return strings.TrimSpace(text)
 		}
 	}
-	return false
+	return ""
 }
 
 // maps looks at files in memory: programs, libraries.
@@ -128,23 +141,14 @@ func (h *holder) maps(dir string, devs map[string]bool) {
 
 // places looks at folders: where the process is, and what is mounted where it is. A
 // service may have a folder for temporary files of its own, which somebody has removed.
-func (h *holder) places(dir string, devs map[string]bool) {
+func (h *holder) places(dir string, devs map[string]bool, mounts []mount) {
 	for _, link := range []string{"cwd", "root"} {
 		var st unix.Stat_t
 		path := filepath.Join(dir, link)
-		if unix.Stat(path, &st) == nil && st.Nlink == 0 && devs[fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))] { //nolint:unconvert // types differ between platforms
+		if unix.Stat(path, &st) == nil && st.Nlink == 0 && devs[numbered(st.Dev)] {
 			name, _ := os.Readlink(path)
 			h.deleted = append(h.deleted, strings.TrimSuffix(name, deletedMark))
 		}
-	}
-	f, err := os.Open(filepath.Join(dir, "mountinfo"))
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	mounts, err := parseMounts(f)
-	if err != nil {
-		return
 	}
 	for _, m := range mounts {
 		if root, gone := strings.CutSuffix(m.root, "//deleted"); gone && devs[m.dev] && !slices.Contains(h.deleted, root) {

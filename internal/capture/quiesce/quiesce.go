@@ -10,15 +10,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -31,65 +27,113 @@ type Machine struct {
 	Say func(format string, args ...any)
 
 	at     roots
-	frozen []string
+	root   string   // where its root file system is mounted
+	made   []mount  // were made read-only
+	frozen []frozen // were frozen
+	swaps  []string // devices that were swapped to
+}
+
+// frozen is a file system that lets no write through.
+type frozen struct {
+	mount
+	orphans bool // it holds deleted files that are still in use
 }
 
 // kernel is where the kernel shows itself on every machine.
 func kernel() roots { return roots{"/proc", "/sys", "/dev"} }
 
-// kept are units that go on: those that the network and the connection need, and the
-// system's own, which write to memory only.
-func kept() []string {
-	return []string{
-		"ssh*", "dbus*", "polkit*", "systemd-*", "user@*", "session-*", "NetworkManager*", "networking.service", "ifup@*", "dhcpcd*", "dhclient*",
-		"wpa_supplicant*", "iscsi*", "multipath*", "tailscaled*", "wg-quick@*", "getty@*", "serial-getty@*",
-	}
-}
-
-// ended are units that would be kept by their name.
-func ended() []string {
-	return []string{"systemd-timesyncd.service", "systemd-tmpfiles-clean.timer", "systemd-coredump.socket", "systemd-pstore.service"}
-}
-
-// stopLimit is how long services may take to stop, together.
-const stopLimit = 2 * time.Minute
-
 // Prepare stops what writes to the disk, removes what is not the image's if clean is
 // set, and the SSH key of the comment key, and makes all file systems of the disk
-// read-only. It returns the disk, nothing
-// of which changes from then on. allowed says that there are deleted files that
-// programs still use which must stay; the next mount removes them.
-func (m *Machine) Prepare(ctx context.Context, clean bool, key string) (d Disk, allowed bool, err error) {
+// read-only. It returns the disk, nothing of which changes from then on: it has looked
+// whether the kernel agrees. After an error everything may be written to again.
+func (m *Machine) Prepare(ctx context.Context, clean bool, key string) (d Disk, err error) {
 	if m.at == (roots{}) {
-		m.at = kernel()
+		m.at, m.root = kernel(), "/"
 	}
-	d, mounts, err := m.at.disk()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Release())
+		}
+	}()
+	if d, err = m.at.disk(m.root); err != nil {
+		return d, err
+	}
+	if err := d.count(); err != nil {
+		return d, err
+	}
+	before, err := d.Written()
 	if err != nil {
-		return d, false, err
+		return d, err
 	}
 	if err := m.stopServices(ctx); err != nil {
-		return d, false, err
+		return d, err
 	}
 	if err := m.endSwapping(); err != nil {
-		return d, false, err
+		return d, err
 	}
 	if clean {
-		if err := Clean("/"); err != nil {
-			return d, false, fmt.Errorf("remove what is the machine's own: %w", err)
+		if err := Clean(m.root); err != nil {
+			return d, fmt.Errorf("remove what is the machine's own: %w", err)
 		}
 	}
-	if err := ForgetKey("/", key); err != nil {
-		return d, false, fmt.Errorf("remove the build's SSH key: %w", err)
+	if err := ForgetKey(m.root, key); err != nil {
+		return d, fmt.Errorf("remove the build's SSH key: %w", err)
 	}
-	for _, on := range mounts {
-		left, err := m.readOnly(ctx, on)
-		if err != nil {
-			return d, false, errors.Join(err, m.Thaw())
+	// Services have a hand in what is mounted.
+	on, err := m.at.on(d)
+	if err != nil {
+		return d, err
+	}
+	unix.Sync() // which would wait for what is frozen, later
+	for _, f := range on {
+		if err := m.readOnly(ctx, f); err != nil {
+			return d, err
 		}
-		allowed = allowed || left
 	}
-	unix.Sync()
-	return d, allowed, flush(d.Path)
+	if err := flush(d.Path); err != nil {
+		return d, err
+	}
+	if err := m.verify(&d); err != nil {
+		return d, err
+	}
+	// Each of these has been written to by that alone.
+	if after, err := d.Written(); err != nil {
+		return d, err
+	} else if len(m.made)+len(m.frozen) > 0 && after == before {
+		return d, fmt.Errorf("the kernel does not count what is written to %s, so that a change would not be noticed", d.Name)
+	}
+	return d, nil
+}
+
+// verify asks the kernel whether the disk is quiet, whatever was done to that end, and
+// notes what its partitions are.
+func (m *Machine) verify(d *Disk) error {
+	on, err := m.at.on(*d)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range on {
+		if !f.ro && !m.isFrozen(f.dev) {
+			errs = append(errs, fmt.Errorf("the %s file system %s is still written to, so that it cannot be captured", f.kind, f))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if d.Parts, err = m.at.parts(*d, on, m.swaps); err != nil {
+		return err
+	}
+	for i, p := range d.Parts {
+		for _, f := range m.frozen {
+			d.Parts[i].Orphans = p.Orphans || f.orphans && f.device() == p.dev
+		}
+	}
+	return nil
+}
+
+func (m *Machine) isFrozen(dev string) bool {
+	return slices.ContainsFunc(m.frozen, func(f frozen) bool { return f.dev == dev })
 }
 
 // flush gives up what is cached of the device itself, after it was written.
@@ -118,76 +162,6 @@ func run(ctx context.Context, name string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// stopServices stops what systemd runs, but for what is kept, and everything that would
-// start it again. What does not stop is ended later if it is in the way.
-func (m *Machine) stopServices(ctx context.Context) error {
-	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		return nil // another init: what writes is ended all the same
-	}
-	listed, err := run(ctx, "systemctl", "list-units", "--no-legend", "--plain", "--full", "--type=service,socket,timer,path", "--state=running,listening,waiting,start,auto-restart")
-	if err != nil {
-		return err
-	}
-	ours := m.at.units(m.at.ancestors(os.Getpid()))
-	stop := toStop(listed, ours)
-	if len(stop) > 0 {
-		m.Say("Stopping %d services, timers and sockets", len(stop))
-		limited, cancel := context.WithTimeout(ctx, stopLimit)
-		defer cancel()
-		if _, err := run(limited, "systemctl", append([]string{"stop", "--"}, stop...)...); err != nil && ctx.Err() == nil {
-			m.Say("Not everything could be stopped: %v", err)
-		}
-	}
-	if _, err := run(ctx, "journalctl", "--relinquish-var"); err != nil {
-		// systemd before 243 cannot do that.
-		_, err = run(ctx, "systemctl", "stop", "--", "systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket", "systemd-journald.service")
-		if err != nil && ctx.Err() == nil {
-			m.Say("The journal goes on: %v", err)
-		}
-	}
-	return ctx.Err()
-}
-
-// toStop are the units of a list that are to be stopped.
-func toStop(listed string, ours []string) (stop []string) {
-	for line := range strings.Lines(listed) {
-		f := strings.Fields(line)
-		if len(f) == 0 || slices.Contains(ours, f[0]) {
-			continue
-		}
-		keep := slices.ContainsFunc(kept(), func(p string) bool { ok, _ := path.Match(p, f[0]); return ok })
-		if !keep || slices.Contains(ended(), f[0]) {
-			stop = append(stop, f[0])
-		}
-	}
-	return stop
-}
-
-// endSwapping ends it: a swap file is on the disk, too.
-func (m *Machine) endSwapping() error {
-	b, err := os.ReadFile(filepath.Join(m.at.proc, "swaps"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a kernel without
-	}
-	if err != nil {
-		return err
-	}
-	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-		f := strings.Fields(line)
-		if i == 0 || len(f) == 0 || strings.HasPrefix(filepath.Base(f[0]), "zram") {
-			continue
-		}
-		name, err := unix.BytePtrFromString(unescape(f[0]))
-		if err != nil {
-			return err
-		}
-		if _, _, errno := unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(name)), 0, 0); errno != 0 {
-			return fmt.Errorf("swapping to %s cannot be ended, and it would write to the disk while that is read: %w", f[0], errno)
-		}
-	}
-	return nil
-}
-
 // How long those that are in the way have to go when they are asked, and when they are
 // not.
 const (
@@ -196,21 +170,26 @@ const (
 	rounds      = 3
 )
 
-// readOnly makes a file system read-only, or freezes it. deleted says that it holds
-// deleted files that are still in use.
-func (m *Machine) readOnly(ctx context.Context, on mount) (deleted bool, err error) {
+// readOnly makes a file system read-only, or freezes it.
+func (m *Machine) readOnly(ctx context.Context, on mounted) error {
 	if on.ro {
-		return false, nil
+		return nil
 	}
 	devs := map[string]bool{on.dev: true}
+	for _, o := range on.overlay {
+		devs[o] = true
+	}
 	var rerr error
 	for range rounds {
 		if err := m.endHolders(ctx, devs); err != nil {
-			return false, err
+			return err
 		}
-		unix.Sync()
-		if rerr = unix.Mount("", on.point, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); rerr == nil {
-			return false, nil
+		if len(m.frozen) == 0 {
+			unix.Sync()
+		}
+		if rerr = unix.Mount("", on.path(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); rerr == nil {
+			m.made = append(m.made, on.mount)
+			return nil
 		}
 		if !errors.Is(rerr, unix.EBUSY) {
 			break
@@ -219,11 +198,12 @@ func (m *Machine) readOnly(ctx context.Context, on mount) (deleted bool, err err
 	// Whoever is left must stay: this process's own connection, or the first one.
 	left := m.at.holders(devs, os.Getpid())
 	var writers []string
+	orphans := false
 	for _, h := range left {
 		if len(h.writes) > 0 {
 			writers = append(writers, h.String())
 		}
-		deleted = deleted || len(h.deleted) > 0
+		orphans = orphans || len(h.deleted) > 0
 	}
 	who := "nobody who could be named has a file open there"
 	if len(left) > 0 {
@@ -234,14 +214,14 @@ func (m *Machine) readOnly(ctx context.Context, on mount) (deleted bool, err err
 		who = strings.Join(names, "; ")
 	}
 	if len(writers) > 0 {
-		return false, fmt.Errorf("%s cannot be made read-only (%w), so that it cannot be captured: %s", on.point, rerr, who)
+		return fmt.Errorf("%s cannot be made read-only (%w), so that it cannot be captured: %s", on, rerr, who)
 	}
-	if ferr := freeze(on.point); ferr != nil {
-		return false, fmt.Errorf("%s can neither be made read-only (%w) nor frozen (%w), so that it cannot be captured: %s", on.point, rerr, ferr, who)
+	if ferr := control(on.path(), fiFreeze); ferr != nil {
+		return fmt.Errorf("%s can neither be made read-only (%w) nor frozen (%w), so that it cannot be captured: %s", on, rerr, ferr, who)
 	}
-	m.frozen = append(m.frozen, on.point)
-	m.Say("%s is frozen, since it cannot be made read-only: %s", on.point, who)
-	return deleted, nil
+	m.frozen = append(m.frozen, frozen{on.mount, orphans})
+	m.Say("%s is frozen, since it cannot be made read-only: %s", on, who)
+	return nil
 }
 
 // ungentle are programs that take the network down when they are asked to end, and leave
@@ -291,10 +271,8 @@ func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
 	return nil
 }
 
-// freeze writes what is pending and lets nothing through from then on.
-func freeze(point string) error { return control(point, fiFreeze) }
-
-// The requests of linux/fs.h.
+// The requests of linux/fs.h. Freezing writes what is pending and lets nothing through
+// from then on.
 const (
 	fiFreeze = 0xc0045877
 	fiThaw   = 0xc0045878
@@ -312,13 +290,20 @@ func control(point string, request uintptr) error {
 	return nil
 }
 
-// Thaw lets programs write again to what Prepare has frozen. What it made read-only
-// stays so.
-func (m *Machine) Thaw() error {
+// Release lets programs write again to what Prepare has frozen or made read-only.
+// Services stay stopped.
+func (m *Machine) Release() error {
 	var errs []error
-	for _, point := range slices.Backward(m.frozen) {
-		errs = append(errs, control(point, fiThaw))
+	for _, f := range slices.Backward(m.frozen) {
+		if err := control(f.path(), fiThaw); err != nil {
+			errs = append(errs, fmt.Errorf("%s stays frozen: %w", f, err))
+		}
 	}
-	m.frozen = nil
+	for _, f := range slices.Backward(m.made) {
+		if err := unix.Mount("", f.path(), "", unix.MS_REMOUNT, ""); err != nil {
+			errs = append(errs, fmt.Errorf("%s stays read-only: %w", f, err))
+		}
+	}
+	m.frozen, m.made = nil, nil
 	return errors.Join(errs...)
 }

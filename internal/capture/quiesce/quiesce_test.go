@@ -144,7 +144,12 @@ func machine(t *testing.T, mounts string) roots {
 		"proc/self/mountinfo":            mounts,
 		"sys/devices/sda/size":           "4096\n",
 		"sys/devices/sda/stat":           " 1 2 3 4 5 6 700 8 9 10 11 12 13 44 15 16 17\n",
-		"sys/devices/sda/sda1/partition": "1", "sys/devices/sda/sda2/partition": "2", "sys/devices/sda/sda2/dev": "8:2\n",
+		"sys/devices/sda/sda1/partition": "1", "sys/devices/sda/sda1/start": "1", "sys/devices/sda/sda1/size": "100\n", "sys/devices/sda/sda1/dev": "8:1\n",
+		"sys/devices/sda/sda2/partition": "2", "sys/devices/sda/sda2/start": "200", "sys/devices/sda/sda2/size": "1800", "sys/devices/sda/sda2/dev": "8:2\n",
+		"sys/devices/sda/sda2/holders/dm-0/x": "", "sys/devices/sda/sda2/holders/dm-1/x": "",
+		"sys/devices/sda/sda3/partition": "3", "sys/devices/sda/sda3/start": "3000", "sys/devices/sda/sda3/size": "100", "sys/devices/sda/sda3/dev": "8:3\n",
+		"sys/devices/loop0/loop/backing_file": "/var/lib/disk image\n", "sys/devices/loop1/loop/backing_file": "/data here/disk (deleted)\n",
+		"sys/dev/block/7:0 -> ../../devices/loop0": "", "sys/dev/block/7:1 -> ../../devices/loop1": "",
 		"sys/devices/sdb/size": "1", "sys/devices/sdb/sdb1/partition": "1", "sys/devices/sdb/sdb1/dev": "8:17\n",
 		"sys/devices/dm-0/slaves/sda2/dev": "8:2\n", "sys/devices/dm-1/slaves/sda2/dev": "8:2\n", "sys/devices/dm-1/slaves/sdb1/dev": "8:17\n",
 		"sys/block/sda -> ../devices/sda": "", "sys/block/sdb -> ../devices/sdb": "",
@@ -161,8 +166,15 @@ func TestDisk(t *testing.T) {
 24 21 8:17 / /data\040here rw - ext4 /dev/sdb1 rw
 25 21 253:0 /srv /bound rw - xfs /dev/mapper/vg-root rw
 26 21 0:30 / /run rw - tmpfs tmpfs rw
+27 21 7:0 / /loop rw - ext4 /dev/loop0 rw
+28 21 7:1 / /data\040here/loop rw - ext4 /dev/loop1 rw
 `
-	d, on, err := machine(t, usual).disk()
+	r := machine(t, usual)
+	d, err := r.disk("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	on, err := r.on(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,20 +182,40 @@ func TestDisk(t *testing.T) {
 	for _, m := range on {
 		points = append(points, m.point)
 	}
-	if d.Name != "sda" || d.Path != "/dev/sda" || d.Size != 4096*512 || !slices.Equal(points, []string{"/boot/efi", "/"}) {
+	if d.Name != "sda" || d.Path != "/dev/sda" || d.Size != 4096*512 || !slices.Equal(points, []string{"/loop", "/boot/efi", "/"}) {
 		t.Errorf("%+v, %q", d, points)
+	}
+	parts, err := r.parts(d, on, []string{"8:3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Part{
+		{Number: 1, Start: 512, End: 101 * 512, Mounted: "vfat", dev: "8:1"},
+		{Number: 2, Start: 200 * 512, End: 2000 * 512, Holders: []string{"dm-0", "dm-1"}, dev: "8:2"},
+		{Number: 3, Start: 3000 * 512, End: 3100 * 512, Mounted: "swap", dev: "8:3"},
+	}
+	if fmt.Sprint(parts) != fmt.Sprint(want) {
+		t.Errorf("got  %+v\nwant %+v", parts, want)
 	}
 	if n, err := d.Written(); err != nil || n != 744 {
 		t.Errorf("%d, %v", n, err)
 	}
+	if err := d.count(); err == nil || !strings.Contains(err.Error(), "must count what is written to sda") {
+		t.Errorf("without a switch: %v", err)
+	}
 	for name, tt := range map[string]struct{ mounts, says string }{
 		"spread":        {"21 1 253:1 / / rw - xfs /dev/mapper/vg-root rw\n", "spread over the disks sda and sdb"},
-		"spread beside": {usual + "27 21 253:1 / /var rw - xfs /dev/mapper/vg-var rw\n", "/var is spread"},
+		"spread beside": {usual + "27 21 253:1 / /var rw - xfs /dev/mapper/vg-var rw\n", "is spread over the disks sda and sdb"},
 		"no disk":       {"21 1 0:99 / / rw - overlay overlay rw\n", "no disk that could be read"},
 		"no root":       {"22 21 0:5 / /proc rw - proc proc rw\n", "nothing is mounted"},
 		"nonsense":      {"what is this\n", "not understood"},
 	} {
-		if _, _, err := machine(t, tt.mounts).disk(); err == nil || !strings.Contains(err.Error(), tt.says) {
+		r := machine(t, tt.mounts)
+		d, err := r.disk("/")
+		if err == nil {
+			_, err = r.on(d)
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -253,7 +285,11 @@ func TestHoldersOfMounts(t *testing.T) {
 23 21 8:17 /x//deleted /x rw - ext4 /dev/sdb1 rw
 `})
 	var h holder
-	h.places(filepath.Join(root, "7"), map[string]bool{"8:1": true})
+	mounts, err := roots{proc: root}.mountsOf("7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.places(filepath.Join(root, "7"), map[string]bool{"8:1": true}, mounts)
 	if !slices.Equal(h.deleted, []string{"/tmp/systemd-private-1/tmp"}) {
 		t.Errorf("%q", h.deleted)
 	}
