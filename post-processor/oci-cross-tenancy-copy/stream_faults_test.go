@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -62,6 +63,22 @@ type way struct{ form, route string }
 // request, and has another name in every bucket.
 func streamWays() []way {
 	return []way{{"oci", "direct"}, {"vmdk", "direct"}, {"vmdk", "copy-object"}, {"vmdk", "relay"}}
+}
+
+// tries says whether a request of the way is tried. What comes before a detour is tried on
+// the direct way; and the race detector makes these tests many times slower, so that
+// under it of a VMDK every other pair of requests does.
+func (w way) tries(ops []string, i int) bool {
+	detour := func(op string) bool {
+		return strings.HasSuffix(op, "/actions/copyObject") || strings.HasPrefix(op, "GET /p/") || strings.HasSuffix(op, ".1")
+	}
+	switch {
+	case w.route != "direct" && !slices.ContainsFunc(ops[:i+1], detour):
+		return false
+	case w.form == "vmdk" && raceDetector:
+		return i/2%2 == 0
+	}
+	return true
 }
 
 // by is a template that copies the AMI in a way.
@@ -118,10 +135,10 @@ func TestStreamOneFaultAnywhere(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		},
 	}
-	for _, by := range streamWays() {
+	for n, by := range streamWays()[:2] {
 		for i, op := range streamMoments(t, by) {
 			for kind, fault := range faults {
-				if !takes(kind, i) {
+				if !takes(kind, i+n) { // under the race detector each form has the half that the other has not
 					continue
 				}
 				t.Run(fmt.Sprintf("%s %s %d %s", by, kind, i, op), func(t *testing.T) {
@@ -160,7 +177,11 @@ func TestStreamOneFaultAnywhere(t *testing.T) {
 // Killed after any request, the copy is taken up by the next run.
 func TestStreamKilledAnywhere(t *testing.T) {
 	for _, by := range streamWays() {
-		for i, op := range streamMoments(t, by) {
+		ops := streamMoments(t, by)
+		for i, op := range ops {
+			if !by.tries(ops, i) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s %d %s", by, i, op), func(t *testing.T) {
 				t.Parallel()
 				inFlight(t, blocks(1), func(t *testing.T, f *flying) {
@@ -205,8 +226,12 @@ func (f *flying) killAfter(i int, cancel func()) func(http.ResponseWriter, *http
 
 // Cancelled at any request, the copy ends soon with nothing left.
 func TestStreamCancelledAnywhere(t *testing.T) {
-	for _, by := range streamWays() {
-		for i, op := range streamMoments(t, by) {
+	for _, by := range streamWays()[:2] {
+		ops := streamMoments(t, by)
+		for i, op := range ops {
+			if !by.tries(ops, i) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s %d %s", by, i, op), func(t *testing.T) {
 				t.Parallel()
 				inFlight(t, blocks(1), func(t *testing.T, f *flying) {
