@@ -22,12 +22,17 @@
 //
 // qcow2 version 3 with clusters of 64 KiB, plain, deflated or compressed by zstd;
 // clusters of zeros are left out, and clusters that do not get smaller stay as they
-// are. Deflate uses a window of 4 KiB, which is what the format allows. A file is a
-// pure function of the disk and the options: a second run makes the same bytes, so that
-// parts that have been uploaded need not be uploaded again.
+// are. Deflate uses a window of 4 KiB, which is what the format allows.
 //
-// There is no VMDK, which OCI imports as well: only the archive says that a machine
-// starts by UEFI, and it holds a qcow2 file.
+// Or a streamOptimized VMDK with grains of 64 KiB, each a stream of zlib. It is made to
+// be written forward: where its tables are says a footer, so that nothing at its
+// beginning is left open. It says nothing of how a machine starts, and no archive goes
+// around it: whoever imports it must say so.
+//
+// Both are made by one pipeline, and differ in how clusters are compressed and in how
+// they lie in the file. A file is a pure function of the disk and the options: a second
+// run makes the same bytes, so that parts that have been uploaded need not be uploaded
+// again.
 //
 // Images are also read here, raw, qcow2, VMDK and .oci, for those who bring a file of
 // their own, and because EC2 exports VMDK.

@@ -197,11 +197,12 @@ func needQemuImg(t testing.TB) {
 
 // variants are all that can be written.
 func variants() []Options {
-	return []Options{{Compression: Zstd}, {Compression: Deflate}, {Compression: None}}
+	return []Options{{Compression: Zstd}, {Compression: Deflate}, {Compression: None}, {Format: VMDK}}
 }
 
 func (o Options) name() string {
-	return string(o.withDefaults().Compression)
+	o = o.withDefaults()
+	return string(o.Format) + " " + string(o.Compression)
 }
 
 // written writes a disk into memory.
@@ -223,7 +224,7 @@ func held(t testing.TB, d testDisk, o Options, file []byte) {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const format = "qcow2"
+	format := string(o.withDefaults().Format)
 	qemuImg(t, "check", "-f", format, path)
 	info := struct {
 		Size int64 `json:"virtual-size"`

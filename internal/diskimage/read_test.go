@@ -144,7 +144,7 @@ func everything(t testing.TB, file []byte) {
 // Bytes that are wrong are an error, or other bytes; never a panic, and never a loop.
 func TestDamagedImages(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
-	for _, o := range variants()[:3] {
+	for _, o := range variants() {
 		good, _ := written(t, newDisk("tn0b..ttn", 0), o)
 		for range 300 {
 			file := bytes.Clone(good)
@@ -164,7 +164,7 @@ func TestDamagedImages(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, o := range variants()[:3] {
+	for _, o := range variants() {
 		var m memory
 		d := newDisk("tb", 0)
 		if _, err := Write(f.Context(), &m, d, o); err != nil {

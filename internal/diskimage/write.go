@@ -13,10 +13,20 @@ import (
 	"sync"
 )
 
+// Format is what kind of image is made.
+type Format string
+
+// The formats.
+const (
+	QCOW2 Format = "qcow2"
+	VMDK  Format = "vmdk" // streamOptimized; not in an [Archive]
+)
+
 // Options are how an image is made. The zero value of a field stands for its
 // default.
 type Options struct {
-	Compression Compression // default Zstd
+	Format      Format      // default QCOW2
+	Compression Compression // default Zstd, and Deflate for a VMDK
 	// Readers is how many pieces are read at the same time; default 48. Each takes
 	// up to twice the size of a piece in memory.
 	Readers int
@@ -37,6 +47,10 @@ type Stats struct {
 }
 
 func (o Options) withDefaults() Options {
+	o.Format = cmp.Or(o.Format, QCOW2)
+	if o.Format == VMDK {
+		o.Compression = cmp.Or(o.Compression, Deflate)
+	}
 	o.Compression = cmp.Or(o.Compression, Zstd)
 	if o.Readers <= 0 {
 		o.Readers = 48
@@ -52,6 +66,22 @@ type cluster struct {
 	index int64
 	data  []byte
 	raw   bool // data is not compressed
+}
+
+// layout is how clusters lie in a file. They are added in ascending order, those of zeros
+// left out, and end finishes the output.
+type layout interface {
+	begin(ctx context.Context) error
+	add(ctx context.Context, c cluster) error
+	end(ctx context.Context) error
+}
+
+// newLayout makes the layout of a format for a disk of so many bytes.
+func (o Options) newLayout(file *counted, size int64) layout {
+	if o.Format == VMDK {
+		return newVMDK(file, size)
+	}
+	return newQCOW2(file, size, o.Compression)
 }
 
 // counted notes how long the file is.
@@ -76,11 +106,14 @@ func Write(ctx context.Context, out Output, src Source, o Options) (Stats, error
 	if src.Size() <= 0 || src.PieceSize() <= 0 || src.PieceSize()%ClusterSize != 0 {
 		return Stats{}, fmt.Errorf("a disk of %d bytes in pieces of %d cannot be written", src.Size(), src.PieceSize())
 	}
+	if o.Format == VMDK && src.Size() >= maxVMDK {
+		return Stats{}, errTooLarge(src.Size())
+	}
 	file := &counted{Output: out}
 	// Pieces of a large size are read fewer at a time, so that memory stays the same.
 	readers := max(2, min(o.Readers, o.Readers*(512<<10)/src.PieceSize()))
 	p := pipeline{src: src, options: o, readers: readers, file: file}
-	return p.run(ctx, newQCOW2(file, src.Size(), o.Compression))
+	return p.run(ctx, o.newLayout(file, src.Size()))
 }
 
 // job is one piece on its way.
@@ -101,7 +134,7 @@ type pipeline struct {
 	encoders chan *encoder
 }
 
-func (p *pipeline) run(ctx context.Context, q *qcow2) (stats Stats, err error) {
+func (p *pipeline) run(ctx context.Context, l layout) (stats Stats, err error) {
 	p.encoders = make(chan *encoder, p.options.Encoders)
 	for range p.options.Encoders {
 		e, err := newEncoder(p.options)
@@ -132,11 +165,11 @@ func (p *pipeline) run(ctx context.Context, q *qcow2) (stats Stats, err error) {
 		defer close(todo)
 		listing = p.list(ctx, free, todo, ordered)
 	})
-	if err := q.begin(ctx); err != nil {
+	if err := l.begin(ctx); err != nil {
 		return stats, err
 	}
 	for j := range ordered {
-		if err := p.write(ctx, q, j, &stats); err != nil {
+		if err := p.write(ctx, l, j, &stats); err != nil {
 			return stats, err
 		}
 		free <- j
@@ -144,7 +177,7 @@ func (p *pipeline) run(ctx context.Context, q *qcow2) (stats Stats, err error) {
 	if listing != nil {
 		return stats, listing
 	}
-	err = q.end(ctx)
+	err = l.end(ctx)
 	stats.Written = p.file.at
 	return stats, err
 }
@@ -229,7 +262,7 @@ func (p *pipeline) work(ctx context.Context, j *job) error {
 }
 
 // write waits for a piece and writes it.
-func (p *pipeline) write(ctx context.Context, q *qcow2, j *job, stats *Stats) error {
+func (p *pipeline) write(ctx context.Context, l layout, j *job, stats *Stats) error {
 	// A piece that ctx has cut short says so; there is no other way to wait.
 	if err := <-j.done; err != nil {
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
@@ -238,7 +271,7 @@ func (p *pipeline) write(ctx context.Context, q *qcow2, j *job, stats *Stats) er
 		return err
 	}
 	for _, cl := range j.clusters {
-		if err := q.add(ctx, cl); err != nil {
+		if err := l.add(ctx, cl); err != nil {
 			return err
 		}
 		if cl.raw {

@@ -31,6 +31,7 @@ func disks() map[string]testDisk {
 		"tables that are absent":        far,
 		"the last entry of a table":     newDisk(strings.Repeat(".", tableEntries-1)+"t", 0),
 		"the first entry of the second": newDisk(strings.Repeat(".", tableEntries)+"t", 512),
+		"several tables of grains":      newDisk("t"+strings.Repeat(".", grainsOfTable-2)+"tn"+strings.Repeat(".", grainsOfTable)+"t", 700),
 	}
 }
 
@@ -49,10 +50,9 @@ func TestQEMUReadsWhatIsWritten(t *testing.T) {
 // Maps by chance, larger ones than the table has.
 func TestQEMUReadsRandomDisks(t *testing.T) {
 	needQemuImg(t)
-	for seed := range uint64(6) {
-		r := rand.New(rand.NewPCG(seed, 0))
-		d := randomDisk(r)
-		o := variants()[r.IntN(3)]
+	for seed := range uint64(8) {
+		d := randomDisk(rand.New(rand.NewPCG(seed, 0)))
+		o := variants()[seed%4]
 		file, _ := written(t, d, o)
 		held(t, d, o, file)
 	}
@@ -93,6 +93,7 @@ func FuzzWrite(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4}, uint16(0), uint8(0))
 	f.Add([]byte{2, 2, 3, 3, 0, 0, 0, 0, 0, 2}, uint16(700), uint8(1))
 	f.Add(bytes.Repeat([]byte{3}, 70), uint16(1), uint8(2))
+	f.Add([]byte{3, 4, 1, 0, 2, 2}, uint16(900), uint8(3))
 	f.Fuzz(func(t *testing.T, blocks []byte, cut uint16, variant uint8) {
 		if len(blocks) == 0 || len(blocks) > 200 {
 			return
@@ -104,7 +105,7 @@ func FuzzWrite(f *testing.F) {
 		for _, b := range blocks {
 			d.clusters = append(d.clusters, pattern(b%5))
 		}
-		o := variants()[variant%3]
+		o := variants()[int(variant)%len(variants())]
 		file, s := written(t, d, o)
 		src, err := Open(bytes.NewReader(file), int64(len(file)))
 		if err != nil {

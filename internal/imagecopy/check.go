@@ -4,6 +4,7 @@
 package imagecopy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,10 +18,11 @@ import (
 // objectPrefix begins the names of objects that this plugin chose.
 const objectPrefix = "armfree-copy-"
 
-// ObjectName names the object of a copy after its source image and the copy.
-func ObjectName(image string, copied owner.Build) string {
+// ObjectName names the object of a copy after its source image, the copy, and what the
+// object is.
+func ObjectName(image string, copied owner.Build, f Form) string {
 	tail := image[strings.LastIndexByte(image, '.')+1:]
-	return objectPrefix + tail[max(0, len(tail)-12):] + "-" + copied.ID + ".oci"
+	return objectPrefix + tail[max(0, len(tail)-12):] + "-" + copied.ID + "." + string(cmp.Or(f, Archive))
 }
 
 // capturedPrefix begins the names of disks that were captured, and which end with the

@@ -40,6 +40,7 @@ type Copy struct {
 	Store   Store
 	Targets []Target
 	Object  string // in the bucket
+	Form    Form   // what the object is; default Archive
 	// Owner is the identity of the copy: the same each time that the same copy is
 	// made. ThisRun tells the runs apart.
 	Owner, ThisRun owner.Build

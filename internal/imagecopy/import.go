@@ -198,7 +198,7 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 func (c *Copy) detourName(i int) string {
 	name := c.Object
 	if !ours(name) {
-		name = ObjectName(cmp.Or(c.image.ID, "object"), c.Owner)
+		name = ObjectName(cmp.Or(c.image.ID, "object"), c.Owner, c.Form)
 	}
 	return name + "." + strconv.Itoa(i+1)
 }

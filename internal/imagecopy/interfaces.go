@@ -11,6 +11,15 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
 
+// Form is what the object of a copy is, and how its name ends.
+type Form string
+
+// The forms.
+const (
+	Archive Form = "oci"  // an archive, which says itself what the image is
+	VMDK    Form = "vmdk" // a bare disk, of which each import must say it
+)
+
 // Source has the image and can bring it into an object.
 type Source interface {
 	// Describe looks the image up and says why it cannot be copied.

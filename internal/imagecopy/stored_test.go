@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 )
 
@@ -87,5 +88,31 @@ func TestCopiesOfOneObject(t *testing.T) {
 	}
 	if len(w.notes) != 1 || w.notes[other.Name(owner.RoleCopy)] == "" || len(w.objects) != 1 || w.objects["armfree-capture-x-build1.oci"] == 0 {
 		t.Errorf("notes %v, objects %v\n%s", w.notes, w.objects, said)
+	}
+}
+
+// An object is named after its image, its copy and its form, also on its way to a
+// destination where the template has given it another name.
+func TestObjectNames(t *testing.T) {
+	by := owner.Build{ID: "b1"}
+	for _, tt := range []struct {
+		form       Form
+		own        string
+		want, near string
+	}{
+		{"", "", "armfree-copy-abcdefghijkl-b1.oci", "armfree-copy-abcdefghijkl-b1.oci.3"},
+		{Archive, "mine.vmdk", "", "armfree-copy-abcdefghijkl-b1.oci.3"},
+		{VMDK, "", "armfree-copy-abcdefghijkl-b1.vmdk", "armfree-copy-abcdefghijkl-b1.vmdk.3"},
+		{VMDK, "mine", "", "armfree-copy-abcdefghijkl-b1.vmdk.3"},
+	} {
+		c := &Copy{Owner: by, Form: tt.form, Object: tt.own, image: cloud.Image{ID: "ocid1.image.oc1..xabcdefghijkl"}}
+		if tt.own == "" {
+			if c.Object = ObjectName(c.image.ID, by, tt.form); c.Object != tt.want {
+				t.Errorf("%q, want %q", c.Object, tt.want)
+			}
+		}
+		if near := c.detourName(2); near != tt.near {
+			t.Errorf("%q becomes %q, want %q", c.Object, near, tt.near)
+		}
 	}
 }

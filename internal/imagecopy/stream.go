@@ -45,7 +45,8 @@ type Streamed struct {
 	// Metadata is what the archive says of the image. What it leaves out is as Describe
 	// found it.
 	Metadata diskimage.Metadata
-	Image    diskimage.Options // how the image file is made
+	// Image is how the image file is made. A VMDK is the object itself, without an archive.
+	Image diskimage.Options
 	// Label is what people call it: an id, or the name of a file.
 	Label string
 	// Timeout limits reading and uploading.
@@ -103,11 +104,8 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	} else {
 		d.Say("Reading %s into the object %s", s.Label, d.Object)
 	}
-	meta := s.Metadata
-	meta.OperatingSystem = cmp.Or(meta.OperatingSystem, s.image.OS)
-	meta.OperatingSystemVersion = cmp.Or(meta.OperatingSystemVersion, s.image.OSVersion)
 	r, err := imagestream.Run(ctx, imagestream.Job{
-		Source: src, FullSize: full, Archive: &meta, Image: s.Image, Keep: true, ProgressEvery: time.Second,
+		Source: src, FullSize: full, Archive: s.archive(), Image: s.Image, Keep: true, ProgressEvery: time.Second,
 		Begin:    func(ctx context.Context) (imagestream.Object, error) { return s.Begin(ctx, d.Object) },
 		Progress: func(p imagestream.Progress) { d.Progress(100 * float64(p.Read) / float64(max(p.Full, p.Read, 1))) },
 	})
@@ -120,4 +118,15 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 		d.Say("%d parts were there from an earlier run", r.Kept)
 	}
 	return nil
+}
+
+// archive is what the archive around the image says of it; nil if there is none.
+func (s *Streamed) archive() *diskimage.Metadata {
+	if s.Image.Format == diskimage.VMDK {
+		return nil
+	}
+	meta := s.Metadata
+	meta.OperatingSystem = cmp.Or(meta.OperatingSystem, s.image.OS)
+	meta.OperatingSystemVersion = cmp.Or(meta.OperatingSystemVersion, s.image.OSVersion)
+	return &meta
 }

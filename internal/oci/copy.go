@@ -4,6 +4,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,6 +127,9 @@ type Importer struct {
 	Say         func(format string, args ...any)
 	Series      string // the mark of the series that the copy belongs to; empty is that of the source image
 	Keep        int    // how many copies of it stay, the new one among them; 0 keeps all
+	// VMDK says that what is imported is a bare disk in that format, which says nothing of
+	// itself, in place of an .oci archive.
+	VMDK bool
 }
 
 // Name implements imagecopy.Destination.
@@ -150,16 +154,28 @@ func (*Importer) Refused(err error) bool {
 
 // Import implements imagecopy.Destination. Neither the launch mode nor the type
 // of the source is sent: for an .oci object the service takes both from the
-// object.
+// object. For a VMDK all of it is said.
 func (m *Importer) Import(ctx context.Context, i cloud.Import) (string, string, error) {
+	source := core.ImageSourceViaObjectStorageUriDetails{SourceUri: &i.From.URL}
+	var with *launchOptions
+	if m.VMDK {
+		source.SourceImageType, with = core.ImageSourceDetailsSourceImageTypeVmdk, ampereOptions()
+		name, version := m.system(i.Source)
+		source.OperatingSystem, source.OperatingSystemVersion = optional(name), optional(version)
+	}
 	id, work, err := m.createImage(ctx, patience{limit: m.Timeout, option: "import_timeout", say: m.Say}, i.Token, core.CreateImageDetails{
 		CompartmentId:      &m.Compartment,
 		DisplayName:        &i.Name,
 		FreeformTags:       unfinished(m.Owner, owner.RoleImport, m.tags(i), i.Mark),
 		DefinedTags:        m.DefinedTags,
-		ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: &i.From.URL},
-	})
+		ImageSourceDetails: source,
+	}, with)
 	return id, text(work), err
+}
+
+// system is the operating system that an image is to say it holds.
+func (m *Importer) system(source cloud.Image) (name, version string) {
+	return cmp.Or(m.OS, source.OS), cmp.Or(m.OSVersion, source.OSVersion)
 }
 
 // tags are the user's, and what the source image says of itself, as far as OCI's
@@ -244,15 +260,8 @@ func (m *Importer) Seal(ctx context.Context, id string, i cloud.Import) error {
 		return m.seal(ctx, id, w)
 	}
 	w.name, w.tags = i.Name, t.With(m.tags(i))
-	w.os, w.osVersion = orElse(m.OS, i.Source.OS), orElse(m.OSVersion, i.Source.OSVersion)
+	w.os, w.osVersion = m.system(i.Source)
 	return m.seal(ctx, id, w)
-}
-
-func orElse(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (m *Importer) completion() completion {

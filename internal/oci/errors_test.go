@@ -280,15 +280,17 @@ func TestErrorsNeverQuoteALink(t *testing.T) {
 		"page": sends("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 88\r\n\r\ncannot fetch " + secret),
 		"cut":  sends(""),
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			c := wire(t, reply)
-			_, _, err := c.createImage(t.Context(), patience{limit: repeatFor}, "t", core.CreateImageDetails{
-				CompartmentId: new("c"), ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: new(secret)},
+		for _, with := range []*launchOptions{nil, ampereOptions()} {
+			synctest.Test(t, func(t *testing.T) {
+				c := wire(t, reply)
+				_, _, err := c.createImage(t.Context(), patience{limit: repeatFor}, "t", core.CreateImageDetails{
+					CompartmentId: new("c"), ImageSourceDetails: core.ImageSourceViaObjectStorageUriDetails{SourceUri: new(secret)},
+				}, with)
+				if err == nil || strings.Contains(err.Error(), "SECRET") || !strings.Contains(err.Error(), want[name]) {
+					t.Errorf("%s: %v", name, err)
+				}
 			})
-			if err == nil || strings.Contains(err.Error(), "SECRET") || !strings.Contains(err.Error(), want[name]) {
-				t.Errorf("%s: %v", name, err)
-			}
-		})
+		}
 	}
 }
 

@@ -200,6 +200,7 @@ func FuzzJumpHost(f *testing.F) {
 func FuzzObjectMark(f *testing.F) {
 	f.Add("armfree-b1-image-2000000000.oci")
 	f.Add("armfree-copy-abc-b2.oci")
+	f.Add("armfree-copy-abc-b2.vmdk.1")
 	f.Add("armfree-capture-abc-b2.oci")
 	f.Add("armfree--image-1.oci")
 	f.Add("armfree-b1-image--1.oci")

@@ -35,16 +35,17 @@ func (b *Build) StartImage(ctx context.Context, machine, token string) (string, 
 		FreeformTags:  unfinished(b.current(), owner.RoleImage, b.cfg.Image.Tags, token),
 		DefinedTags:   b.cfg.Image.DefinedTags,
 		LaunchMode:    core.CreateImageDetailsLaunchModeEnum(b.cfg.Image.LaunchMode),
-	})
+	}, nil)
 	b.remember(id, work)
 	return id, err
 }
 
 // createImage asks for an image. The retry token makes it safe to ask again,
-// which "Conflict with another image operation, try again later" asks for.
-func (c *Client) createImage(ctx context.Context, p patience, token string, d core.CreateImageDetails) (id string, work *string, err error) {
+// which "Conflict with another image operation, try again later" asks for. with may be
+// nil.
+func (c *Client) createImage(ctx context.Context, p patience, token string, d core.CreateImageDetails, with *launchOptions) (id string, work *string, err error) {
 	err = repeatWithToken(ctx, p, "create image", text(d.DisplayName), token, func(ctx context.Context, token string) error {
-		r, err := c.compute.CreateImage(shield(ctx), core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()})
+		r, err := c.requestImage(ctx, core.CreateImageRequest{CreateImageDetails: d, OpcRetryToken: &token, RequestMetadata: once()}, with)
 		if err == nil && r.Id == nil {
 			err = errNoAnswer
 		}

@@ -5,6 +5,7 @@ package oci
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/oracle/oci-go-sdk/v65/bastion"
 	"github.com/oracle/oci-go-sdk/v65/common"
@@ -23,6 +24,9 @@ type call[Request, Response any] func(context.Context, Request) (Response, error
 // the linker would keep its hundreds of operations, with all of their types.
 type services struct {
 	compute struct {
+		// Call makes a request that has what the SDK's types have no place for.
+		Call call[*http.Request, *http.Response]
+
 		AddImageShapeCompatibilityEntry              call[core.AddImageShapeCompatibilityEntryRequest, core.AddImageShapeCompatibilityEntryResponse]
 		CreateComputeCapacityReport                  call[core.CreateComputeCapacityReportRequest, core.CreateComputeCapacityReportResponse]
 		CreateComputeCapacityReservation             call[core.CreateComputeCapacityReservationRequest, core.CreateComputeCapacityReservationResponse]
@@ -125,6 +129,10 @@ func newServices(p common.ConfigurationProvider, prepare func(b *common.BaseClie
 		return services{}, err
 	}
 	prepare(&compute.BaseClient, false)
+	base := compute.BaseClient
+	common.UpdateEndpointTemplateForOptions(&base) // as each operation does it for itself
+	common.SetMissingTemplateParams(&base)
+	s.compute.Call = base.Call
 	s.compute.AddImageShapeCompatibilityEntry = compute.AddImageShapeCompatibilityEntry
 	s.compute.CreateComputeCapacityReport = compute.CreateComputeCapacityReport
 	s.compute.CreateComputeCapacityReservation = compute.CreateComputeCapacityReservation

@@ -18,6 +18,7 @@ import (
 
 const (
 	ociSuffix  = ".oci"
+	vmdkSuffix = ".vmdk"
 	copyPrefix = "armfree-copy-"
 )
 
@@ -65,25 +66,35 @@ func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// undetoured is the name of an object without the number of the destination to which it
-// was brought nearer, if it was.
-func undetoured(name string) string {
-	i := strings.LastIndexByte(name, '.')
-	if i < 0 || !digits(name[i+1:]) || !strings.HasSuffix(name[:i], ociSuffix) || !strings.HasPrefix(name, copyPrefix) {
-		return name
+// copiedName is the name of the object of a copy without its ending, also where it has
+// the number of the destination to which it was brought nearer.
+func copiedName(name string) (string, bool) {
+	if !strings.HasPrefix(name, copyPrefix) {
+		return "", false
 	}
-	return name[:i]
+	if i := strings.LastIndexByte(name, '.'); i >= 0 && digits(name[i+1:]) {
+		name = name[:i]
+	}
+	for _, suffix := range []string{ociSuffix, vmdkSuffix} {
+		if bare, is := strings.CutSuffix(name, suffix); is {
+			return bare, true
+		}
+	}
+	return "", false
 }
 
 // objectMark is what the name of an object, or of an upload of one, says: an image's
 // own, "armfree-BUILD-image-EXPIRY.oci"; that of a copy that can be taken up,
-// "armfree-copy-IMAGE-BUILD.oci", also with ".N" where it was brought nearer, whose
-// expiry is that of the copy's note or link, and which has none where those are gone: it
-// stays until its copy is named; or that of a captured disk,
+// "armfree-copy-IMAGE-BUILD.oci" or ".vmdk", also with ".N" where it was brought nearer,
+// whose expiry is that of the copy's note or link, and which has none where those are
+// gone: it stays until its copy is named; or that of a captured disk,
 // "armfree-capture-IMAGE-BUILD.oci", which is finished as soon as there is no note. An
 // upload is never finished.
 func objectMark(kind sweep.Kind, name string, n needs) (owner.Tag, bool) {
-	bare, isImage := strings.CutSuffix(undetoured(name), ociSuffix)
+	bare, isImage := copiedName(name)
+	if !isImage {
+		bare, isImage = strings.CutSuffix(name, ociSuffix)
+	}
 	if m, is := nameMark(bare); is {
 		return m, true
 	}

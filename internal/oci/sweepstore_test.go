@@ -93,13 +93,13 @@ func TestSweepDetour(t *testing.T) {
 		bucket.put(t, "mine.oci.1", "theirs")
 		keep := s.there()
 		by := owner.NewBuild(time.Now(), 8*time.Hour)
-		for _, n := range []string{"1", "2"} {
-			object := copyPrefix + "abcdefghijkl-" + by.ID + ".oci." + n
+		for n, suffix := range map[string]string{"1": ".oci.1", "2": ".oci.2", "3": ".vmdk.3"} {
+			object := copyPrefix + "abcdefghijkl-" + by.ID + suffix
 			bucket.put(t, by.Name(owner.RoleCopy+"-"+n), object)
 			bucket.put(t, object, "half")
 			bucket.upload(t, object)
 		}
-		if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 6 {
+		if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 9 {
 			t.Errorf("before its time is over: removed %v, kept %v", r.Removed, r.Kept)
 		}
 		time.Sleep(12 * time.Hour)
@@ -155,6 +155,15 @@ func TestObjectMark(t *testing.T) {
 		"armfree-copy-abc-b2.oci":              {Build: "b2", Role: "copy", Expires: later},
 		"armfree-copy-abc-b2.oci.1":            {Build: "b2", Role: "copy", Expires: later},
 		"armfree-copy-abc-b2.oci.12":           {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.vmdk":             {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.vmdk.1":           {Build: "b2", Role: "copy", Expires: later},
+		"armfree-copy-abc-b2.vmdk.x":           {},
+		"armfree-copy-abc-b2.vmdk.1.1":         {},
+		"armfree-copy-abc-b2.vmdk.oci":         {Build: "b2.vmdk", Role: "copy"},
+		"armfree-copy-abc-unknown.vmdk":        {Build: "unknown", Role: "copy"},
+		"armfree-copy-abc.vmdk":                {},
+		"armfree-capture-abc-b2.vmdk":          {},
+		"armfree-b1-image-2000000000.vmdk":     {},
 		"armfree-copy-abc-b2.oci.":             {},
 		"armfree-copy-abc-b2.oci.x":            {},
 		"armfree-copy-abc-b2.oci.1.1":          {},

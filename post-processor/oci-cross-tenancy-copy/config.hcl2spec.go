@@ -31,6 +31,7 @@ type FlatConfig struct {
 	SourceChecksum         *string               `mapstructure:"source_checksum" required:"false" cty:"source_checksum" hcl:"source_checksum"`
 	SourceObject           *string               `mapstructure:"source_object" required:"false" cty:"source_object" hcl:"source_object"`
 	Compression            *string               `mapstructure:"compression" required:"false" cty:"compression" hcl:"compression"`
+	ImageFormat            *string               `mapstructure:"image_format" required:"false" cty:"image_format" hcl:"image_format"`
 	SourceImageOCID        *string               `mapstructure:"source_image_ocid" required:"false" cty:"source_image_ocid" hcl:"source_image_ocid"`
 	DestImageName          *string               `mapstructure:"dest_image_name" required:"false" cty:"dest_image_name" hcl:"dest_image_name"`
 	ObjectName             *string               `mapstructure:"object_name" required:"false" cty:"object_name" hcl:"object_name"`
@@ -79,6 +80,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"source_checksum":            &hcldec.AttrSpec{Name: "source_checksum", Type: cty.String, Required: false},
 		"source_object":              &hcldec.AttrSpec{Name: "source_object", Type: cty.String, Required: false},
 		"compression":                &hcldec.AttrSpec{Name: "compression", Type: cty.String, Required: false},
+		"image_format":               &hcldec.AttrSpec{Name: "image_format", Type: cty.String, Required: false},
 		"source_image_ocid":          &hcldec.AttrSpec{Name: "source_image_ocid", Type: cty.String, Required: false},
 		"dest_image_name":            &hcldec.AttrSpec{Name: "dest_image_name", Type: cty.String, Required: false},
 		"object_name":                &hcldec.AttrSpec{Name: "object_name", Type: cty.String, Required: false},

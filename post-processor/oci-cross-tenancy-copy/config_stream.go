@@ -17,6 +17,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
+	"github.com/armfree/packer-plugin-armfree/internal/imagecopy"
 	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
 )
@@ -57,8 +58,15 @@ type Elsewhere struct {
 	SourceObject string `mapstructure:"source_object" required:"false"`
 	// How the disk of an AMI or a file is compressed on its way: `zstd`, `deflate`, which
 	// is what older readers of qcow2 know, or `none`. Defaults to `zstd`, which is the
-	// fastest.
+	// fastest. A VMDK has `deflate` only.
 	Compression string `mapstructure:"compression" required:"false"`
+	// What the disk of an AMI or a file travels as. `oci` is an `.oci` archive around a
+	// qcow2 file, which says itself that the image boots by UEFI. `vmdk` is a
+	// streamOptimized VMDK, of which each import says so, by a field that Oracle's
+	// documentation does not have; it is for the case that OCI refuses the archive, or
+	// that what it makes of it does not boot. Unverified against the real service.
+	// Defaults to `oci`. See [Image format](#image-format).
+	ImageFormat string `mapstructure:"image_format" required:"false"`
 }
 
 // ExportImage has EC2 write the AMI as a VMDK into a bucket of S3. The way without it
@@ -158,6 +166,7 @@ func (c *Config) prepareSource(note func(...error)) {
 	default:
 		note(fmt.Errorf("compression must be zstd, deflate or none, it is %q", c.Compression))
 	}
+	c.checkFormat(note)
 	if c.SourceObject != "" && c.ObjectName != "" {
 		note(errors.New("object_name and source_object exclude each other: the object is imported as it is"))
 	}
@@ -183,6 +192,43 @@ func (c *Config) prepareSource(note func(...error)) {
 		_, err := c.signIn(cmp.Or(c.AWS.Region, "us-east-1"))
 		note(err)
 	}
+}
+
+// checkFormat checks what the disk travels as.
+func (c *Config) checkFormat(note func(...error)) {
+	switch imagecopy.Form(c.ImageFormat) {
+	case "":
+		return
+	case imagecopy.Archive, imagecopy.VMDK:
+	default:
+		note(fmt.Errorf("image_format must be oci or vmdk, it is %q", c.ImageFormat))
+		return
+	}
+	switch kind := c.PackerBuilderType; {
+	case c.SourceImageOCID != "":
+		note(errors.New("image_format goes with an AMI or a file: an image on OCI is exported by OCI, as an .oci archive"))
+	case c.SourceObject != "":
+		note(errors.New("image_format goes with an AMI or a file: source_object is imported as it is, an .oci archive"))
+	case !c.elsewhere() && (strings.HasSuffix(kind, "armfree-oci") || strings.HasSuffix(kind, "oracle-oci")):
+		note(fmt.Errorf("image_format goes with an AMI or a file: what %s makes is an .oci archive on its way", kind))
+	}
+	if d := c.Compression; c.form() == imagecopy.VMDK && d != "" && diskimage.Compression(d) != diskimage.Deflate {
+		note(fmt.Errorf("compression must be deflate, or be left out, with image_format = \"vmdk\": a VMDK knows no other; it is %q", d))
+	}
+}
+
+// form is what the disk of an AMI or a file travels as.
+func (c *Config) form() imagecopy.Form {
+	return cmp.Or(imagecopy.Form(c.ImageFormat), imagecopy.Archive)
+}
+
+// imageOptions are how the image file is made of it.
+func (c *Config) imageOptions() diskimage.Options {
+	o := diskimage.Options{Compression: diskimage.Compression(c.Compression)}
+	if c.form() == imagecopy.VMDK {
+		o.Format = diskimage.VMDK
+	}
+	return o
 }
 
 // fileThere says why source_file cannot be read, if it is set.

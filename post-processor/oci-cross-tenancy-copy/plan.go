@@ -60,8 +60,12 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	life := min(c.life(), max(c.ExportTimeout, read)+linkMargin)
 	whole := c.ExportTimeout + read + takeTurns(provers) + c.CleanupTimeout + linkMargin
 	id := owner.Derive(now, whole, append([]string{what.key(c), region, bucket.Bucket, c.ObjectName}, keys...)...)
+	form := imagecopy.Archive
+	if what.disk != nil {
+		form = c.form()
+	}
 	for _, m := range importers {
-		m.Owner = id
+		m.Owner, m.VMDK = id, form == imagecopy.VMDK
 	}
 	for _, v := range provers {
 		v.copied = id.ID
@@ -75,13 +79,14 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	case what.object != nil:
 		object = what.object.name
 	case object == "":
-		object = imagecopy.ObjectName(what.id, id)
+		object = imagecopy.ObjectName(what.id, id, form)
 	}
 	return &imagecopy.Copy{
 		Source:   p.source(what, bucket, ui),
 		Store:    bucket,
 		Targets:  targets,
 		Object:   object,
+		Form:     form,
 		Given:    what.object != nil,
 		Owner:    id,
 		ThisRun:  run,

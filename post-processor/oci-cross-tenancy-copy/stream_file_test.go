@@ -35,6 +35,7 @@ func (f *flying) ofFile(options map[string]interface{}) map[string]interface{} {
 func TestStreamFile(t *testing.T) {
 	for name, tt := range map[string]struct {
 		url, raw bool
+		form     string
 		sum      string // "": none; "wrong"
 		limit    int
 		fails    bool
@@ -43,6 +44,9 @@ func TestStreamFile(t *testing.T) {
 		"file":                 {},
 		"file with its digest": {sum: "sha512"},
 		"raw file":             {raw: true},
+		"file as a VMDK":       {form: "vmdk"},
+		"raw file as a VMDK":   {raw: true, form: "vmdk"},
+		"URL as a VMDK":        {url: true, sum: "sha256", form: "vmdk"},
 		"another file":         {sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
 		"URL":                  {url: true, sum: "sha256", says: "Downloading https://images.example/debian-12-genericcloud-arm64.qcow2\n"},
 		"URL of another file":  {url: true, sum: "wrong", fails: true, says: "is not the image that source_checksum is of"},
@@ -68,6 +72,7 @@ func TestStreamFile(t *testing.T) {
 				if tt.url {
 					options = map[string]interface{}{"source_url": "https://images.example/debian-12-genericcloud-arm64.qcow2?token=hunter2hunter2"}
 				}
+				options["image_format"] = tt.form
 				switch tt.sum {
 				case "sha256":
 					options["source_checksum"] = fmt.Sprintf("%X", sha256.Sum256(data))
@@ -227,6 +232,19 @@ func TestStreamMistakes(t *testing.T) {
 		{map[string]interface{}{"source_file": path, "keep_source_image": false}, "a file is never deleted"},
 		{map[string]interface{}{"source_image_ocid": "ocid1.image.oc1..a", "source_checksum": sum}, "source_checksum goes with"},
 		{map[string]interface{}{"source_file": path, "compression": "gzip"}, "compression must be zstd, deflate or none"},
+		{map[string]interface{}{"source_file": path, "image_format": "oci", "compression": "none"}, ""},
+		{map[string]interface{}{"source_file": path, "image_format": "vmdk"}, ""},
+		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "image_format": "vmdk", "compression": "deflate"}, ""},
+		{map[string]interface{}{"packer_builder_type": "armfree", "image_format": "vmdk"}, ""},
+		{map[string]interface{}{"packer_builder_type": "amazon-ebs", "image_format": "vmdk"}, ""},
+		{map[string]interface{}{"packer_builder_type": "armfree-oci", "source_file": path, "image_format": "vmdk"}, ""},
+		{map[string]interface{}{"source_file": path, "image_format": "vhd"}, "image_format must be oci or vmdk, it is \"vhd\""},
+		{map[string]interface{}{"source_file": path, "image_format": "vmdk", "compression": "zstd"}, "compression must be deflate, or be left out, with image_format = \"vmdk\""},
+		{map[string]interface{}{"source_file": path, "image_format": "vmdk", "compression": "none"}, "a VMDK knows no other; it is \"none\""},
+		{map[string]interface{}{"source_image_ocid": "ocid1.image.oc1..a", "image_format": "vmdk"}, "image_format goes with an AMI or a file: an image on OCI"},
+		{map[string]interface{}{"source_object": "armfree-capture-x-b.oci", "image_format": "oci"}, "image_format goes with an AMI or a file: source_object"},
+		{map[string]interface{}{"packer_builder_type": "armfree-oci", "image_format": "vmdk"}, "what armfree-oci makes is an .oci archive"},
+		{map[string]interface{}{"packer_builder_type": "oracle-oci", "image_format": "vmdk"}, "what oracle-oci makes is an .oci archive"},
 		{map[string]interface{}{"source_ami": "i-0123456789abcdef0"}, "source_ami must be the id of an AMI"},
 		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0"}, ""},
 		{map[string]interface{}{"source_ami": "ami-0123456789abcdef0", "aws": map[string]interface{}{"region": "eu-central-1a"}}, "aws.region is \"eu-central-1a\", which is an availability zone"},

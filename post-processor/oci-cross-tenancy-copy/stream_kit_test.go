@@ -225,35 +225,7 @@ func (f *flying) imported(t *testing.T) []string {
 // sameDisk compares two qcow2 files by the simulators' own reader, block by block.
 func sameDisk(t *testing.T, want, got string) {
 	t.Helper()
-	var disks [2]*machine.Disk
-	indexes := map[int64]bool{}
-	for i, path := range []string{want, got} {
-		d, err := machine.OpenDisk(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		list, err := d.Blocks(ebsBlock)
-		if err != nil || len(list) == 0 {
-			t.Fatalf("%d blocks, %v", len(list), err)
-		}
-		for _, b := range list {
-			indexes[b] = true
-		}
-		disks[i] = d
-	}
-	if a, b := disks[0].Size(), disks[1].Size(); a != b {
-		t.Fatalf("%d bytes and %d", a, b)
-	}
-	p, q := make([]byte, ebsBlock), make([]byte, ebsBlock)
-	for i := range indexes {
-		for n, buf := range [][]byte{p, q} {
-			if _, err := disks[n].ReadAt(buf, i*ebsBlock); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if !bytes.Equal(p, q) {
-			t.Errorf("block %d differs", i)
-		}
+	if err := machine.SameDisks(want, got); err != nil {
+		t.Error(err)
 	}
 }

@@ -52,7 +52,11 @@ func (s subject) key(c *Config) string {
 	if f, is := s.disk.(*file); is { // of others the id says the name, and the name the rest
 		meta = append(meta, f.Name())
 	}
-	return fmt.Sprintf("%s %s %q", s.id, cmp.Or(c.Compression, string(diskimage.Zstd)), meta)
+	how := cmp.Or(c.Compression, string(diskimage.Zstd))
+	if c.form() == imagecopy.VMDK {
+		how = string(imagecopy.VMDK) // there is one compression for it
+	}
+	return fmt.Sprintf("%s %s %q", s.id, how, meta)
 }
 
 // find says what is copied: what the template names, or what was built.
@@ -114,7 +118,7 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 	return &imagecopy.Streamed{
 		Disk: s.disk, Label: s.label, Timeout: c.ExportTimeout,
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
-		Image:    diskimage.Options{Compression: diskimage.Compression(c.Compression)},
+		Image:    c.imageOptions(),
 		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
 			o, err := bucket.Upload(ctx, object)
 			if err != nil || c.SizeLimitInGBs <= 0 {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package disks has the files behind the images and volumes of a simulated
-// cloud: qcow2 files that are made from each other by copying or as overlays.
+// cloud: qcow2 files that are made from each other by copying or as overlays. It
+// also reads the VMDKs that are imported.
 package disks
 
 import (

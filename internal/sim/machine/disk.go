@@ -3,6 +3,13 @@
 
 package machine
 
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
 // Disk reads the bytes that a guest sees on a qcow2 file, for services that
 // hand them out.
 type Disk struct{ q *qcowReader }
@@ -39,4 +46,46 @@ func (d *Disk) Blocks(size int64) ([]int64, error) {
 		}
 	}
 	return blocks, nil
+}
+
+// SameDisks says where two qcow2 files are different disks. Two on which nothing was ever
+// written are nothing to compare, which is an error as well.
+func SameDisks(want, got string) error {
+	const block = 512 << 10 // as large as a cluster of either is going to be
+	var both [2]*Disk
+	written := map[int64]bool{}
+	for i, path := range []string{want, got} {
+		d, err := OpenDisk(path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = d.Close() }() // it was read only
+		list, err := d.Blocks(block)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return fmt.Errorf("nothing is on the disk %s", path)
+		}
+		for _, b := range list {
+			written[b] = true
+		}
+		both[i] = d
+	}
+	if a, b := both[0].Size(), both[1].Size(); a != b {
+		return fmt.Errorf("the disk has %d bytes, not %d", b, a)
+	}
+	p, q := make([]byte, block), make([]byte, block)
+	for i := range written {
+		for n, buf := range [][]byte{p, q} {
+			clear(buf)
+			if _, err := both[n].ReadAt(buf, i*block); err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+		}
+		if !bytes.Equal(p, q) {
+			return fmt.Errorf("the block of %d bytes at %d differs", block, i*block)
+		}
+	}
+	return nil
 }

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -29,55 +31,86 @@ const (
 	flagZero       = 1
 )
 
-// writeQCOW2 writes what r yields as a version 3 image of at least size bytes
-// to w. Clusters of zeros take no space.
-func writeQCOW2(w io.WriterAt, r io.Reader, size int64) error {
-	// Layout: header, L1 (one cluster: 512 GiB), data and L2 tables as they
-	// come, refcount table and blocks at the end.
-	const l1At = clusterSize
-	next := int64(2)
-	var l1 [clusterSize / 8]uint64
-	var l2 [clusterSize / 8]uint64
-	zero := make([]byte, clusterSize)
-	buf := make([]byte, clusterSize)
-	flush := func(group int64) error {
-		if l2 == [clusterSize / 8]uint64{} {
-			return nil
+// qcowWriter writes a version 3 image of what is put into it in ascending order. Layout:
+// header, L1 (one cluster: 4 TiB), data and L2 tables as they come, refcount table and
+// blocks at the end. Clusters of zeros take no space.
+type qcowWriter struct {
+	w       io.WriterAt
+	next    int64 // cluster of the file
+	l1, l2  []uint64
+	group   int64 // that l2 is for
+	cluster int64 // of the disk, in buf
+	buf     []byte
+	zero    []byte
+}
+
+const (
+	l1At     = clusterSize
+	perTable = clusterSize / 8
+)
+
+func newQCOWWriter(w io.WriterAt) *qcowWriter {
+	return &qcowWriter{
+		w: w, next: 2, l1: make([]uint64, perTable), l2: make([]uint64, perTable),
+		buf: make([]byte, clusterSize), zero: make([]byte, clusterSize),
+	}
+}
+
+// put takes bytes of the disk.
+func (q *qcowWriter) put(p []byte, off int64) error {
+	for len(p) > 0 {
+		if c := off >> clusterBits; c != q.cluster {
+			if err := q.flush(); err != nil {
+				return err
+			}
+			q.cluster = c
 		}
-		l1[group] = uint64(next<<clusterBits) | flagCopied
-		if err := putTable(w, l2[:], next<<clusterBits); err != nil {
-			return err
-		}
-		next++
-		clear(l2[:])
+		n := copy(q.buf[off&(clusterSize-1):], p)
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// flush writes the cluster, unless it is of zeros.
+func (q *qcowWriter) flush() error {
+	if bytes.Equal(q.buf, q.zero) {
 		return nil
 	}
-	cluster := int64(0)
-	for eof := false; !eof; cluster++ {
-		n, err := io.ReadFull(r, buf)
-		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			eof = true
-			clear(buf[n:])
-		case err != nil:
+	if g := q.cluster / perTable; g != q.group {
+		if err := q.flushTable(); err != nil {
 			return err
 		}
-		size = max(size, cluster<<clusterBits+int64(n))
-		if !bytes.Equal(buf, zero) {
-			if _, err := w.WriteAt(buf, next<<clusterBits); err != nil {
-				return err
-			}
-			l2[cluster%int64(len(l2))] = uint64(next<<clusterBits) | flagCopied
-			next++
-		}
-		if (cluster+1)%int64(len(l2)) == 0 || eof {
-			if err := flush(cluster / int64(len(l2))); err != nil {
-				return err
-			}
-		}
+		q.group = g
+	}
+	if _, err := q.w.WriteAt(q.buf, q.next<<clusterBits); err != nil {
+		return err
+	}
+	q.l2[q.cluster%perTable] = uint64(q.next<<clusterBits) | flagCopied
+	q.next++
+	clear(q.buf)
+	return nil
+}
+
+func (q *qcowWriter) flushTable() error {
+	if !slices.ContainsFunc(q.l2, func(e uint64) bool { return e != 0 }) {
+		return nil
+	}
+	q.l1[q.group] = uint64(q.next<<clusterBits) | flagCopied
+	if err := putTable(q.w, q.l2, q.next<<clusterBits); err != nil {
+		return err
+	}
+	q.next++
+	clear(q.l2)
+	return nil
+}
+
+// end completes the image of a disk of so many bytes.
+func (q *qcowWriter) end(size int64) error {
+	if err := errors.Join(q.flush(), q.flushTable()); err != nil {
+		return err
 	}
 	size = (size + 511) &^ 511
-	if err := putTable(w, l1[:], l1At); err != nil {
+	if err := putTable(q.w, q.l1, l1At); err != nil {
 		return err
 	}
 
@@ -85,23 +118,23 @@ func writeQCOW2(w io.WriterAt, r io.Reader, size int64) error {
 	// count themselves.
 	const perBlock = clusterSize / 2
 	blocks := int64(1)
-	for (next+1+blocks+perBlock-1)/perBlock > blocks {
+	for (q.next+1+blocks+perBlock-1)/perBlock > blocks {
 		blocks++
 	}
-	tableAt, blockAt := next, next+1
-	total := next + 1 + blocks
-	var table [clusterSize / 8]uint64
+	tableAt, blockAt := q.next, q.next+1
+	total := q.next + 1 + blocks
+	var table [perTable]uint64
 	for b := range blocks {
 		table[b] = uint64(blockAt+b) << clusterBits
 		block := make([]byte, clusterSize)
 		for i := int64(0); i < perBlock && b*perBlock+i < total; i++ {
 			binary.BigEndian.PutUint16(block[2*i:], 1)
 		}
-		if _, err := w.WriteAt(block, (blockAt+b)<<clusterBits); err != nil {
+		if _, err := q.w.WriteAt(block, (blockAt+b)<<clusterBits); err != nil {
 			return err
 		}
 	}
-	if err := putTable(w, table[:], tableAt<<clusterBits); err != nil {
+	if err := putTable(q.w, table[:], tableAt<<clusterBits); err != nil {
 		return err
 	}
 
@@ -111,15 +144,67 @@ func writeQCOW2(w io.WriterAt, r io.Reader, size int64) error {
 	be.PutUint32(h[4:], 3)
 	be.PutUint32(h[20:], clusterBits)
 	be.PutUint64(h[24:], uint64(size))
-	perL1 := int64(clusterSize) * int64(len(l2))
+	perL1 := int64(clusterSize) * perTable
 	be.PutUint32(h[36:], uint32((size+perL1-1)/perL1))
 	be.PutUint64(h[40:], l1At)
 	be.PutUint64(h[48:], uint64(tableAt)<<clusterBits)
 	be.PutUint32(h[56:], 1)
 	be.PutUint32(h[96:], 4) // refcounts of 16 bits
 	be.PutUint32(h[100:], qcowHeaderSize)
-	_, err := w.WriteAt(h, 0)
+	_, err := q.w.WriteAt(h, 0)
 	return err
+}
+
+// writeQCOW2 writes what r yields as a version 3 image of at least size bytes to w.
+func writeQCOW2(w io.WriterAt, r io.Reader, size int64) error {
+	q := newQCOWWriter(w)
+	buf := make([]byte, clusterSize)
+	for at := int64(0); ; {
+		n, err := io.ReadFull(r, buf)
+		if perr := q.put(buf[:n], at); perr != nil {
+			return perr
+		}
+		at += int64(n)
+		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+			return q.end(max(size, at))
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// DiskPart is some bytes of a disk.
+type DiskPart struct {
+	Offset int64
+	Data   []byte
+}
+
+// WriteDisk writes a disk of so many bytes to path, of the parts of it that are not
+// zeros, in ascending order.
+func WriteDisk(path string, size int64, parts iter.Seq2[DiskPart, error]) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("write the disk: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	q, end := newQCOWWriter(f), int64(0)
+	for p, err := range parts {
+		switch {
+		case err != nil:
+			return err
+		case p.Offset < end || p.Offset+int64(len(p.Data)) > size:
+			return fmt.Errorf("write the disk: there is no place for %d bytes at %d", len(p.Data), p.Offset)
+		}
+		if err := q.put(p.Data, p.Offset); err != nil {
+			return fmt.Errorf("write the disk: %w", err)
+		}
+		end = p.Offset + int64(len(p.Data))
+	}
+	if err := q.end(size); err != nil {
+		return fmt.Errorf("write the disk: %w", err)
+	}
+	return nil
 }
 
 func putTable(w io.WriterAt, t []uint64, at int64) error {

@@ -160,24 +160,30 @@ func TestRawImport(t *testing.T) {
 		`"launchMode":"CUSTOM","launchOptions":{"firmware":"UEFI_64","bootVolumeType":"PARAVIRTUALIZED","networkType":"PARAVIRTUALIZED",` +
 			`"remoteDataVolumeType":"PARAVIRTUALIZED","isPvEncryptionInTransitEnabled":false,"isConsistentVolumeNamingEnabled":false}`: core.LaunchOptionsFirmwareUefi64,
 	} {
-		body := fmt.Sprintf(`{"compartmentId":%q,"displayName":"raw","imageSourceDetails":%s,%s}`, k.production.ID, source, launch)
-		c.Host = "https://iaas." + prodRegion + ".oraclecloud.com"
-		req := common.MakeDefaultHTTPRequest(http.MethodPost, "/images")
-		req.Header.Set("Content-Type", "application/json")
-		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
-		resp, err := c.Call(context.Background(), &req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var created bytes.Buffer
-		_, _ = created.ReadFrom(resp.Body)
-		resp.Body.Close()
-		id := between(created.String(), `"id":"`, `"`)
+		id, _ := k.importRaw(c, source, launch)
 		img := k.imageReaches(c, id, core.ImageLifecycleStateAvailable)
 		if img.LaunchOptions.Firmware != want {
 			t.Errorf("%s gives %s", launch, img.LaunchOptions.Firmware)
 		}
 	}
+}
+
+// importRaw starts an import in the production tenancy with what the SDK has no fields for.
+func (k *kit) importRaw(c core.ComputeClient, source, launch string) (image string, work *string) {
+	k.t.Helper()
+	body := fmt.Sprintf(`{"compartmentId":%q,"displayName":"raw","imageSourceDetails":%s,%s}`, k.production.ID, source, launch)
+	c.Host = "https://iaas." + prodRegion + ".oraclecloud.com"
+	req := common.MakeDefaultHTTPRequest(http.MethodPost, "/images")
+	req.Header.Set("Content-Type", "application/json")
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	resp, err := c.Call(context.Background(), &req)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var created bytes.Buffer
+	_, _ = created.ReadFrom(resp.Body)
+	return between(created.String(), `"id":"`, `"`), new(resp.Header.Get("Opc-Work-Request-Id"))
 }
 
 func between(s, before, after string) string {

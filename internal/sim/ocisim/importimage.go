@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/armfree/packer-plugin-armfree/internal/sim/disks"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 )
 
@@ -20,7 +21,7 @@ import (
 type importSource struct {
 	uri  string     // a pre-authenticated request's URL
 	ref  *objectRef // or an object of the caller's own
-	kind string     // sourceImageType: QCOW2, or "" for an .oci archive
+	kind string     // sourceImageType: QCOW2, VMDK, or "" for an .oci archive
 	os   string     // overrides what the archive says
 	osv  string
 }
@@ -73,10 +74,8 @@ func (c *Cloud) parseImportSource(q *call, raw []byte) (importSource, error) {
 		s.ref = &ref
 	}
 	switch s.kind {
-	case "", "QCOW2":
+	case "", "QCOW2", "VMDK":
 		return s, nil
-	case "VMDK":
-		return importSource{}, errNotSimulated("sourceImageType VMDK")
 	default:
 		return importSource{}, errInvalid("Unknown sourceImageType %s", s.kind)
 	}
@@ -160,21 +159,8 @@ func (c *Cloud) fetchImage(ctx context.Context, img *image, source importSource,
 		return err
 	}
 	defer func() { _ = in.Close() }()
-	if source.kind == "QCOW2" {
-		if err := save(ctx, in, img.path); err != nil {
-			return err
-		}
-		size, err := checkQCOW2(img.path)
-		if err != nil {
-			return fail(http.StatusBadRequest, "InvalidImage", "%v", err)
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		img.body.SizeInMBs = bootSizeMB(size)
-		if img.body.OperatingSystem == "" {
-			img.body.OperatingSystem, img.body.OperatingSystemVersion = "Custom", "1"
-		}
-		return nil
+	if source.kind != "" {
+		return c.fetchDisk(ctx, img, source.kind, in)
 	}
 	meta, err := readOCIArchive(in, img.path)
 	if err != nil {
@@ -188,6 +174,64 @@ func (c *Cloud) fetchImage(ctx context.Context, img *image, source importSource,
 	defer c.mu.Unlock()
 	img.adopt(meta, size, c.cfg.Switches.ImportRegistersShapes, d.LaunchOptions == nil)
 	return nil
+}
+
+// fetchDisk brings a bare disk into the image's file. What it holds, nobody has said.
+func (c *Cloud) fetchDisk(ctx context.Context, img *image, kind string, in io.Reader) error {
+	into := saveQCOW2
+	if kind == "VMDK" {
+		into = saveVMDK
+	}
+	size, err := into(ctx, in, img.path)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	img.body.SizeInMBs = bootSizeMB(size)
+	if img.body.OperatingSystem == "" {
+		img.body.OperatingSystem, img.body.OperatingSystemVersion = "Custom", "1"
+	}
+	return nil
+}
+
+func saveQCOW2(ctx context.Context, in io.Reader, path string) (size int64, err error) {
+	if err := save(ctx, in, path); err != nil {
+		return 0, err
+	}
+	if size, err = checkQCOW2(path); err != nil {
+		return 0, fail(http.StatusBadRequest, "InvalidImage", "%v", err)
+	}
+	return size, nil
+}
+
+// saveVMDK makes a qcow2 file of a VMDK, which is what the cloud has its disks in.
+func saveVMDK(ctx context.Context, in io.Reader, path string) (size int64, err error) {
+	from := path + ".vmdk"
+	defer func() { _ = os.Remove(from) }()
+	if err := save(ctx, in, from); err != nil {
+		return 0, err
+	}
+	disk, err := disks.OpenVMDK(from)
+	if err != nil {
+		return 0, fail(http.StatusBadRequest, "InvalidImage", "%v", err)
+	}
+	defer func() { _ = disk.Close() }()
+	var damage error
+	err = machine.WriteDisk(path, disk.Size(), func(yield func(machine.DiskPart, error) bool) {
+		for g, err := range disk.Grains() {
+			if damage = errors.Join(err, ctx.Err()); !yield(machine.DiskPart{Offset: g.Offset, Data: g.Data}, damage) {
+				return
+			}
+		}
+	})
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case damage != nil:
+		return 0, fail(http.StatusBadRequest, "InvalidImage", "%v", damage)
+	}
+	return disk.Size(), err
 }
 
 // adopt takes over what an archive says about an image: how to launch it and

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -180,6 +181,9 @@ func New(ctx context.Context, o Options) (s *Stage, err error) {
 // BaseImageIn is the OCID of the base image in one of the build tenancy's
 // regions, or "" in any other.
 func (s *Stage) BaseImageIn(region string) string { return s.bases[region] }
+
+// ImageFile is the qcow2 file in which Oracle's cloud has the bytes of an image.
+func (s *Stage) ImageFile(image string) string { return filepath.Join(s.dir, "images", image+".qcow2") }
 
 func (o Options) tenancy(name, region string, more ...string) (*ocisim.Tenancy, error) {
 	if o.Key == nil {
