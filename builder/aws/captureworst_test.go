@@ -1,0 +1,39 @@
+// Copyright (c) The packer-plugin-armfree Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/e2e/capturekit"
+)
+
+// worst is what may go wrong with a capture, from the first request on.
+func worst() capturekit.Builder { return capturekit.Builder{Build: captureBuild} }
+
+// A cancel at any request of a capture, to either cloud, leaves nothing, or the finished
+// object, which is said.
+func TestCaptureCancelled(t *testing.T) {
+	t.Parallel()
+	worst().Cancelled(t)
+}
+
+// A request to OCI that fails once, or whose reply is lost, makes no difference.
+func TestCaptureOnBadDays(t *testing.T) {
+	t.Parallel()
+	worst().BadDays(t)
+}
+
+// A request to OCI that is never permitted fails the build with what was refused.
+func TestCaptureIsNotPermitted(t *testing.T) {
+	t.Parallel()
+	worst().NotPermitted(t)
+}
+
+// The machine is lost at each step of the helper: the build ends with an error, and
+// leaves nothing.
+func TestCaptureLosesItsMachine(t *testing.T) {
+	t.Parallel()
+	worst().LosesItsMachine(t)
+}
