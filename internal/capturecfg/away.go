@@ -13,8 +13,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/hashicorp/packer-plugin-sdk/communicator"
-
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -67,17 +65,6 @@ type Away struct {
 	// The bucket on OCI that gets the captured disk, and who signs in to it. See
 	// [`capture_to`](#capture_to).
 	CaptureTo *To `mapstructure:"capture_to" required:"false"`
-}
-
-// Given is what a template says elsewhere.
-type Given struct {
-	Method string // image_method
-	Wanted bool   // which says that disks are captured
-	Skip   bool   // nothing is made at all
-	Comm   *communicator.Config
-	Block  string // is put before the names of options: "aws: "
-	// Shared says that there is a bucket for where capture_to is left out.
-	Shared bool
 }
 
 // Prepare fills in what is left out and lists what is wrong.

@@ -46,6 +46,9 @@ func (p *PostProcessor) captured(a packersdk.Artifact, ui packersdk.Ui) (subject
 		// Its machine booted elsewhere, which says nothing of OCI.
 		c.unproven = proofOf("the captured disk "+c.name, "its build", text(ocibuild.StateProof), p.config.AllowUnprovenImage, ui.Errorf)
 	}
+	if p.config.ExportImage != nil {
+		ui.Say("export_image has no effect: there is no AMI, the build has captured the disk")
+	}
 	if p.config.borrowed {
 		ui.Sayf("The captured disk is read from the bucket %q in %s by who signs in to the first destination: neither the block source nor the environment says who else does", c.bucket, region)
 	}
