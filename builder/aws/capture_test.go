@@ -128,7 +128,7 @@ func TestCapture(t *testing.T) {
 				t.Errorf("%+v", c.Data)
 			}
 			noImage(t, s)
-			if left := capturekit.Left(s, a); len(left) > 0 {
+			if left := capturekit.Left(t, s, a); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
 			if len(s.Left()) != 1 {
@@ -160,7 +160,7 @@ func TestCaptureDirect(t *testing.T) {
 	if n, m := s.Cloud.CountRequests("UploadPartByPAR"), s.Cloud.CountRequests("UploadPart"); n != 1 || m != 0 {
 		t.Errorf("%d parts by the machine, %d by this computer", n, m)
 	}
-	if left := capturekit.Left(s, a); len(left) > 0 {
+	if left := capturekit.Left(t, s, a); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }
@@ -185,7 +185,7 @@ func TestCaptureInAnotherRegion(t *testing.T) {
 	if n, m := s.Cloud.CountRequests("HeadBucket"), s.Cloud.CountRequests("ListMultipartUploads"); n != 1 || m > 2 {
 		t.Errorf("the bucket is looked at %d times, its uploads %d times\n%s", n, m, said)
 	}
-	if left := capturekit.Left(s, a); len(left) > 0 {
+	if left := capturekit.Left(t, s, a); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }
@@ -279,7 +279,7 @@ func TestCaptureFails(t *testing.T) {
 				t.Errorf("%d launches", n)
 			}
 			noImage(t, s)
-			if left := capturekit.Left(s, nil); len(left) > 0 {
+			if left := capturekit.Left(t, s, nil); len(left) > 0 {
 				t.Errorf("left behind: %q\n%s", left, said)
 			}
 		})
@@ -303,7 +303,7 @@ func TestCaptureWithoutObjectStorage(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "the disk could not be captured within 3s") {
 			t.Errorf("%v\n%s", err, said)
 		}
-		if left := capturekit.Left(s, nil); len(left) > 0 {
+		if left := capturekit.Left(t, s, nil); len(left) > 0 {
 			t.Errorf("left behind: %q\n%s", left, said)
 		}
 	})
@@ -465,7 +465,7 @@ func TestCaptureOnBadDaysOfAWS(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%v\n%s", err, said)
 				}
-				if left := capturekit.Left(s, a); len(left) > 0 || machines(s) != 1 {
+				if left := capturekit.Left(t, s, a); len(left) > 0 || machines(s) != 1 {
 					t.Errorf("%d machines, left behind: %q\n%s", machines(s), left, said)
 				}
 			})

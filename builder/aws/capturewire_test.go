@@ -143,7 +143,7 @@ func TestCaptureSweepsItsBucket(t *testing.T) {
 		if !strings.Contains(said, "Leftovers of earlier builds in oci eu-frankfurt-1, removed: ") || !strings.Contains(said, "/armfree-"+strings.TrimSuffix(strings.TrimPrefix(dead, "armfree-capture-killed-"), ".oci")+"-copy-") {
 			t.Error(said)
 		}
-		all := strings.Join(capturekit.Left(s, a), "\n")
+		all := strings.Join(capturekit.Left(t, s, a), "\n")
 		if strings.Contains(all, dead) || !strings.Contains(all, alive) || !strings.Contains(all, finished) {
 			t.Errorf("left:\n%s", all)
 		}

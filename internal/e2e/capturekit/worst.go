@@ -38,7 +38,8 @@ type Builder struct {
 
 // Left is what there is beside the object of an artifact. What is on its way out is
 // waited for.
-func Left(s *stage.Stage, a packersdk.Artifact) (left []string) {
+func Left(t *testing.T, s *stage.Stage, a packersdk.Artifact) (left []string) {
+	t.Helper()
 	var keep []string
 	if c, is := a.(*ocibuild.Captured); is {
 		keep = append(keep, c.Bucket+"/"+c.Object)
@@ -48,7 +49,11 @@ func Left(s *stage.Stage, a packersdk.Artifact) (left []string) {
 		if !slices.ContainsFunc(left, func(l string) bool { return strings.HasSuffix(l, " (deleting)") }) {
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
+			return left
+		}
 	}
 	return left
 }
@@ -110,7 +115,7 @@ func (b Builder) Cancelled(t *testing.T) {
 				if err != nil && !errors.Is(err, context.Canceled) {
 					t.Errorf("%v\n%s", err, said)
 				}
-				if left := Left(s, a); len(left) > 0 {
+				if left := Left(t, s, a); len(left) > 0 {
 					t.Errorf("%v, left behind: %q\n%s", err, left, said)
 				}
 			})
@@ -151,7 +156,7 @@ func (b Builder) BadDays(t *testing.T) {
 					if err != nil {
 						t.Fatalf("%v\n%s", err, said)
 					}
-					if left := Left(s, a); len(left) > 0 {
+					if left := Left(t, s, a); len(left) > 0 {
 						t.Errorf("left behind: %q\n%s", left, said)
 					}
 				})
@@ -175,7 +180,7 @@ func (b Builder) NotPermitted(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "404 NotAuthorizedOrNotFound") {
 				t.Errorf("%v\n%s", err, said)
 			}
-			if left := Left(s, nil); len(left) > 0 {
+			if left := Left(t, s, nil); len(left) > 0 {
 				t.Errorf("left behind: %q\n%s", left, said)
 			}
 		})
@@ -218,7 +223,7 @@ func (b Builder) LosesItsMachine(t *testing.T) {
 				t.Errorf("%s", said)
 			}
 			t.Log(err)
-			if left := Left(s, nil); len(left) > 0 {
+			if left := Left(t, s, nil); len(left) > 0 {
 				t.Errorf("left behind: %q\n%s", left, said)
 			}
 		})
