@@ -336,7 +336,7 @@ func TestCaptureAskAndRetry(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out inpacker.Output
-	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: retry{}}, inpacker.Hook(touch))
+	a, err := b.Run(t.Context(), &packersdk.BasicUi{Writer: &out, ErrorWriter: &out, TTY: &retryOnce{}}, inpacker.Hook(touch))
 	if err != nil || !strings.Contains(out.String(), "somebody writes") {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -344,6 +344,18 @@ func TestCaptureAskAndRetry(t *testing.T) {
 		t.Errorf("%d machines, left behind: %q\n%s", machines(s), left, out.String())
 	}
 }
+
+// retryOnce is a user who says so the first time.
+type retryOnce struct{ said bool }
+
+func (r *retryOnce) ReadString() (string, error) {
+	if r.said {
+		return "c", nil
+	}
+	r.said = true
+	return "r", nil
+}
+func (*retryOnce) Close() error { return nil }
 
 // atAmazons are the operations that a capture asks Amazon's cloud for.
 func atAmazons(t *testing.T) (ops []string) {
