@@ -41,8 +41,8 @@ type Builder struct {
 func Left(t *testing.T, s *stage.Stage, a packersdk.Artifact) (left []string) {
 	t.Helper()
 	var keep []string
-	if c, is := a.(*ocibuild.Captured); is {
-		keep = append(keep, c.Bucket+"/"+c.Object)
+	if a != nil {
+		keep = append(keep, fmt.Sprintf("%v/%v", a.State(ocibuild.StateBucket), a.State(ocibuild.StateObject)))
 	}
 	for range 100 {
 		left = s.Left(keep...)
