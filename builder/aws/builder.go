@@ -19,11 +19,13 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/capture"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/fleet"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/ocicapture"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/phase"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
@@ -35,7 +37,10 @@ type Builder struct {
 	Mask *mask.Masker
 	// HTTP replaces the client that the environment describes (proxy,
 	// certificates); tests set it.
-	HTTP   *http.Client
+	HTTP *http.Client
+	// Helper gives what is brought to a machine whose disk is captured; default: what the
+	// plugin carries. Tests set it.
+	Helper func() (*capture.Binary, error)
 	config Config
 }
 
@@ -77,8 +82,20 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if err != nil {
 		return nil, err
 	}
-	cloud := fleet.New(awsbuild.Places(client, builds, id, ui.Sayf)...)
-	site := func(region string) *ec2.Build { return cloud.In("aws", region).(*ec2.Build) }
+	places := awsbuild.Places(client, builds, id, ui.Sayf)
+	own := places // what Site knows
+	captures := ocicapture.Build{Timeout: c.ImageTimeout, Secret: b.Mask.AddURL, Helper: b.Helper}
+	if c.Captures() && !c.SkipCreateAMI {
+		bucket, err := c.CaptureTo.Open(ctx, look)
+		if err != nil {
+			return nil, err
+		}
+		places = ocicapture.Capturing(own, ocicapture.Target{Bucket: bucket, Option: "capture_to", Owner: id})
+		captures.Options = map[string]ocicapture.Options{"aws": {How: &c.How, Method: c.ImageMethod, Object: oci.CaptureName(c.AMIName, id), Image: c.AMIName}}
+	}
+	cloud := fleet.New(places...)
+	captures.Fleet = cloud
+	site := func(region string) *ec2.Build { return awsbuild.Site(own, region) }
 	build := phase.Build{
 		UI: ui, Hook: hook, Site: cloud, Sundries: cloud, Token: id.Token, ID: id.ID, Life: c.Life(c.Comm.SSHTimeout), Replaces: c.PackerForce || c.ForceDeregister || c.Retain > 0, Debug: c.PackerDebug, OnError: c.PackerOnError,
 		Policy: c.Policy(), Timeout: c.CapacityTimeout, CleanupTimeout: c.CleanupTimeout, TraceFile: c.TraceFile, Comm: &c.Comm,
@@ -92,9 +109,15 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if c.SkipCreateAMI {
 		build.NoImage = "skip_create_ami is set"
 	}
+	if build.Captures, err = captures.Captures(); err != nil {
+		return nil, err
+	}
 	made, err := build.Run(ctx)
 	if err != nil || c.SkipCreateAMI {
 		return nil, err
+	}
+	if made.Captured != nil {
+		return captures.Artifact(made), nil
 	}
 	at := site(made.Offer.Region)
 	return &awsbuild.Artifact{

@@ -17,6 +17,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/capturecfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
@@ -29,6 +30,7 @@ type Config struct {
 	awscfg.Access       `mapstructure:",squash"`
 	buildcfg.Limits     `mapstructure:",squash"`
 	awsbuild.Options    `mapstructure:",squash"`
+	capturecfg.Away     `mapstructure:",squash"`
 	preflight.Checks    `mapstructure:",squash"`
 
 	credentials ec2.Credentials
@@ -68,6 +70,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	lines, bad = c.Options.Prepare(c.given())
 	warnings = append(warnings, lines...)
 	note(bad...)
+	note(c.Away.Prepare(capturecfg.Given{Method: c.ImageMethod, Wanted: c.Captures(), Skip: c.SkipCreateAMI, Comm: &c.Comm})...)
 	return warnings, mistakes.Err()
 }
 
@@ -78,5 +81,5 @@ func (c *Config) given() awsbuild.Given {
 
 // secrets are what the template and the environment have of them, valid or not.
 func (c *Config) secrets() []string {
-	return slices.Concat(c.Access.Secrets(), c.credentials.Secrets(), buildcfg.Secrets(&c.Comm), c.Checks.Secrets())
+	return slices.Concat(c.Access.Secrets(), c.credentials.Secrets(), buildcfg.Secrets(&c.Comm), c.Checks.Secrets(), c.Away.Secrets())
 }

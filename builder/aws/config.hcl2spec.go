@@ -5,6 +5,7 @@ package aws
 import (
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
+	"github.com/armfree/packer-plugin-armfree/internal/capturecfg"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
@@ -248,6 +249,10 @@ type FlatConfig struct {
 	BlockDevices                         []awsbuild.FlatBlockDevice             `mapstructure:"block_device_mappings" undocumented:"true" cty:"block_device_mappings" hcl:"block_device_mappings"`
 	HTTPTokens                           *string                                `mapstructure:"http_tokens" undocumented:"true" cty:"http_tokens" hcl:"http_tokens"`
 	SpotMaxPrice                         *string                                `mapstructure:"spot_max_price" undocumented:"true" cty:"spot_max_price" hcl:"spot_max_price"`
+	CaptureRoute                         *string                                `mapstructure:"capture_route" required:"false" cty:"capture_route" hcl:"capture_route"`
+	CaptureCompression                   *string                                `mapstructure:"capture_compression" required:"false" cty:"capture_compression" hcl:"capture_compression"`
+	CaptureClean                         *bool                                  `mapstructure:"capture_clean" required:"false" cty:"capture_clean" hcl:"capture_clean"`
+	CaptureTo                            *capturecfg.FlatTo                     `mapstructure:"capture_to" required:"false" cty:"capture_to" hcl:"capture_to"`
 	CheckDestinations                    []preflight.FlatCheckedPlace           `mapstructure:"check_destination" required:"false" cty:"check_destination" hcl:"check_destination"`
 }
 
@@ -498,6 +503,10 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"block_device_mappings":           &hcldec.BlockListSpec{TypeName: "block_device_mappings", Nested: hcldec.ObjectSpec((*awsbuild.FlatBlockDevice)(nil).HCL2Spec())},
 		"http_tokens":                     &hcldec.AttrSpec{Name: "http_tokens", Type: cty.String, Required: false},
 		"spot_max_price":                  &hcldec.AttrSpec{Name: "spot_max_price", Type: cty.String, Required: false},
+		"capture_route":                   &hcldec.AttrSpec{Name: "capture_route", Type: cty.String, Required: false},
+		"capture_compression":             &hcldec.AttrSpec{Name: "capture_compression", Type: cty.String, Required: false},
+		"capture_clean":                   &hcldec.AttrSpec{Name: "capture_clean", Type: cty.Bool, Required: false},
+		"capture_to":                      &hcldec.BlockSpec{TypeName: "capture_to", Nested: hcldec.ObjectSpec((*capturecfg.FlatTo)(nil).HCL2Spec())},
 		"check_destination":               &hcldec.BlockListSpec{TypeName: "check_destination", Nested: hcldec.ObjectSpec((*preflight.FlatCheckedPlace)(nil).HCL2Spec())},
 	}
 	return s

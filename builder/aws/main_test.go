@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(home)
 		for _, e := range os.Environ() {
-			if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "ACTIONS_") {
+			if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "OCI_") || strings.HasPrefix(name, "BUILD_") || strings.HasPrefix(name, "ACTIONS_") {
 				_ = os.Unsetenv(name)
 			}
 		}

@@ -184,7 +184,7 @@ func TestMistakes(t *testing.T) {
 		{set{"ami_name_prefix": "debian"}, "ami_name and ami_name_prefix exclude each other"},
 		{set{"ami_name": "a:b*"}, "{{ clean_resource_name ... }} replaces others"},
 		{set{"ami_name": "ab"}, "ami_name must have 3 to 128"},
-		{set{"image_method": "dd"}, `image_method must be "snapshot" or "image"`},
+		{set{"image_method": "dd"}, `image_method must be "ami", "snapshot", "image" or "capture"`},
 		{set{"ami_regions": []string{"us"}}, "ami_regions must be the name of a region"},
 		{set{"ami_regions": []string{"us-east-1", "us-east-1"}}, "ami_regions: us-east-1 is there twice"},
 		{set{"snapshot_copy_duration_minutes": 20}, "snapshot_copy_duration_minutes must be from 15 to 2880 in steps of 15"},

@@ -174,6 +174,7 @@ func reaches(t *testing.T) []reach {
 		{"ami_name", "x-y", nil, "Build.Image.Name", "x-y"},
 		{"ami_description", "of {{ .SourceAMIName }}", nil, "Words.Description", "of n"},
 		{"image_method", "image", nil, "Build.Image.Method", "image"},
+		{"image_method", "ami", nil, "Build.Image.Method", "snapshot"},
 		{"skip_create_ami", true, nil, "Build.Image.Skip", true},
 		{"ami_regions", "us-east-1,eu-central-1", nil, "Build.Image.Copies", some(set{"Region": "us-east-1", "Encrypt": nil, "KMSKey": ""})},
 		{"snapshot_copy_duration_minutes", 30, nil, "Build.Image.CopyMinutes", 30.0},
@@ -251,6 +252,7 @@ func TestOptionsThatMakeSomething(t *testing.T) {
 // Every option of the template is in one of the tables of these tests.
 func TestNoOptionIsForgotten(t *testing.T) {
 	known := []string{"ami_name_prefix", "ssh_pin_host_key", "check_destination"}
+	known = append(known, "capture_to", "capture_route", "capture_compression", "capture_clean") // for OCI's adapter; see TestCapture
 	for _, r := range reaches(t) {
 		known = append(known, r.option)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 
+	"github.com/armfree/packer-plugin-armfree/internal/capturecfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/ocicfg"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
@@ -65,6 +66,17 @@ func proofs() map[string]proof {
 		"additional_region.ssh_keypair_name":                    by(TestNoOptionIsForgotten),
 		"capacity_timeout":                                      by(TestTimes), "capacity_interval": by(TestTimes), "capacity_round": by(TestTimes), "instance_timeout": by(TestTimes), "image_timeout": by(TestTimes), "cleanup_timeout": by(TestTimes), "trace_file": by(TestTraceFile),
 	}
+	for name := range new(capturecfg.To).FlatMapstructure().HCL2Spec() {
+		all["capture_to."+name] = proof{why: "who signs in to OCI, as for the builder oci, which has the tests"}
+	}
+	for name := range new(ocicfg.OIDC).FlatMapstructure().HCL2Spec() {
+		all["capture_to.oidc."+name] = proof{why: "as above"}
+	}
+	for _, name := range strings.Fields("tenancy_ocid user_ocid fingerprint key region bucket namespace") {
+		all["capture_to."+name] = by(TestCapture, TestCaptureFails, TestCaptureFromEnvironment)
+	}
+	all["capture_to"], all["capture_route"] = by(TestCapture, TestCaptureMistakes), by(TestCapture, TestCaptureDirect)
+	all["capture_compression"], all["capture_clean"] = by(TestCaptureOptionsOnTheWire), by(TestCapture, TestCaptureOptionsOnTheWire)
 	for name := range new(preflight.Place).FlatMapstructure().HCL2Spec() {
 		all["check_destination."+name] = proof{why: "the same part of a template as a destination of the post-processor, which has the tests"}
 	}

@@ -110,23 +110,21 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if c.OCI != nil && c.OCI.SkipTerminationWait {
 		build.Leave = func(m *phase.FindMachine) bool { return m.Offer.Cloud == ociBlock }
 	}
-	switch {
-	case c.SkipCreateImage:
+	captures := ocicapture.Build{Timeout: c.ImageTimeout, Fleet: r.fleet, Secret: b.Mask.AddURL, Helper: b.Helper}
+	if c.SkipCreateImage {
 		build.NoImage = "skip_create_image is set"
-	case c.OCI != nil:
-		build.Captures, err = ocicapture.Build{
-			Capture: &c.OCI.Capture, Object: c.OCI.ObjectName(id), Timeout: c.ImageTimeout, Fleet: r.fleet, Secret: b.Mask.AddURL, Helper: b.Helper,
-		}.Captures()
+	} else {
+		captures.Options = c.captures(id)
 	}
-	if err != nil {
-		return nil, fmt.Errorf(atOCI+"%w", err)
+	if build.Captures, err = captures.Captures(); err != nil {
+		return nil, err
 	}
 	made, err := build.Run(ctx)
 	switch {
 	case err != nil || made.Image == "" && made.Captured == nil:
 		return nil, err
 	case made.Captured != nil:
-		return ocicapture.Artifact(r.fleet, made, c.OCI.ImageName), nil
+		return captures.Artifact(made), nil
 	}
 	return r.sites[made.Offer.Cloud].artifact(made), nil
 }
@@ -162,6 +160,7 @@ type run struct {
 	host  sshkey.HostKey
 	fleet *fleet.Fleet
 	sites map[string]site // by the name of the cloud
+	oci   *oci.Principal  // who signs in by the block oci, once he has
 	at    string          // where the machine was found
 }
 
@@ -199,9 +198,17 @@ func (r *run) signIn(ctx context.Context) error {
 	return nil
 }
 
+// toOCI signs in by the block oci.
+func (r *run) toOCI(ctx context.Context) (who *oci.Principal, err error) {
+	if r.oci == nil {
+		r.oci, err = oci.SignIn(ctx, r.b.config.OCI.credentials, r.b.toOCI())
+	}
+	return r.oci, err
+}
+
 func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 	c := &r.b.config
-	who, err := oci.SignIn(ctx, o.credentials, r.b.toOCI())
+	who, err := r.toOCI(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +259,8 @@ func (r *run) inAWS(ctx context.Context, a *AWS) ([]fleet.Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := func(region string) *ec2.Build { return r.fleet.In(awsBlock, region).(*ec2.Build) }
+	places := awsbuild.Places(client, builds, r.id, r.ui.Sayf)
+	in := func(region string) *ec2.Build { return awsbuild.Site(places, region) }
 	r.sites[awsBlock] = site{
 		pins: keys.Host != nil,
 		generated: func(m *phase.FindMachine) map[string]interface{} {
@@ -269,7 +277,33 @@ func (r *run) inAWS(ctx context.Context, a *AWS) ([]fleet.Place, error) {
 			}
 		},
 	}
-	return awsbuild.Places(client, builds, r.id, r.ui.Sayf), nil
+	if !a.Captures() || c.SkipCreateImage {
+		return places, nil
+	}
+	to, err := r.target(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return ocicapture.Capturing(places, to), nil
+}
+
+// target is where disks of machines on AWS are captured to: what the block aws says, else
+// the bucket of the block oci.
+func (r *run) target(ctx context.Context, a *AWS) (to ocicapture.Target, err error) {
+	to = ocicapture.Target{Option: "capture_to", Owner: r.id}
+	if a.CaptureTo != nil {
+		to.Bucket, err = a.CaptureTo.Open(ctx, r.b.toOCI())
+		return to, err
+	}
+	o := r.b.config.OCI
+	who, err := r.toOCI(ctx)
+	if err != nil {
+		return to, err
+	}
+	client, err := who.Client(who.Region)
+	to.Option, to.Swept = atOCI+"capture_bucket", o.Possible()
+	to.Bucket = &oci.Bucket{Client: client, Namespace: o.CaptureNamespace, Bucket: o.CaptureBucket}
+	return to, err
 }
 
 func (r *run) pins(wanted bool) bool { return wanted && r.b.config.Comm.Type == "ssh" }
@@ -295,6 +329,18 @@ func (r *run) generated(m *phase.FindMachine) map[string]interface{} {
 	maps.Copy(data, r.sites[m.Offer.Cloud].generated(m))
 	data["Cloud"] = m.Offer.Cloud
 	return data
+}
+
+// captures are the clouds in which the disk may be captured.
+func (c *Config) captures(id owner.Build) map[string]ocicapture.Options {
+	all := map[string]ocicapture.Options{}
+	if o := c.OCI; o != nil && o.Possible() {
+		all[ociBlock] = ocicapture.Options{How: &o.How, Method: o.ImageMethod, Object: o.ObjectName(id), Image: o.ImageName}
+	}
+	if a := c.AWS; a != nil && a.Captures() {
+		all[awsBlock] = ocicapture.Options{How: &a.How, Method: a.ImageMethod, Object: oci.CaptureName(a.AMIName, id), Image: a.AMIName}
+	}
+	return all
 }
 
 // replaces says whether older images go when the new one is finished, on either cloud.

@@ -4,9 +4,7 @@
 package either
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -14,56 +12,22 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
-	"github.com/armfree/packer-plugin-armfree/internal/capture"
-	"github.com/armfree/packer-plugin-armfree/internal/capture/helper"
-	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
+	"github.com/armfree/packer-plugin-armfree/internal/e2e/capturekit"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
-	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
-// withHelper is a machine on which the helper runs in this process.
-func withHelper() *machine.Fast {
-	return &machine.Fast{ELF: func(ctx context.Context, p *machine.Process) int {
-		h := helper.Helper{In: p.Stdin, Out: p.Stdout, Quiet: func(_ context.Context, job wire.Job, say func(string, ...any)) (*helper.Quiet, error) {
-			say("Quiet, clean %t", job.Clean)
-			var disk bytes.Buffer
-			if err := p.Disk(&disk); err != nil {
-				return nil, err
-			}
-			disk.Write(make([]byte, 1<<20-disk.Len()%(1<<20)))
-			return &helper.Quiet{
-				Path: "/dev/sda", Size: int64(disk.Len()), Disk: bytes.NewReader(disk.Bytes()),
-				Written: func() (int64, error) { return 1, nil }, Close: func() error { return nil },
-			}, nil
-		}}
-		if err := h.Run(ctx); err != nil {
-			fmt.Fprintln(p.Stderr, err)
-			return 1
-		}
-		return 0
-	}}
-}
-
-// fakeHelper is a program that the machine's processor takes for one of its own.
-func fakeHelper() (*capture.Binary, error) {
-	packed, err := machine.PackedProgram()
-	if err != nil {
-		return nil, err
-	}
-	return capture.Pack(packed)
-}
-
-// captureBuild builds with more options in the block oci.
-func captureBuild(t *testing.T, s *stage.Stage, change, inOCI set) (packersdk.Artifact, string, error) {
+// captureBuild builds with more options in the blocks.
+func captureBuild(t *testing.T, s *stage.Stage, change, inOCI, inAWS set) (packersdk.Artifact, string, error) {
 	t.Helper()
 	in := settings(s)
 	maps.Copy(in, change)
 	maps.Copy(in["oci"].(set), inOCI)
-	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client(), Helper: fakeHelper}
+	maps.Copy(in["aws"].(set), inAWS)
+	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client(), Helper: capturekit.Program}
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +62,8 @@ func TestCapture(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := stage.ForTest(t, stage.Options{Driver: withHelper(), Adjust: tt.adjust})
-			a, said, err := captureBuild(t, s, tt.change, set{"image_method": tt.method, "capture_bucket": stage.BucketName, "capture_clean": false, "capture_route": "relay"})
+			s := stage.ForTest(t, stage.Options{Driver: capturekit.Machine{}.Driver(), Adjust: tt.adjust})
+			a, said, err := captureBuild(t, s, tt.change, set{"image_method": tt.method, "capture_bucket": stage.BucketName, "capture_clean": false, "capture_route": "relay"}, nil)
 			if err != nil || a.BuilderId() != tt.builder {
 				t.Fatalf("%v, %v\n%s", a, err, said)
 			}
@@ -125,6 +89,115 @@ func TestCapture(t *testing.T) {
 			}
 			nothingLeft(t, s, nil)
 		})
+	}
+}
+
+// A machine that is found on AWS is captured if its block says so: into the bucket that it
+// names, else into that of the block oci, with who signs in there. One on OCI fares as its
+// own block says.
+func TestCaptureOnAWS(t *testing.T) {
+	t.Parallel()
+	onAWS := set{"prefer": []string{"aws", "oci"}}
+	own := func(s *stage.Stage) set {
+		return set{
+			"tenancy_ocid": s.Build.ID, "user_ocid": s.Build.UserID, "fingerprint": s.Build.Fingerprint(), "key": s.Build.PrivateKeyPEM(),
+			"region": stage.BuildRegion, "bucket": stage.BucketName,
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		change  set
+		oci     set
+		to      bool   // aws has a block capture_to
+		builder string // of the artifact
+		cloud   string // in which the machine ran
+		looks   int    // at the bucket, before anything is launched
+		sweeps  int    // of the bucket; each block that names one sweeps it
+	}{
+		{"a bucket of its own", onAWS, nil, true, ocibuild.CapturedID, "aws", 1, 1},
+		{"the bucket of the block oci", onAWS, set{"capture_bucket": stage.BucketName}, false, ocibuild.CapturedID, "aws", 1, 1},
+		{"the bucket of the block oci, which captures, too", onAWS, set{"image_method": "capture", "capture_bucket": stage.BucketName}, false, ocibuild.CapturedID, "aws", 2, 1},
+		{"found on OCI, which makes an image", nil, set{"capture_bucket": stage.BucketName}, false, ocibuild.BuilderID, "", 1, 1},
+		{"found on OCI, which captures", nil, set{"image_method": "capture", "capture_bucket": stage.BucketName, "capture_route": "relay"}, true, ocibuild.CapturedID, "oci", 2, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := stage.ForTest(t, stage.Options{Driver: capturekit.Machine{}.Driver()})
+			inAWS := set{"image_method": "capture", "capture_route": "relay"}
+			if tt.to {
+				inAWS["capture_to"] = own(s)
+			}
+			a, said, err := captureBuild(t, s, tt.change, tt.oci, inAWS)
+			if err != nil || a.BuilderId() != tt.builder {
+				t.Fatalf("%v, %v\n%s", a, err, said)
+			}
+			if n := s.Cloud.CountRequests("HeadBucket"); n != tt.looks {
+				t.Errorf("the bucket was looked at %d times\n%s", n, said)
+			}
+			// Beside sweeps, uploads are listed when one is begun and when it is committed.
+			c, captured := a.(*ocibuild.Captured)
+			want := map[bool]int{false: tt.sweeps, true: tt.sweeps + 2}[captured]
+			if n := s.Cloud.CountRequests("ListMultipartUploads"); n != want {
+				t.Errorf("uploads were listed %d times, and not %d", n, want)
+			}
+			if !captured {
+				nothingLeft(t, s, a)
+				return
+			}
+			source := map[string]string{"oci": s.BaseImage, "aws": s.AWS.BaseImage}[tt.cloud]
+			if c.Cloud != tt.cloud || c.Data["Cloud"] != tt.cloud || c.Source != source || c.Name != "built" || c.Region != stage.BuildRegion {
+				t.Errorf("%+v", c)
+			}
+			if left := capturekit.Left(t, s, a); len(left) > 0 || len(s.Left()) != 1 {
+				t.Errorf("left behind: %q", left)
+			}
+			if err := a.Destroy(); err != nil {
+				t.Error(err)
+			}
+			nothingLeft(t, s, nil)
+		})
+	}
+}
+
+// What is wrong with the options of the block aws is said at once.
+func TestCaptureOptionsOfAWS(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	prepare := func(change, inOCI, inAWS set) error {
+		in := settings(s)
+		maps.Copy(in, change)
+		if inOCI == nil {
+			delete(in, "oci")
+		} else {
+			maps.Copy(in["oci"].(set), inOCI)
+		}
+		maps.Copy(in["aws"].(set), inAWS)
+		_, _, err := (&Builder{Mask: new(mask.Masker)}).Prepare(in)
+		return err
+	}
+	for _, tt := range []struct {
+		name                 string
+		change, inOCI, inAWS set
+		says                 []string
+	}{
+		{"no bucket anywhere", nil, set{}, set{"image_method": "capture"}, []string{"aws: image_method = \"capture\" needs a block capture_to { }"}},
+		{"tags without an image", nil, nil, set{"image_method": "capture"}, []string{"tags are for images", "aws: image_method = \"capture\" needs a block capture_to { }"}},
+		{"an incomplete block", nil, set{"capture_bucket": "b"}, set{"image_method": "capture", "capture_to": set{"bucket": "b"}}, []string{"oci: capture_bucket and capture_namespace are for captured disks", "aws: capture_to.tenancy_ocid must be set"}},
+		{"a bucket for nobody", nil, set{"capture_bucket": "b"}, nil, []string{"oci: capture_bucket and capture_namespace are for captured disks"}},
+		{"for AMIs", nil, set{"capture_bucket": "b"}, set{"image_method": "capture", "ami_users": []string{"123456789012"}}, []string{"aws: image_method = \"capture\" makes no AMI and no snapshot, so that ami_users would have no effect"}},
+		{"a terminal", set{"ssh_pty": true}, set{"capture_bucket": "b"}, set{"image_method": "capture", "capture_route": "x"}, []string{"aws: image_method = \"capture\" needs a connection without a terminal", `aws: capture_route must be "auto" or "relay"`}},
+		{"not asked for", nil, set{}, set{"capture_clean": true}, []string{"aws: capture_clean is for captured disks"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := prepare(tt.change, tt.inOCI, tt.inAWS)
+			for _, want := range tt.says {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not said: %v", want, err)
+				}
+			}
+		})
+	}
+	if err := prepare(nil, set{"capture_bucket": "b"}, set{"image_method": "capture"}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/awscfg"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/capturecfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
@@ -43,6 +44,9 @@ type OCI struct {
 type AWS struct {
 	awscfg.Access    `mapstructure:",squash"`
 	awsbuild.Options `mapstructure:",squash"`
+	// Where `capture_to` is left out and the block `oci` has a `capture_bucket`, captured
+	// disks go there, and who signs in to OCI by that block signs in for it.
+	capturecfg.Away `mapstructure:",squash"`
 
 	// The user to sign in as on a machine on AWS, such as `admin`. Defaults to
 	// the `ssh_username` outside the block, else to the environment variable

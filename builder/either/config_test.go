@@ -247,13 +247,18 @@ END
 	}
 }
 
+// captureOfAWS are the options about captures of the block aws.
+func captureOfAWS() map[string]hcldec.Spec {
+	return map[string]hcldec.Spec{"capture_to": nil, "capture_route": nil, "capture_compression": nil, "capture_clean": nil}
+}
+
 // Each block has exactly the options of the builder for its cloud, which has tests
 // for each.
 func TestBlocksHaveAllOptions(t *testing.T) {
 	spec := new(Builder).ConfigSpec()
 	for block, structs := range map[string][]map[string]hcldec.Spec{
 		"oci": {new(ocicfg.Access).FlatMapstructure().HCL2Spec(), new(ocibuild.Options).FlatMapstructure().HCL2Spec(), new(ocibuild.Capture).FlatMapstructure().HCL2Spec()},
-		"aws": {new(awscfg.Access).FlatMapstructure().HCL2Spec(), new(awsbuild.Options).FlatMapstructure().HCL2Spec()},
+		"aws": {new(awscfg.Access).FlatMapstructure().HCL2Spec(), new(awsbuild.Options).FlatMapstructure().HCL2Spec(), captureOfAWS()},
 	} {
 		have := spec[block].(*hcldec.BlockSpec).Nested.(hcldec.ObjectSpec)
 		want := map[string]bool{"ssh_username": true}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/awsbuild"
 	"github.com/armfree/packer-plugin-armfree/internal/buildcfg"
+	"github.com/armfree/packer-plugin-armfree/internal/capturecfg"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/sshkey"
 	"github.com/armfree/packer-plugin-armfree/internal/tmpl"
@@ -154,7 +155,12 @@ func (c *Config) share() (list []error) {
 		if a.AMIName+a.AMINamePrefix == "" {
 			a.AMIName = c.ImageName
 		}
-		a.ImageTags = both(c.Tags, a.ImageTags)
+		switch {
+		case !a.Captures():
+			a.ImageTags = both(c.Tags, a.ImageTags)
+		case o == nil && len(c.Tags) > 0:
+			list = append(list, errors.New("tags are for images, and with image_method = \"capture\" in the block aws none is made"))
+		}
 		if a.UserData+a.UserDataFile == "" {
 			a.UserData, a.UserDataFile = c.UserData, c.UserDataFile
 		}
@@ -242,7 +248,8 @@ func (c *Config) prepareOCI(o *OCI) (warnings []string, list []error) {
 	var bad []error
 	o.credentials, bad = o.Access.Prepare(atOCI, "")
 	warnings, list = o.Options.Prepare(c.forOCI())
-	list = append(list, in(atOCI, o.Capture.Prepare(&c.Comm, c.SkipCreateImage)...)...)
+	lent := c.AWS != nil && c.AWS.Captures() && c.AWS.CaptureTo == nil
+	list = append(list, in(atOCI, o.Capture.Prepare(&c.Comm, c.SkipCreateImage, lent)...)...)
 	if o.PinHostKey && c.Comm.Type == "winrm" {
 		list = append(list, errors.New(atOCI+"ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}
@@ -254,7 +261,10 @@ func (c *Config) prepareAWS(a *AWS) (warnings []string, list []error) {
 	var bad []error
 	a.credentials, warnings, list = a.Access.Prepare(atAWS)
 	lines, bad = a.Options.Prepare(c.forAWS())
-	return append(warnings, lines...), append(list, bad...)
+	list = append(list, bad...)
+	return append(warnings, lines...), append(list, a.Away.Prepare(capturecfg.Given{
+		Method: a.ImageMethod, Wanted: a.Captures(), Skip: c.SkipCreateImage, Comm: &c.Comm, Block: atAWS, Shared: c.OCI != nil && c.OCI.CaptureBucket != "",
+	})...)
 }
 
 // forOCI is what the options for OCI are told of the rest of the template.
@@ -274,7 +284,7 @@ func (c *Config) secrets() []string {
 		all = append(all, o.credentials.Secrets()...)
 	}
 	if a := c.AWS; a != nil {
-		all = append(all, slices.Concat(a.Access.Secrets(), a.credentials.Secrets())...)
+		all = append(all, slices.Concat(a.Access.Secrets(), a.credentials.Secrets(), a.Away.Secrets())...)
 	}
 	return all
 }

@@ -106,14 +106,14 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 			return ocibuild.Generated(m.ID, id.ID, m.Offer, source(m.Offer.Region))
 		},
 	}
-	if c.SkipCreateImage {
+	captures := ocicapture.Build{Timeout: c.ImageTimeout, Fleet: cloud, Secret: b.Mask.AddURL, Helper: b.Helper}
+	switch {
+	case c.SkipCreateImage:
 		build.NoImage = "skip_create_image is set"
-	} else {
-		build.Captures, err = ocicapture.Build{
-			Capture: &c.Capture, Object: c.ObjectName(id), Timeout: c.ImageTimeout, Fleet: cloud, Secret: b.Mask.AddURL, Helper: b.Helper,
-		}.Captures()
+	case c.Possible():
+		captures.Options = map[string]ocicapture.Options{"oci": {How: &c.How, Method: c.ImageMethod, Object: c.ObjectName(id), Image: c.ImageName}}
 	}
-	if err != nil {
+	if build.Captures, err = captures.Captures(); err != nil {
 		return nil, err
 	}
 	if host != nil {
@@ -133,7 +133,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, err
 	}
 	if made.Captured != nil {
-		return ocicapture.Artifact(cloud, made, c.ImageName), nil
+		return captures.Artifact(made), nil
 	}
 	return &ocibuild.Artifact{
 		Image: made.Image, Name: c.ImageName, Region: made.Offer.Region, Remove: cloud.DeleteImage,

@@ -4,11 +4,8 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"strings"
@@ -16,9 +13,8 @@ import (
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
-	"github.com/armfree/packer-plugin-armfree/internal/capture"
 	"github.com/armfree/packer-plugin-armfree/internal/capture/helper"
-	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
+	"github.com/armfree/packer-plugin-armfree/internal/e2e/capturekit"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
@@ -27,52 +23,10 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 )
 
-// withHelper is a machine on which the helper runs in this process: with the machine's
-// own disk, and without what it does to a real one. change may spoil something.
-func withHelper(change func(*helper.Quiet) error) *machine.Fast { return withHelperOnline(nil, change) }
-
-// withHelperOnline is the same, for a machine that reaches Object Storage by a client.
-func withHelperOnline(client func() *http.Client, change func(*helper.Quiet) error) *machine.Fast {
-	return &machine.Fast{ELF: func(ctx context.Context, p *machine.Process) int {
-		h := helper.Helper{In: p.Stdin, Out: p.Stdout, Quiet: func(_ context.Context, job wire.Job, say func(string, ...any)) (*helper.Quiet, error) {
-			say("Quiet, clean %t, key %q", job.Clean, job.Key)
-			var disk bytes.Buffer
-			if err := p.Disk(&disk); err != nil {
-				return nil, err
-			}
-			disk.Write(make([]byte, 1<<20-disk.Len()%(1<<20)))
-			q := &helper.Quiet{
-				Path: "/dev/sda", Size: int64(disk.Len()), Disk: bytes.NewReader(disk.Bytes()),
-				Written: func() (int64, error) { return 1, nil }, Close: func() error { return nil },
-			}
-			if change != nil {
-				if err := change(q); err != nil {
-					return nil, err
-				}
-			}
-			return q, nil
-		}}
-		if p.UID != 0 {
-			return 1
-		}
-		if client != nil {
-			h.HTTP = client()
-		}
-		if err := h.Run(ctx); err != nil {
-			fmt.Fprintln(p.Stderr, err)
-			return 1
-		}
-		return 0
-	}}
-}
-
-// fakeHelper is a program that the machine's processor takes for one of its own.
-func fakeHelper() (*capture.Binary, error) {
-	packed, err := machine.PackedProgram()
-	if err != nil {
-		return nil, err
-	}
-	return capture.Pack(packed)
+// withHelper is a machine on which the helper runs in this process. change may spoil
+// something.
+func withHelper(change func(*helper.Quiet) error) *machine.Fast {
+	return capturekit.Machine{Change: change}.Driver()
 }
 
 // captureBuild is build with a helper, and images = the limit of custom images.
@@ -81,7 +35,7 @@ func captureBuild(ctx context.Context, t *testing.T, s *stage.Stage, change map[
 	in := settings(s)
 	in["image_method"], in["capture_bucket"] = "capture", stage.BucketName
 	maps.Copy(in, change)
-	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client(), Helper: fakeHelper}
+	b := &Builder{Mask: new(mask.Masker), HTTP: s.Net.Client(), Helper: capturekit.Program}
 	if _, _, err := b.Prepare(in); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +105,7 @@ func TestCapture(t *testing.T) {
 func TestCaptureDirect(t *testing.T) {
 	t.Parallel()
 	var s *stage.Stage
-	s = stage.ForTest(t, stage.Options{Driver: withHelperOnline(func() *http.Client { return s.Net.Client() }, nil), Adjust: noImages})
+	s = stage.ForTest(t, stage.Options{Driver: capturekit.Machine{Client: func() *http.Client { return s.Net.Client() }}.Driver(), Adjust: noImages})
 	a, said, err := captureBuild(t.Context(), t, s, nil, nil)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
@@ -198,7 +152,7 @@ func TestCaptureFails(t *testing.T) {
 			return nil
 		}, nil, nil, "", "the disk changed while it was read (8 sectors were written)"},
 		{"a read fails", func(q *helper.Quiet) error {
-			q.Disk = failing{q.Disk, broken}
+			q.Disk = capturekit.Failing{ReaderAt: q.Disk, Err: broken}
 			return nil
 		}, nil, nil, "", broken.Error()},
 		{"a provisioner fails", nil, func(context.Context, packersdk.Ui, packersdk.Communicator) error { return broken }, nil, "", broken.Error()},
@@ -228,19 +182,6 @@ func TestCaptureFails(t *testing.T) {
 			}
 		})
 	}
-}
-
-// failing fails where much is read.
-type failing struct {
-	io.ReaderAt
-	err error
-}
-
-func (f failing) ReadAt(p []byte, at int64) (int, error) {
-	if len(p) >= 1<<20 {
-		return 0, f.err
-	}
-	return f.ReaderAt.ReadAt(p, at)
 }
 
 // What is wrong with the options is said at once.

@@ -3,7 +3,8 @@
 
 # A machine of AWS becomes an image for Ampere on OCI: built on Graviton, made bootable
 # on OCI and checked for that, and streamed from its snapshot into the production
-# tenancy, with nothing on a disk in between. Credentials come from the environment;
+# tenancy, with nothing on a disk in between. With -var image_method=capture the disk is
+# captured from within the machine, without a snapshot. Credentials come from the environment;
 # docs/environment.md lists every variable.
 #
 #   packer init . && packer build .
@@ -22,6 +23,12 @@ variable "image_prefix" {
   type        = string
   description = "Images are named <prefix>-YYYYMMDDhhmmss."
   default     = "debian-12-arm64"
+}
+
+variable "image_method" {
+  type        = string
+  description = "What is made of the machine on AWS: ami, or capture, which makes an object in the bucket of BUILD_OCI_BUCKET and no AMI."
+  default     = "ami"
 }
 
 variable "ssh_username" {
@@ -54,6 +61,7 @@ locals {
 
 source "armfree-aws" "debian" {
   ami_name         = local.name
+  image_method     = var.image_method
   instance_types   = ["t4g.small", "t4g.micro"]
   ssh_username     = coalesce(var.ssh_username, "admin")
   ssh_port         = var.ssh_port

@@ -34,7 +34,7 @@ var component = []string{
 //
 //	main
 //	components: builder, provisioner, post-processor, datasource
-//	the work:   phase, launch, imagecopy, goss, ocicfg, awscfg, ocibuild, awsbuild, sshkey, mask, tmpl, tunnel
+//	the work:   phase, launch, imagecopy, goss, ocicfg, awscfg, capturecfg, ocibuild, awsbuild, sshkey, mask, tmpl, tunnel
 //	adapters:   oci, ec2
 //	the base:   cloud, capacity, owner, wait, version
 func arrows() map[string][]string {
@@ -50,12 +50,12 @@ func arrows() map[string][]string {
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/aws": append([]string{
-			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/ec2", "internal/fleet", "internal/mask", "internal/oci", "internal/preflight",
+			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capture", "internal/capturecfg", "internal/ec2", "internal/fleet", "internal/mask", "internal/oci", "internal/ocicapture", "internal/preflight",
 			"internal/owner", "internal/phase", "internal/sshkey", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator",
 		}, component...),
 		"builder/either": append([]string{
-			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/capture", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
+			"internal/help", "internal/awsbuild", "internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/capture", "internal/capturecfg", "internal/cloud", "internal/ec2", "internal/fleet", "internal/mask",
 			"internal/oci", "internal/ocibuild", "internal/ocicapture", "internal/ocicfg", "internal/owner", "internal/phase", "internal/preflight", "internal/sshkey", "internal/tmpl", "version",
 			"github.com/hashicorp/packer-plugin-sdk/communicator", "golang.org/x/crypto/ssh",
 		}, component...),
@@ -87,7 +87,8 @@ func arrows() map[string][]string {
 		"internal/ebsdirect":                   {"internal/diskimage", "internal/wait", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ebs/...", "github.com/aws/smithy-go/..."},
 		"internal/imagestream":                 {"internal/diskimage", "internal/wait"},
 		"internal/imagefile":                   {"internal/diskimage", "internal/wait"},
-		"internal/ocicapture":                  {"internal/capture", "internal/capture/wire", "internal/fleet", "internal/oci", "internal/ocibuild", "internal/phase", "internal/proof"},
+		"internal/ocicapture":                  {"internal/capture", "internal/capture/wire", "internal/capturecfg", "internal/cloud", "internal/fleet", "internal/oci", "internal/ocibuild", "internal/owner", "internal/phase", "internal/proof", "internal/sweep"},
+		"internal/capturecfg":                  {"internal/capture/wire", "internal/diskimage", "internal/oci", "internal/ocicfg", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/template/config", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/capture":                     {"internal/capture/wire", "internal/diskimage"},
 		"internal/capture/wire":                {"internal/diskimage"},
 		"internal/capture/blockmap":            {"internal/diskimage"},
@@ -115,7 +116,7 @@ func arrows() map[string][]string {
 		"internal/preflight":          {"internal/buildcfg", "internal/oci", "internal/ocibuild", "internal/ocicfg", "internal/owner", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/template/config", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/awscfg":             {"internal/ec2", "internal/tmpl", "github.com/hashicorp/packer-plugin-sdk/pathing", "github.com/hashicorp/hcl/v2/hcldec", "github.com/zclconf/go-cty/cty"},
 		"internal/ocibuild": append([]string{
-			"internal/buildcfg", "internal/capacity", "internal/capture/wire", "internal/diskimage", "internal/fleet", "internal/oci", "internal/ocicfg", "internal/owner", "internal/sshkey", "internal/tmpl",
+			"internal/buildcfg", "internal/capacity", "internal/capturecfg", "internal/fleet", "internal/oci", "internal/ocicfg", "internal/owner", "internal/sshkey", "internal/tmpl",
 			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component[2:]...),
 		"internal/awsbuild": append([]string{

@@ -160,7 +160,7 @@ func codeRules() []rule {
 				"internal/sim/machine:guest":                  "an acceptance test, run by make testacc",
 				"internal/sim/machine:TestHelperMachine":      "the child process that a test starts",
 				"internal/sim/machine:TestQEMUNeedsItsParts":  "needs QEMU and its firmware",
-				"internal/e2e:TestAccStreamGuest":             "half an hour where ARM64 is emulated; ACC_SLOW=1 make testacc",
+				"internal/e2e:fromAWS":                        "half an hour where ARM64 is emulated; ACC_SLOW=1 make testacc",
 				"internal/e2e:TestAccAWSDropIn":               "the peer's binary is not in this repository; what it made is recorded",
 				"internal/e2e:TestAccDropIn":                  "the peer's binary is not in this repository; what it made is recorded",
 				"internal/e2e:TestAccPeerAmazon":              "the peer's binary is not in this repository",

@@ -29,6 +29,16 @@ func Places(client *ec2.Client, builds []ec2.BuildConfig, id owner.Build, say fu
 	return places
 }
 
+// Site is the build in a region among those of Places.
+func Site(places []fleet.Place, region string) *ec2.Build {
+	for _, p := range places {
+		if p.Region == region {
+			return p.Site.(*ec2.Build)
+		}
+	}
+	return places[0].Site.(*ec2.Build)
+}
+
 // Builds are the options in the adapter's terms, one for each region: that of the
 // template first.
 func (o *Options) Builds(g Given, keys Keys) ([]ec2.BuildConfig, error) {
@@ -128,6 +138,9 @@ func (o *Options) volumes(key string) []ec2.BlockDevice {
 // image is the image in the adapter's terms, made in one region.
 func (o *Options) image(g Given, made string) ec2.ImageConfig {
 	i := &o.Image
+	if i.Captures() {
+		return ec2.ImageConfig{Skip: true, Name: i.AMIName}
+	}
 	replace := i.ForceDeregister || g.Force
 	c := ec2.ImageConfig{
 		Skip: i.SkipCreateAMI, Name: i.AMIName, Method: ec2.Method(i.ImageMethod),

@@ -42,8 +42,13 @@ type Image struct {
 	// image; see [Values for tags](#values-for-tags).
 	AMIDescription string `mapstructure:"ami_description" required:"false"`
 	// How the image is made. `snapshot` stops the machine, takes a snapshot and
-	// registers an image of it, which is there as soon as the snapshot is;
-	// `image` leaves it to EC2's CreateImage. Defaults to `snapshot`.
+	// registers an AMI of it, which is there as soon as the snapshot is; `image`
+	// leaves it to EC2's CreateImage, as is done for a spot machine in any case.
+	// `capture` makes no AMI and no snapshot: from within the machine its disk
+	// becomes an object in a bucket on OCI (`capture_to`), which
+	// `armfree-oci-cross-tenancy-copy` imports; options that are for AMIs only are
+	// then mistakes. See [capture](../capture.md#a-machine-on-aws). Defaults to
+	// `ami`, which is an AMI by `snapshot`.
 	ImageMethod        string `mapstructure:"image_method" required:"false"`
 	buildcfg.Retention `mapstructure:",squash"`
 	// Build and check, but make no image. Defaults to `false`.
@@ -114,8 +119,8 @@ var (
 
 func (i *Image) prepare(n *notes, g Given, now time.Time) {
 	i.prepareName(n, now)
-	n.oneOf("image_method", i.ImageMethod, string(ec2.BySnapshot), string(ec2.ByCreateImage))
-	if i.ImageMethod == "" {
+	n.oneOf("image_method", i.ImageMethod, anyAMI, string(ec2.BySnapshot), string(ec2.ByCreateImage), captureDisk)
+	if i.ImageMethod == "" || i.ImageMethod == anyAMI {
 		i.ImageMethod = string(ec2.BySnapshot)
 	}
 	i.AMIRegions = set(i.AMIRegions)

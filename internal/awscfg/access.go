@@ -15,6 +15,8 @@
 // template.
 package awscfg
 
+import "reflect"
+
 // Access says who signs in, and to which region.
 type Access struct {
 	// The id of an access key. Defaults to the environment variable
@@ -74,6 +76,9 @@ type Access struct {
 	MFACode     string       `mapstructure:"mfa_code" undocumented:"true"`
 	VaultEngine *VaultEngine `mapstructure:"vault_aws_engine" undocumented:"true"`
 }
+
+// Given says whether a template says anything of this but the region.
+func (a *Access) Given() bool { return !reflect.DeepEqual(*a, Access{Region: a.Region}) }
 
 // AssumeRole is a role that is assumed.
 type AssumeRole struct {

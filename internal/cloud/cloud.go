@@ -11,6 +11,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
 	"github.com/armfree/packer-plugin-armfree/internal/help"
@@ -69,6 +70,24 @@ func (e *NoRoom) Error() string { return e.Err.Error() }
 
 // Unwrap returns what Error says.
 func (e *NoRoom) Unwrap() error { return e.Err }
+
+// Refused is the error of a plan for a build that cannot work.
+type Refused struct{ Why error } // every reason
+
+func (e *Refused) Error() string {
+	return "this build cannot work, and nothing was started:\n" + e.Why.Error()
+}
+
+// Unwrap returns the reasons.
+func (e *Refused) Unwrap() error { return e.Why }
+
+// Refuse makes a refusal of problems; nil if there are none.
+func Refuse(problems ...error) error {
+	if why := errors.Join(problems...); why != nil {
+		return &Refused{why}
+	}
+	return nil
+}
 
 // Kept is the error of an image that is finished and stays although the build
 // fails: it did not become all that was asked for, and what it was to replace may be

@@ -42,3 +42,47 @@ func TestAccCapture(t *testing.T) {
 		t.Errorf("%d exports", n)
 	}
 }
+
+// The same from a machine on AWS, without an AMI: what its build checked goes with the
+// object, and without that the copy refuses it.
+func TestAccCaptureAWS(t *testing.T) {
+	acceptance(t)
+	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
+	for _, gossfile := range []string{"oci-bootable", "base"} {
+		s := stage.ForTest(t, stage.Options{Driver: captures()})
+		proven := gossfile == "oci-bootable"
+		said, err := packerBuild(t.Context(), p, append(s.Env(), "AWS_SUBNET_ID="), "capture-aws.pkr.hcl",
+			"-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort()), "-var", "gossfile="+gossfile)
+		t.Log(said)
+		if (err == nil) != proven {
+			t.Fatal(err)
+		}
+		says := []string{"is imported as it is", "A disk was captured: 'captured' is the object 'armfree-capture-captured-", "The image 'captured' was copied:"}
+		if !proven {
+			says = []string{"nothing proves that the captured disk armfree-capture-captured-", "does not speak of a gossfile \"oci-bootable\"", "is kept: the copy can be run again with source_object"}
+		}
+		for _, want := range says {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q is not said", want)
+			}
+		}
+		object := capturedObject.FindStringSubmatch(said)
+		if object == nil || strings.Contains(said, "/p/") || strings.Contains(said, "PRIVATE KEY") {
+			t.Fatalf("object %q", object)
+		}
+		if left := s.Left(append(imageID.FindAllString(said, -1), stage.BucketName+"/"+object[1])...); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		for _, op := range []string{"CreateSnapshot", "CreateImage", "RegisterImage", "StopInstances", "ListSnapshotBlocks"} {
+			if n := s.AWS.Cloud.CountRequests(op); n > 0 {
+				t.Errorf("%d requests %s", n, op)
+			}
+		}
+		if !proven {
+			continue
+		}
+		if images := inProduction(s); len(images) != 1 || !strings.HasSuffix(images[0].FreeformTags["armfree-validated"], " oci-bootable=true") {
+			t.Errorf("in production: %+v", images)
+		}
+	}
+}

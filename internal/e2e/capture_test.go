@@ -4,7 +4,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -15,9 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	builder "github.com/armfree/packer-plugin-armfree/builder/oci"
-	"github.com/armfree/packer-plugin-armfree/internal/capture"
-	"github.com/armfree/packer-plugin-armfree/internal/capture/helper"
-	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
+	"github.com/armfree/packer-plugin-armfree/internal/e2e/capturekit"
 	"github.com/armfree/packer-plugin-armfree/internal/mask"
 	"github.com/armfree/packer-plugin-armfree/internal/ocibuild"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
@@ -29,52 +26,15 @@ import (
 
 // captures is a machine on which the helper runs in this process, with the machine's own
 // disk and without what it does to a real one; goss passes on it.
-func captures() *machine.Fast {
-	return capturesOnline(func() *http.Client { return nil }, func(string) {})
-}
+func captures() *machine.Fast { return capturesOnline(nil, nil) }
 
 // capturesOnline is the same, for a machine that reaches Object Storage by a client, if
 // there is one, and tells the steps of the helper.
 func capturesOnline(client func() *http.Client, step func(string)) *machine.Fast {
-	return &machine.Fast{ELF: func(ctx context.Context, p *machine.Process) int {
-		if !strings.HasSuffix(p.Args[0], "/helper") {
-			fmt.Fprint(p.Stdout, onePassed)
-			return 0
-		}
-		h := helper.Helper{In: p.Stdin, Out: p.Stdout, HTTP: client(), Quiet: func(context.Context, wire.Job, func(string, ...any)) (*helper.Quiet, error) {
-			step("the machine is quieted")
-			var disk bytes.Buffer
-			if err := p.Disk(&disk); err != nil {
-				return nil, err
-			}
-			disk.Write(make([]byte, 1<<20-disk.Len()%(1<<20)))
-			return &helper.Quiet{
-				Path: "/dev/sda", Size: int64(disk.Len()), Disk: bytes.NewReader(disk.Bytes()),
-				Written: func() (int64, error) {
-					step("the disk is looked at") // before it is read, and after
-					return 1, nil
-				},
-				Close: func() error {
-					step("the disk is let go")
-					return nil
-				},
-			}, nil
-		}}
-		if err := h.Run(ctx); err != nil {
-			fmt.Fprintln(p.Stderr, err)
-			return 1
-		}
+	return capturekit.Machine{Client: client, Step: step, Other: func(p *machine.Process) int {
+		fmt.Fprint(p.Stdout, onePassed)
 		return 0
-	}}
-}
-
-// program is one that the machine's processor takes for one of its own.
-func program() (*capture.Binary, error) {
-	packed, err := machine.PackedProgram()
-	if err != nil {
-		return nil, err
-	}
-	return capture.Pack(packed)
+	}}.Driver()
 }
 
 // captureIn builds in the build tenancy and captures the disk.
@@ -87,7 +47,7 @@ func (p *play) captureIn(t *testing.T, h inpacker.Hook) (*ocibuild.Captured, err
 		"image_name": "pipeline", "capacity_interval": "20ms", "capacity_timeout": "10s",
 		"image_method": "capture", "capture_bucket": stage.BucketName, "capture_route": "relay",
 	})
-	b := &builder.Builder{Mask: new(mask.Masker), HTTP: p.s.Net.Client(), Helper: program}
+	b := &builder.Builder{Mask: new(mask.Masker), HTTP: p.s.Net.Client(), Helper: capturekit.Program}
 	if _, _, err := b.Prepare(config); err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,14 @@ import (
 // boots in the production tenancy of OCI from its own bytes, on virtio, and passes goss
 // there. Where the machine is emulated, making its initramfs alone takes many minutes, so
 // this is run where it is asked for.
-func TestAccStreamGuest(t *testing.T) {
+func TestAccStreamGuest(t *testing.T) { fromAWS(t, "ami") }
+
+// The same without an AMI: the disk is captured on AWS from within the machine, through
+// this computer.
+func TestAccCaptureGuestAWS(t *testing.T) { fromAWS(t, "capture") }
+
+// fromAWS runs the example with an image_method.
+func fromAWS(t *testing.T, method string) {
 	acceptance(t)
 	if os.Getenv("ACC_SLOW") == "" {
 		t.Skip("takes half an hour where ARM64 is emulated: ACC_SLOW=1 make testacc runs it")
@@ -44,7 +51,7 @@ func TestAccStreamGuest(t *testing.T) {
 	var out inpacker.Output
 	err = p.Run(t.Context(), filepath.Join(work, "aws-to-oci"), append(s.Env(), "AWS_SUBNET_ID="), &out, "build", "-color=false",
 		"-var", fmt.Sprintf("ssh_port=%d", s.AWS.Cloud.SSHPort()), "-var", "ssh_username=debian",
-		"-var", "apt_source="+stage.APTSource, "-var", "install_tailscale=false", ".")
+		"-var", "apt_source="+stage.APTSource, "-var", "install_tailscale=false", "-var", "image_method="+method, ".")
 	t.Log(out.String())
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +74,9 @@ func TestAccStreamGuest(t *testing.T) {
 		t.Fatalf("%s, %v", text, err)
 	}
 	image := m.Builds[0].ArtifactID
-	sameAsSnapshot(t, image)
+	if method == "ami" {
+		sameAsSnapshot(t, image)
+	}
 
 	var verified inpacker.Output
 	err = p.Run(t.Context(), filepath.Join(work, "verify"), s.ProductionEnv(image), &verified, "build", "-color=false",
@@ -78,6 +87,18 @@ func TestAccStreamGuest(t *testing.T) {
 	}
 	if !strings.Contains(verified.String(), " 0 failed, 0 skipped") {
 		t.Error("goss did not pass on the copy")
+	}
+	if method == "capture" {
+		object := capturedObject.FindStringSubmatch(out.String())
+		if object == nil {
+			t.Fatal("no object is named")
+		}
+		root := rootOf(t, capturedDisk(t, s, object[1]))
+		t.Log(command(t, "e2fsck", "-fn", root))
+		if left := s.Left(image, stage.BucketName+"/"+object[1]); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		return
 	}
 	// The AMI and its snapshot stay, and the copy.
 	if left := s.Left(append(amiID.FindAllString(out.String(), -1), image)...); len(left) != 1 || !strings.HasPrefix(left[0], "snapshot ") {

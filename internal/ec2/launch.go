@@ -191,6 +191,24 @@ func (b *Build) metadataOptions() *types.InstanceMetadataOptionsRequest {
 // rootName is the device name of the root volume.
 func (b *Build) rootName() string { return aws.ToString(b.found.image.RootDeviceName) }
 
+// Beside are the volumes that a machine has beside its root volume, by device, once Plan
+// has found the source image.
+func (b *Build) Beside() (devices []string) {
+	own := b.cfg.volumes(b.found.image)
+	for _, d := range own {
+		if d.Device != b.rootName() && !d.NoDevice && d.VirtualName == "" {
+			devices = append(devices, d.Device)
+		}
+	}
+	for _, d := range b.found.image.BlockDeviceMappings {
+		name := aws.ToString(d.DeviceName)
+		if d.Ebs != nil && name != b.rootName() && !slices.ContainsFunc(own, func(x BlockDevice) bool { return x.Device == name }) {
+			devices = append(devices, name)
+		}
+	}
+	return devices
+}
+
 // volumes are those of a machine of an image: the user's, and the root volume,
 // unless that is one of them.
 func (cfg *BuildConfig) volumes(img types.Image) (list []BlockDevice) {

@@ -49,11 +49,11 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	var p cloud.Plan
 	if len(found.problems) == 0 {
 		if p.Offers = s.offers(&found); len(found.problems) > 0 {
-			return cloud.Plan{}, &cloud.NoRoom{Err: refusal(b.detailed(ctx, found.problems)), Why: found.problems}
+			return cloud.Plan{}, &cloud.NoRoom{Err: cloud.Refuse(b.detailed(ctx, found.problems)...), Why: found.problems}
 		}
 	}
 	if len(found.problems) > 0 {
-		err := refusal(b.detailed(ctx, found.problems))
+		err := cloud.Refuse(b.detailed(ctx, found.problems)...)
 		if !slices.ContainsFunc(found.problems, func(err error) bool { return !passing(err) }) {
 			err = &cloud.Outage{Err: err}
 		}

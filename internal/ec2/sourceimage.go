@@ -18,6 +18,12 @@ import (
 // SourceImage is the image that the machine starts from, once Plan has found it.
 func (b *Build) SourceImage() SourceImage { return sourceOf(b.found.image) }
 
+// Origin is the same image by its id and its name.
+func (b *Build) Origin() (id, name string) {
+	s := b.SourceImage()
+	return s.ID, s.Name
+}
+
 func sourceOf(i types.Image) SourceImage {
 	return SourceImage{
 		ID: aws.ToString(i.ImageId), Name: aws.ToString(i.Name), CreationDate: aws.ToString(i.CreationDate),

@@ -5,7 +5,6 @@ package ec2
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"slices"
@@ -301,12 +300,4 @@ func (s *survey) findWorked(ctx context.Context, f *finding) {
 		}
 		s.worked = append(s.worked, o)
 	}
-}
-
-// refusal is the one error of a build that cannot work.
-func refusal(problems []error) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	return fmt.Errorf("this build cannot work, and nothing was started:\n%w", errors.Join(problems...))
 }

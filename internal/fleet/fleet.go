@@ -99,8 +99,8 @@ func (f *Fleet) Plan(ctx context.Context) (cloud.Plan, error) {
 // In is the site of a cloud's region.
 func (f *Fleet) In(cloud, region string) Site { return f.place(cloud, region).Site }
 
-// Of is the site to which a machine or an image belongs.
-func (f *Fleet) Of(id string) Site { return f.of(id).Site }
+// At is the place to which a machine or an image belongs.
+func (f *Fleet) At(id string) Place { return *f.of(id) }
 
 func (f *Fleet) place(cloud, region string) *Place {
 	i := slices.IndexFunc(f.places, func(p *Place) bool { return p.Cloud == cloud && p.Region == region })

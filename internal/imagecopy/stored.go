@@ -5,6 +5,7 @@ package imagecopy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
@@ -20,10 +21,17 @@ type Stored struct {
 	Checksum string
 	// Sum is the checksum by which the store knows an object.
 	Sum func(ctx context.Context, object string) (string, error)
+	// Problem, if set, is a reason that is known already why it must not be copied.
+	Problem error
 }
 
 // Describe implements Source.
 func (s *Stored) Describe(ctx context.Context) (cloud.Image, error) {
+	img, err := s.describe(ctx)
+	return img, errors.Join(s.Problem, err)
+}
+
+func (s *Stored) describe(ctx context.Context) (cloud.Image, error) {
 	if err := s.Store.Check(ctx); err != nil {
 		return s.Image, err
 	}

@@ -80,6 +80,21 @@ func (s *survey) checkImaging(ctx context.Context) {
 	}
 }
 
+// CheckCapture is Check for a build that takes place elsewhere and captures into the
+// bucket, which an option names. An error is a [cloud.Refused], and a [cloud.Outage] if
+// OCI may answer better later.
+func (b *Bucket) CheckCapture(ctx context.Context, option string) error {
+	err := b.Check(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	refused := cloud.Refuse(fmt.Errorf("%s: %w", option, b.notLetIn(ctx, err)))
+	if passing(err) {
+		return &cloud.Outage{Err: refused}
+	}
+	return refused
+}
+
 // capturePrefix begins the names of objects that are captured disks.
 const capturePrefix = "armfree-capture-"
 

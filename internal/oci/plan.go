@@ -69,31 +69,14 @@ func (b *Build) Plan(ctx context.Context) (cloud.Plan, error) {
 	return plan, err
 }
 
-// refused is the one error of a build that cannot work.
-type refused struct{ why error }
-
-func (e *refused) Error() string {
-	return "this build cannot work, and nothing was started:\n" + e.why.Error()
-}
-
-// Unwrap returns the reasons.
-func (e *refused) Unwrap() error { return e.why }
-
 // Reasons are why Plan found that a build cannot work, for whoever launches a
 // machine for something else. Other errors are returned as they are.
 func Reasons(err error) error {
-	var e *refused
+	var e *cloud.Refused
 	if errors.As(err, &e) {
-		return e.why
+		return e.Why
 	}
 	return err
-}
-
-func refusal(problems []error) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	return &refused{errors.Join(problems...)}
 }
 
 // survey looks at the region. An error is one that hides everything else: the
@@ -227,10 +210,10 @@ func (s *survey) plan() (cloud.Plan, error) {
 		}
 	}
 	if len(problems) > 0 && len(s.problems) == 0 {
-		return cloud.Plan{}, &cloud.NoRoom{Err: refusal(problems), Why: problems}
+		return cloud.Plan{}, &cloud.NoRoom{Err: cloud.Refuse(problems...), Why: problems}
 	}
 	if len(problems) > 0 {
-		return cloud.Plan{}, refusal(problems)
+		return cloud.Plan{}, cloud.Refuse(problems...)
 	}
 	if b.cfg.SizeFirst {
 		order := func(o capacity.Offer) int {

@@ -59,9 +59,8 @@ func (c *Client) firstCall(ctx context.Context, say func(string, ...any)) ([]str
 		return err
 	})
 	stop()
-	var e *Error
-	if errors.As(err, &e) && e.Status == http.StatusUnauthorized {
-		return nil, fmt.Errorf("OCI in %s does not let %s of tenancy %s in: %s: %w", c.Region, c.principal.who, c.Tenancy, c.whyNot(ctx, e), err)
+	if status(err) == http.StatusUnauthorized {
+		return nil, c.notLetIn(ctx, err)
 	}
 	var names []string
 	for _, d := range r.Items {
@@ -70,6 +69,16 @@ func (c *Client) firstCall(ctx context.Context, say func(string, ...any)) ([]str
 		}
 	}
 	return names, err
+}
+
+// notLetIn says what to check where err says that the credentials are refused. Another
+// err is returned as it is.
+func (c *Client) notLetIn(ctx context.Context, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Status != http.StatusUnauthorized {
+		return err
+	}
+	return fmt.Errorf("OCI in %s does not let %s of tenancy %s in: %s: %w", c.Region, c.principal.who, c.Tenancy, c.whyNot(ctx, e), err)
 }
 
 // skewText finds the two dates in a refusal for a clock that is off.

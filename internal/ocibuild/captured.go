@@ -19,7 +19,8 @@ import (
 // the copy imports.
 const CapturedID = "armfree.oci.capture"
 
-// Captured is a disk that was captured: an .oci archive, in a bucket.
+// Captured is a disk that was captured: an .oci archive, in a bucket on OCI, wherever its
+// machine ran.
 type Captured struct {
 	Region, Namespace, Bucket, Object string
 	// Checksum is opc-multipart-md5, by which Object Storage knows the content.
@@ -27,7 +28,8 @@ type Captured struct {
 	Size     int64  // in bytes
 	Name     string // of the image that is to be made of it
 	System   string // operating system and version
-	Source   string // OCID of the image that the machine started from
+	Cloud    string // in which the machine ran: "oci", "aws"
+	Source   string // id of the image that the machine started from, there
 	Proof    string // the tag armfree-validated, if the machine was checked
 	Remove   func(ctx context.Context) error
 	// Data is what post-processors see as build.*.
@@ -62,6 +64,8 @@ const (
 	StateSize      = "armfree.size"
 	StateSystem    = "armfree.system"
 	StateProof     = "armfree.proof"
+	// StateMachine is the cloud in which the machine ran: "oci", "aws".
+	StateMachine = "armfree.machine-cloud"
 )
 
 // State implements packersdk.Artifact.
@@ -96,6 +100,8 @@ func (a *Captured) State(name string) interface{} {
 		return a.System
 	case StateProof:
 		return a.Proof
+	case StateMachine:
+		return a.Cloud
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ type Build struct {
 	// NoImage, if set, says why no image is made.
 	NoImage string
 	// Replaces means that the image takes the place of an older one. Then it stays even
-	// when nobody is left who could be told of it.
+	// when nobody is left who could be told of it. A captured disk replaces nothing.
 	Replaces bool
 	// Left, if set, is told what could not be removed; a finished image stays one all
 	// the same.
@@ -155,7 +155,7 @@ func (b *Build) Run(ctx context.Context) (*Made, error) {
 	if err := runner.Run(ctx, phases...); err != nil {
 		return nil, err
 	}
-	if b.NoImage == "" && !b.Replaces && ctx.Err() != nil && lifeline.Alive(ctx) != nil {
+	if b.NoImage == "" && (!b.Replaces || disk.Captured != nil) && ctx.Err() != nil && lifeline.Alive(ctx) != nil {
 		// A Packer that has died tells nobody of the image or the object, and nobody
 		// would ever remove it.
 		if disk.Captured != nil {

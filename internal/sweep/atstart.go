@@ -35,8 +35,12 @@ func AtStart(ctx context.Context, clouds []Cloud, build string, say func(format 
 	})()
 	places := map[string]bool{} // two builds may go to one place
 	clouds = slices.DeleteFunc(slices.Clone(clouds), func(c Cloud) bool {
-		again := places[c.Place()]
-		places[c.Place()] = true
+		key := c.Place()
+		if p, is := c.(interface{ Part() string }); is { // only a part of it
+			key += " " + p.Part()
+		}
+		again := places[key]
+		places[key] = true
 		return again
 	})
 	results := make([]Result, len(clouds))

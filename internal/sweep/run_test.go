@@ -176,6 +176,27 @@ func TestRunIsBounded(t *testing.T) {
 	})
 }
 
+// part is a part of a place.
+type part struct {
+	*cloud
+	name string
+}
+
+func (p part) Part() string { return p.name }
+
+// Two builds that go to one place look at it once, and at each part of it once as well.
+func TestAtStartInParts(t *testing.T) {
+	thing := func(id string) *cloud { return &cloud{place: "a b", things: []Thing{of(Instance, id)}} }
+	var said []string
+	AtStart(t.Context(), []Cloud{thing("i1"), thing("i1"), part{thing("i2"), "x"}, part{thing("i2"), "x"}, part{thing("i3"), "y"}}, "b", func(format string, a ...any) {
+		said = append(said, fmt.Sprintf(format, a...))
+	})
+	want := "Leftovers of earlier builds in a b, removed: instance i"
+	if strings.Join(said, "\n") != want+"1\n"+want+"2\n"+want+"3" {
+		t.Errorf("%q", said)
+	}
+}
+
 func TestAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said []string

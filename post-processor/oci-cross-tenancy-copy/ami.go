@@ -17,8 +17,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/ebsdirect"
 	"github.com/armfree/packer-plugin-armfree/internal/ec2"
-	"github.com/armfree/packer-plugin-armfree/internal/goss"
-	"github.com/armfree/packer-plugin-armfree/internal/help"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 	"github.com/armfree/packer-plugin-armfree/version"
@@ -75,9 +74,9 @@ func (p *PostProcessor) ami(ctx context.Context, images map[string]string, made 
 // Describe implements imagecopy.Disk.
 func (d *ami) Describe(ctx context.Context) (cloud.Image, error) {
 	img, err := d.AMI.Describe(ctx)
-	img.OS, img.OSVersion = systemOf(img.Name)
+	img.OS, img.OSVersion = oci.SystemOf(img.Name)
 	if img.ID != "" {
-		err = errors.Join(err, d.proven(img))
+		err = errors.Join(err, proofOf("image "+img.ID, "it", img.Tags[proof.Tag], d.unproven, d.Warn))
 	}
 	switch { // who may not read it, or not use its key, is told before anything is started
 	case err != nil:
@@ -105,31 +104,6 @@ func (d *ami) explain(err error) error {
 	}
 	id, _ := d.Snapshot()
 	return fmt.Errorf("the snapshot %s cannot be read, which takes ebs:ListSnapshotBlocks and ebs:GetSnapshotBlock, and kms:Decrypt if it is encrypted: %w", id, err)
-}
-
-// proven says what is missing of the proof that the image boots on OCI. A machine that
-// does not is found out only once it was paid for, without a word on any console.
-func (d *ami) proven(img cloud.Image) error {
-	c := proof.Read(img.Tags[proof.Tag])
-	why := ""
-	switch {
-	case !c.Passed && img.Tags[proof.Tag] == "":
-		why = fmt.Sprintf("it has no tag %q", proof.Tag)
-	case !c.Passed:
-		why = fmt.Sprintf("its tag %q says that its machine did not pass: %q", proof.Tag, img.Tags[proof.Tag])
-	case !c.Bootable:
-		why = fmt.Sprintf("its tag %q does not speak of a gossfile %q", proof.Tag, goss.BootableGossfile)
-	case c.Stale:
-		why = "something ran on its machine after the check, other than the check's own `finish`"
-	}
-	switch {
-	case why == "":
-		return nil
-	case d.unproven:
-		d.Warn("Nothing proves that image %s boots on OCI (%s), and allow_unproven_image lets it pass", img.ID, why)
-		return nil
-	}
-	return help.About(help.Boot, fmt.Errorf("nothing proves that image %s boots on OCI: %s. Let the build run the provisioner armfree-goss with the gossfile %s.goss.yaml of example/pipeline, or set allow_unproven_image = true if you know that it does (virtio drivers in its initramfs, file systems named by UUID, a loader at EFI/BOOT/BOOTAA64.EFI)", img.ID, why, goss.BootableGossfile))
 }
 
 // Open implements imagecopy.Disk.

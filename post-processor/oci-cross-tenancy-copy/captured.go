@@ -21,6 +21,7 @@ type captured struct {
 	image             cloud.Image
 	bucket, namespace string // of the artifact; empty: those of the block source
 	name, checksum    string
+	unproven          error // why it may not be copied as it is
 }
 
 // captured is the artifact of a build that captured its disk.
@@ -41,6 +42,16 @@ func (p *PostProcessor) captured(a packersdk.Artifact, ui packersdk.Ui) (subject
 	if v := text(ocibuild.StateProof); v != "" {
 		c.image.Tags = map[string]string{proof.Tag: v}
 	}
+	if where := text(ocibuild.StateMachine); where != "" && where != "oci" {
+		// Its machine booted elsewhere, which says nothing of OCI.
+		c.unproven = proofOf("the captured disk "+c.name, "its build", text(ocibuild.StateProof), p.config.AllowUnprovenImage, ui.Errorf)
+	}
+	if p.config.ExportImage != nil {
+		ui.Say("export_image has no effect: there is no AMI, the build has captured the disk")
+	}
+	if p.config.borrowed {
+		ui.Sayf("The captured disk is read from the bucket %q in %s by who signs in to the first destination: neither the block source nor the environment says who else does", c.bucket, region)
+	}
 	if own := p.config.Source.Bucket; own != "" && own != c.bucket {
 		ui.Sayf("The captured disk is in the bucket %q, and not in %q, which the block source names", c.bucket, own)
 	}
@@ -50,7 +61,7 @@ func (p *PostProcessor) captured(a packersdk.Artifact, ui packersdk.Ui) (subject
 // object is an object that the template names, in the source's bucket.
 func (p *PostProcessor) object(name string) subject {
 	c := &captured{name: name, image: cloud.Image{Name: oci.CapturedImage(name)}}
-	c.image.OS, c.image.OSVersion = systemOf(c.image.Name)
+	c.image.OS, c.image.OSVersion = oci.SystemOf(c.image.Name)
 	return c.subject("")
 }
 
@@ -64,5 +75,5 @@ func (c *captured) subject(region string) subject {
 
 // source is the object as the copy sees it.
 func (c *captured) source(bucket *oci.Bucket) imagecopy.Source {
-	return &imagecopy.Stored{Image: c.image, Store: bucket, Object: c.name, Checksum: c.checksum, Sum: bucket.Checksum}
+	return &imagecopy.Stored{Image: c.image, Store: bucket, Object: c.name, Checksum: c.checksum, Sum: bucket.Checksum, Problem: c.unproven}
 }

@@ -38,7 +38,8 @@ type Elsewhere struct {
 	// Copy an AMI that has no proof that it boots on OCI. Without this an AMI must say by
 	// its tag `armfree-validated` that its machine passed a gossfile named
 	// `oci-bootable`, as the builders of this plugin write it: no AMI of another builder
-	// does. Defaults to `false`.
+	// does. The same is asked of a build that captured the disk of a machine on AWS.
+	// Defaults to `false`.
 	AllowUnprovenImage bool `mapstructure:"allow_unproven_image" required:"false"`
 	// An image file to copy: qcow2, raw, VMDK (streamOptimized or monolithicSparse), or an
 	// `.oci` archive, of which the disk is taken. It may be the cloud image of a
@@ -53,8 +54,9 @@ type Elsewhere struct {
 	// a file that has another one. Required with `source_url`.
 	SourceChecksum string `mapstructure:"source_checksum" required:"false"`
 	// A captured disk to copy: the name of an object in the bucket of the block `source`,
-	// as a build of `armfree-oci` with `image_method = "capture"` left it. It is imported
-	// as it is, and stays.
+	// as a build of `armfree-oci` or `armfree-aws` with `image_method = "capture"` left it.
+	// It is imported as it is, and stays. Nothing says where its machine ran, so that no
+	// proof is asked for that it boots on OCI.
 	SourceObject string `mapstructure:"source_object" required:"false"`
 	// How the disk of an AMI or a file is compressed on its way: `zstd`, `deflate`, which
 	// is what older readers of qcow2 know, or `none`. Defaults to `zstd`, which is the
@@ -114,7 +116,7 @@ func (x *ExportImage) prepare(note func(...error)) {
 var amiID = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
 
 // elsewhere says that the image is not on OCI, as far as that is known before the
-// build.
+// build. After armfree-aws it may be, as a captured disk: the artifact will say so.
 func (c *Config) elsewhere() bool {
 	return c.SourceAMI != "" || c.aFile() || c.SourceImageOCID == "" && c.SourceObject == "" && c.afterAWS()
 }
@@ -127,12 +129,15 @@ func (c *Config) file() imagefile.Options {
 	return imagefile.Options{File: c.SourceFile, URL: c.SourceURL, Checksum: c.SourceChecksum}
 }
 
-// afterAWS says that the artifact is going to be an AMI. The builder `armfree` may make
-// one or not.
+// afterAWS says that a machine on AWS is what the artifact comes from: it is an AMI, or
+// what mayCapture says. The builder `armfree` may make one or not.
 func (c *Config) afterAWS() bool {
 	kind := c.PackerBuilderType
-	return strings.HasSuffix(kind, "-aws") || strings.HasSuffix(kind, "-ebs") || strings.HasSuffix(kind, "-ebssurrogate") || kind == "amazon-chroot"
+	return c.mayCapture() || strings.HasSuffix(kind, "-ebs") || strings.HasSuffix(kind, "-ebssurrogate") || kind == "amazon-chroot"
 }
+
+// mayCapture says that the build may have captured a disk in place of making an AMI.
+func (c *Config) mayCapture() bool { return strings.HasSuffix(c.PackerBuilderType, "-aws") }
 
 // prepareSource checks which image is copied, and through which bucket it travels.
 // Destinations are prepared before it.
@@ -187,8 +192,9 @@ func (c *Config) prepareSource(note func(...error)) {
 	if c.SourceAMI != "" {
 		_, err := c.signIn("")
 		note(err)
-	} else if c.elsewhere() && !c.aFile() {
-		// The artifact will say in which region it is.
+	} else if c.elsewhere() && !c.aFile() && (!c.mayCapture() || c.AWS.Given()) {
+		// The artifact will say in which region it is. If it is a captured disk, nobody
+		// signs in to AWS, so nobody has to be named.
 		_, err := c.signIn(cmp.Or(c.AWS.Region, "us-east-1"))
 		note(err)
 	}

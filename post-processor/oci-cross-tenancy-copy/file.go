@@ -12,6 +12,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
+	"github.com/armfree/packer-plugin-armfree/internal/oci"
 )
 
 // file is an image file of the user's own. It is known by its digest.
@@ -47,7 +48,7 @@ func (p *PostProcessor) file(ctx context.Context) (subject, error) {
 // file of which the template has the digest once that is known to be right.
 func (f *file) Describe(context.Context) (cloud.Image, error) {
 	img := cloud.Image{ID: f.id, Name: f.Name()}
-	img.OS, img.OSVersion = systemOf(img.Name)
+	img.OS, img.OSVersion = oci.SystemOf(img.Name)
 	if f.URL != "" {
 		return img, nil
 	}

@@ -1,7 +1,7 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package ocicrosstenancycopy
+package oci
 
 import (
 	"cmp"
@@ -13,9 +13,10 @@ import (
 // "ubuntu-noble-24.04-arm64-...", "AlmaLinux OS 9.5".
 var distribution = regexp.MustCompile(`(?i)\b(debian|ubuntu|fedora|almalinux|rocky|centos|opensuse|alpine|freebsd)(?:(?:|\D*?[-_ v])(\d+(?:\.\d+)?))?`)
 
-// systemOf guesses the operating system and its version from the name of an image:
-// where an image comes from elsewhere, nothing else says it.
-func systemOf(name string) (system, version string) {
+// SystemOf guesses the operating system and its version, as OCI calls them, from the name
+// of an image: where an image comes from elsewhere, nothing else says it. What it cannot guess is
+// "Linux", and the version "unknown".
+func SystemOf(name string) (system, version string) {
 	known := map[string]string{
 		"debian": "Debian", "ubuntu": "Canonical Ubuntu", "fedora": "Fedora", "almalinux": "AlmaLinux OS", "rocky": "Rocky Linux", "centos": "CentOS",
 		"opensuse": "openSUSE", "alpine": "Alpine Linux", "freebsd": "FreeBSD",
