@@ -249,7 +249,7 @@ func (c *Config) prepareOCI(o *OCI) (warnings []string, list []error) {
 	o.credentials, bad = o.Access.Prepare(atOCI, "")
 	warnings, list = o.Options.Prepare(c.forOCI())
 	lent := c.AWS != nil && c.AWS.Captures() && c.AWS.CaptureTo == nil
-	list = append(list, in(atOCI, o.Capture.Prepare(&c.Comm, c.SkipCreateImage, lent)...)...)
+	list = append(list, in(atOCI, o.Capture.Prepare(&c.Comm, o.BootVolumeSizeInGBs, c.SkipCreateImage, lent)...)...)
 	if o.PinHostKey && c.Comm.Type == "winrm" {
 		list = append(list, errors.New(atOCI+"ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}

@@ -189,11 +189,11 @@ func TestCaptureOptions(t *testing.T) {
 	s := stage.ForTest(t, stage.Options{})
 	in := settings(s)
 	maps.Copy(in, map[string]interface{}{
-		"image_method": "capture", "ssh_pty": true, "capture_route": "pigeon", "capture_compression": "lzma",
+		"image_method": "capture", "ssh_pty": true, "capture_route": "pigeon", "capture_compression": "lzma", "disk_size": 401,
 	})
 	b := &Builder{Mask: new(mask.Masker)}
 	_, _, err := b.Prepare(in)
-	for _, want := range []string{"capture_bucket must be set", "ssh_pty", `"pigeon"`, `"lzma"`} {
+	for _, want := range []string{"capture_bucket must be set", "ssh_pty", `"pigeon"`, `"lzma"`, "disk_size is 401 GB"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not said: %v", want, err)
 		}

@@ -34,6 +34,9 @@ type How struct {
 	CaptureClean config.Trilean `mapstructure:"capture_clean" required:"false"`
 }
 
+// MaxDisk is the largest disk that OCI imports, in GB.
+const MaxDisk = int64(diskimage.MaxImage) >> 30
+
 // The routes of a captured disk.
 const (
 	routeAuto  = "auto"

@@ -36,7 +36,7 @@ type Capture struct {
 
 // Prepare fills in what is left out and lists what is wrong. skip says that nothing is
 // made at all; lent, that the bucket may be for the machines of another cloud.
-func (c *Capture) Prepare(comm *communicator.Config, skip, lent bool) (list []error) {
+func (c *Capture) Prepare(comm *communicator.Config, size int64, skip, lent bool) (list []error) {
 	bad := func(format string, a ...any) { list = append(list, fmt.Errorf(format, a...)) }
 	c.ImageMethod = cmp.Or(c.ImageMethod, string(oci.CustomImage))
 	given := c.CaptureBucket != "" || c.CaptureNamespace != ""
@@ -53,6 +53,9 @@ func (c *Capture) Prepare(comm *communicator.Config, skip, lent bool) (list []er
 		}
 		if err := capturecfg.Connection(c.ImageMethod, comm); err != nil && !skip {
 			list = append(list, err)
+		}
+		if oci.Method(c.ImageMethod) == oci.CaptureDisk && size > capturecfg.MaxDisk && !skip {
+			bad("disk_size is %d GB, and OCI imports captured disks of up to %d", size, capturecfg.MaxDisk)
 		}
 	default:
 		bad("image_method must be \"custom-image\", \"capture\" or \"auto\", it is %q", c.ImageMethod)
