@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -235,6 +236,48 @@ func TestURL(t *testing.T) {
 				}
 				if left, _ := os.ReadDir(dir); len(left) > 0 {
 					t.Errorf("left: %v", left)
+				}
+			})
+		})
+	}
+}
+
+// A server that is busy in the middle of a download costs nothing of what is there; one
+// that sends another range than was asked for does.
+func TestURLBusyInTheMiddle(t *testing.T) {
+	const piece = 1 << 20
+	for name, tt := range map[string]struct {
+		status int
+		then   string // the range that is asked for after that
+	}{
+		"busy":              {http.StatusServiceUnavailable, "bytes=1048576-"},
+		"too many requests": {http.StatusTooManyRequests, "bytes=1048576-"},
+		"too slow":          {http.StatusRequestTimeout, "bytes=1048576-"},
+		"another range":     {http.StatusPartialContent, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				good := server{data: image(), ranges: true}
+				asked := 0
+				web := simnet.Pipe(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					switch asked++; asked {
+					case 1:
+						good.cutAfter = piece
+					case 2:
+						good.refuse = []int{tt.status}
+					default:
+						good.cutAfter = 0
+					}
+					good.ServeHTTP(w, r)
+				}))
+				defer web.CloseIdleConnections()
+				i, err := Open(t.Context(), Options{URL: "https://images.example/disk.raw", Checksum: digest(image()), HTTP: web, Dir: t.TempDir()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer i.Close()
+				if want := []string{"", "bytes=1048576-", tt.then}; !slices.Equal(good.asked, want) {
+					t.Errorf("asked for %q, want %q", good.asked, want)
 				}
 			})
 		})
