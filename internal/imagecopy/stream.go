@@ -36,6 +36,26 @@ type Tidier interface {
 	Tidy(ctx context.Context) error
 }
 
+// Steady is what a [Disk] may be: one that somebody may write to while it is read.
+type Steady interface {
+	// Unchanged fails if that happened since Open. It is called after the last byte was
+	// read, and before the object is made.
+	Unchanged() error
+}
+
+// steadyObject is an object that is made only of a disk that stayed as it was.
+type steadyObject struct {
+	imagestream.Object
+	disk Steady
+}
+
+func (o steadyObject) Commit(ctx context.Context) error {
+	if err := o.disk.Unchanged(); err != nil {
+		return err
+	}
+	return o.Object.Commit(ctx)
+}
+
 // Streamed is the source of an image that this computer reads, packs and uploads,
 // all at the same time and with nothing on a local disk.
 type Streamed struct {
@@ -108,7 +128,13 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	meta.OperatingSystemVersion = cmp.Or(meta.OperatingSystemVersion, s.image.OSVersion)
 	r, err := imagestream.Run(ctx, imagestream.Job{
 		Source: src, FullSize: full, Archive: &meta, Image: s.Image, Keep: true, ProgressEvery: time.Second,
-		Begin:    func(ctx context.Context) (imagestream.Object, error) { return s.Begin(ctx, d.Object) },
+		Begin: func(ctx context.Context) (imagestream.Object, error) {
+			o, err := s.Begin(ctx, d.Object)
+			if disk, is := s.Disk.(Steady); is && err == nil {
+				o = steadyObject{o, disk}
+			}
+			return o, err
+		},
 		Progress: func(p imagestream.Progress) { d.Progress(100 * float64(p.Read) / float64(max(p.Full, p.Read, 1))) },
 	})
 	if err != nil {

@@ -283,3 +283,50 @@ func TestURLBusyInTheMiddle(t *testing.T) {
 		})
 	}
 }
+
+// A file that is written to after its digest was computed is noticed; one that another took
+// the place of is read as it was.
+func TestFileThatChanges(t *testing.T) {
+	write := func(path string, at int64) error {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt([]byte("CHANGED"), at)
+		return errors.Join(err, f.Close())
+	}
+	for name, tt := range map[string]struct {
+		change func(path string) error
+		says   string
+	}{
+		"untouched":  {func(string) error { return nil }, ""},
+		"written to": {func(path string) error { return write(path, 4096) }, "changed while it was read"},
+		"longer":     {func(path string) error { return write(path, int64(len(image()))) }, "changed while it was read"},
+		"cut off":    {func(path string) error { return os.Truncate(path, 512) }, "and now 512 of"},
+		"another instead": {func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x.raw")
+			if err := os.WriteFile(path, image(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			before := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(path, before, before); err != nil {
+				t.Fatal(err)
+			}
+			i, err := Open(t.Context(), Options{File: path, Checksum: digest(image())})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer i.Close()
+			if err := tt.change(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := i.Unchanged(); (err != nil) != (tt.says != "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v, want %q", err, tt.says)
+			}
+		})
+	}
+}
