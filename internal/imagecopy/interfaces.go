@@ -22,6 +22,14 @@ type Source interface {
 	Remove(ctx context.Context) error
 }
 
+// Confirmer is what a [Source] may be: one whose object is not the copy's own, so that
+// somebody may replace it while it is imported.
+type Confirmer interface {
+	// Confirm fails if the object is not what Describe found any more, by a
+	// *ReplacedError. It is asked after each import, before the image counts.
+	Confirm(ctx context.Context) error
+}
+
 // Delivery is what a source brings its image into.
 type Delivery struct {
 	Store  Store

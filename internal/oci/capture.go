@@ -236,10 +236,12 @@ func (c *Captured) Discard(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Checksum is opc-multipart-md5 of an object, by which Object Storage knows its content;
-// empty if it was not uploaded in parts.
-func (b *Bucket) Checksum(ctx context.Context, object string) (string, error) {
-	return b.multipartSum(ctx, object)
+// Content tells the content of an object from any other: opc-multipart-md5, which is empty
+// if it was not uploaded in parts, and the ETag, which is another one whenever it is
+// written. Both are empty if there is none.
+func (b *Bucket) Content(ctx context.Context, object string) (checksum, etag string, err error) {
+	i, _, err := b.head(ctx, object)
+	return i.joined, i.etag, err
 }
 
 // CapturedImage is the image's name in the name of an object that is a captured disk.

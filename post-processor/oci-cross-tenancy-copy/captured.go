@@ -4,6 +4,7 @@
 package ocicrosstenancycopy
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -64,5 +65,11 @@ func (c *captured) subject(region string) subject {
 
 // source is the object as the copy sees it.
 func (c *captured) source(bucket *oci.Bucket) imagecopy.Source {
-	return &imagecopy.Stored{Image: c.image, Store: bucket, Object: c.name, Checksum: c.checksum, Sum: bucket.Checksum}
+	return &imagecopy.Stored{
+		Image: c.image, Store: bucket, Object: c.name, Checksum: c.checksum,
+		Content: func(ctx context.Context, object string) (k imagecopy.Content, err error) {
+			k.Checksum, k.Version, err = bucket.Content(ctx, object)
+			return k, err
+		},
+	}
 }
