@@ -30,6 +30,13 @@ type Confirmer interface {
 	Confirm(ctx context.Context) error
 }
 
+// Recognizer is what a [Source] may be: one that knows the objects that it made.
+type Recognizer interface {
+	// Recognize says whether an earlier run of the copy with an id made the object, which
+	// is there.
+	Recognize(ctx context.Context, object, id string) (bool, error)
+}
+
 // Delivery is what a source brings its image into.
 type Delivery struct {
 	Store  Store
