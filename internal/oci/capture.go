@@ -139,10 +139,10 @@ func (b *Bucket) Capture(ctx context.Context, o owner.Build, object string, dire
 }
 
 // beginByLink begins a multipart upload by a link. The reply has a URL of the upload's own,
-// by which its parts are put. Whoever has it can also commit the upload and remove it, as
-// Oracle documents, of this one object. Commit does not trust the
-// object that is there then: its own upload is gone, or the parts are others, and it says
-// so. The link, and the URL with it, is closed before what there is gets removed.
+// by which its parts are put. Whoever has it can also commit that upload and remove it,
+// Oracle documents; it names no other object. Commit does not trust the object that is
+// there then: its own upload is gone, or the parts are others, and it says so. The link,
+// and the URL with it, is closed before what there is gets removed.
 func (b *Bucket) beginByLink(ctx context.Context, link cloud.Link) (id, uri string, err error) {
 	const op = "begin upload by link"
 	err = repeat(ctx, op, "", func(ctx context.Context) error {
