@@ -128,19 +128,24 @@ func (c *Copy) checkStore(ctx context.Context) error {
 	}
 	if c.again {
 		c.Say("An earlier run of this copy was broken off: what it left is used")
-		return nil
 	}
-	if c.Given {
+	r, knows := c.Source.(Recognizer)
+	if c.Given || c.again && (!knows || ours(c.Object)) {
 		return nil
 	}
 	_, there, err := c.Store.Size(ctx, c.Object)
-	switch {
-	case err != nil:
+	if err != nil || !there {
 		return err
-	case there:
+	}
+	if !c.again {
 		return fmt.Errorf("the object %q exists already and would be overwritten; choose another object_name or delete it", c.Object)
 	}
-	return nil
+	// It would be removed in the end, and may be anybody's.
+	made, err := r.Recognize(ctx, c.Object, c.Owner.ID)
+	if err == nil && !made {
+		err = fmt.Errorf("the object %q is none that an earlier run of this copy made; choose another object_name or delete it", c.Object)
+	}
+	return err
 }
 
 // look sorts the images of a destination.

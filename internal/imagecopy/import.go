@@ -143,7 +143,7 @@ func (c *Copy) adopt(ctx context.Context, t Target, begun []cloud.Found) (string
 			done = f.ID
 			continue
 		}
-		if ctx.Err() != nil || isUnproven(err) {
+		if ctx.Err() != nil || isUnproven(err) || isReplaced(err) {
 			failed = c.fail(ctx, t, f.ID, err)
 			continue
 		}
@@ -181,12 +181,12 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 			return id, w.Route(), nil
 		}
 		errs = append(errs, fmt.Errorf("by the route %s: %w", w.Route(), err))
-		if ctx.Err() != nil || isUnproven(err) {
+		if ctx.Err() != nil || isUnproven(err) || isReplaced(err) {
 			break
 		}
 		c.Say("%s: the route %s does not work: %v", t.Name(), w.Route(), err)
 	}
-	if err = errors.Join(errs...); !isUnproven(err) {
+	if err = errors.Join(errs...); !isUnproven(err) && !isReplaced(err) {
 		err = help.About(help.Links, err)
 	}
 	return "", t.Ways[len(t.Ways)-1].Route(), err
@@ -295,6 +295,11 @@ func (c *Copy) finish(ctx context.Context, t Target, f cloud.Found, ours bool, j
 	err := t.AwaitImport(ctx, id, job, func(p float64) { c.board.set(t.Name(), percent(p)) })
 	if err != nil {
 		return err
+	}
+	if source, is := c.Source.(Confirmer); is {
+		if err := source.Confirm(ctx); err != nil {
+			return err
+		}
 	}
 	if !ours {
 		if err := c.hide(ctx, t, f); err != nil {

@@ -31,6 +31,21 @@ type Source interface {
 	Remove(ctx context.Context) error
 }
 
+// Confirmer is what a [Source] may be: one whose object is not the copy's own, so that
+// somebody may replace it while it is imported.
+type Confirmer interface {
+	// Confirm fails if the object is not what Describe found any more, by a
+	// *ReplacedError. It is asked after each import, before the image counts.
+	Confirm(ctx context.Context) error
+}
+
+// Recognizer is what a [Source] may be: one that knows the objects that it made.
+type Recognizer interface {
+	// Recognize says whether an earlier run of the copy with an id made the object, which
+	// is there.
+	Recognize(ctx context.Context, object, id string) (bool, error)
+}
+
 // Delivery is what a source brings its image into.
 type Delivery struct {
 	Store  Store

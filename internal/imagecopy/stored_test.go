@@ -18,7 +18,9 @@ import (
 func given(w *world, checksum string) func(*Copy) {
 	return func(c *Copy) {
 		c.Object, c.Given = "armfree-capture-x-build1.oci", true
-		c.Source = &Stored{Image: w.img, Store: c.Store, Object: c.Object, Checksum: checksum, Sum: func(context.Context, string) (string, error) { return "right", nil }}
+		c.Source = &Stored{Image: w.img, Store: c.Store, Object: c.Object, Checksum: checksum, Content: func(context.Context, string) (Content, error) {
+			return Content{Checksum: "right", Version: "1"}, nil
+		}}
 	}
 }
 
@@ -68,6 +70,105 @@ func TestCopyOfAnObjectThatIsNotRight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An object that is replaced while it is imported becomes no image, whatever replaced it: an
+// import reads it long after its checksum was compared. Nor is what took its place deleted.
+func TestObjectThatIsReplaced(t *testing.T) {
+	const object = "armfree-capture-x-build1.oci"
+	detours := func(c *Copy) {
+		w := c.Store.(store).world
+		c.Targets[0].Direct, c.Targets[0].Ways = false, []Way{way{store{w, "relay"}}, way{store{w, "copy-object"}}}
+	}
+	for name, tt := range map[string]struct {
+		sum    string // that the template has
+		step   string // after which it is replaced
+		by     string
+		change func(*Copy)
+	}{
+		"by another content":               {sum: "right", step: "import a", by: "wrong"},
+		"before the import":                {sum: "right", step: "note", by: "wrong"},
+		"by nothing":                       {sum: "right", step: "await a"},
+		"without a checksum":               {step: "import a", by: "wrong"},
+		"and put back":                     {sum: "right", step: "import a", by: "right"},
+		"before it is brought nearer":      {sum: "right", step: "check store relay", by: "wrong", change: detours},
+		"of which no other way is tried":   {sum: "right", step: "import a by relay", by: "wrong", change: detours},
+		"that was gone, and to be removed": {sum: "right", step: "seal a", change: func(c *Copy) { c.RemoveSource = true }},
+		"that was to be removed afterward": {sum: "right", step: "seal a", by: "wrong", change: func(c *Copy) { c.RemoveSource = true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.objects[object] = 7
+			content := Content{Checksum: "right", Version: "1"}
+			w.after = func(step string) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if step == tt.step && content.Version == "1" {
+					if content = (Content{Checksum: tt.by, Version: "2"}); tt.by == "" {
+						content = Content{}
+					}
+				}
+			}
+			_, said, err := runWith(t.Context(), w, func(c *Copy) {
+				given(w, tt.sum)(c)
+				c.Source.(*Stored).Content = func(context.Context, string) (Content, error) {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					return content, nil
+				}
+				if tt.change != nil {
+					tt.change(c)
+				}
+			}, "a")
+			if tt.step == "seal a" && tt.by == "" {
+				if err != nil {
+					t.Errorf("%v\n%s", err, said)
+				}
+				mustLeave(t, w, "image debian@a")
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), "is not the one any more") {
+				t.Errorf("%v\n%s", err, said)
+			}
+			want := []string{"object " + object}
+			if tt.step == "seal a" {
+				want = []string{"image debian@a", "object " + object}
+			}
+			if w.index("bring copy-object") >= 0 {
+				t.Errorf("it is brought nearer in vain: %q", w.steps)
+			}
+			mustLeave(t, w, want...)
+		})
+	}
+}
+
+// An import that an earlier run began of an object that is another one now is not made again:
+// it would become the same.
+func TestAdoptedImportOfAReplacedObject(t *testing.T) {
+	w := newWorld()
+	w.objects["armfree-capture-x-build1.oci"] = 7
+	n := newCopy(w, func(string, ...any) {}, "a")
+	w.images["old@a"] = cloud.Found{ID: "old@a", Name: "debian", Mark: n.mark(n.Targets[0]), Unfinished: true}
+	content := Content{Checksum: "right", Version: "1"}
+	w.after = func(step string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if step == "await a" {
+			content = Content{Checksum: "wrong", Version: "2"}
+		}
+	}
+	_, said, err := runWith(t.Context(), w, func(c *Copy) {
+		given(w, "right")(c)
+		c.Source.(*Stored).Content = func(context.Context, string) (Content, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return content, nil
+		}
+	}, "a")
+	if err == nil || !strings.Contains(err.Error(), "is not the one any more") || w.index("import a") >= 0 {
+		t.Errorf("%v, %q\n%s", err, w.steps, said)
+	}
+	mustLeave(t, w, "object armfree-capture-x-build1.oci")
 }
 
 // Two copies of one object do not disturb each other, and what a killed one left goes

@@ -36,12 +36,35 @@ type Tidier interface {
 	Tidy(ctx context.Context) error
 }
 
+// Steady is what a [Disk] may be: one that somebody may write to while it is read.
+type Steady interface {
+	// Unchanged fails if that happened since Open. It is called after the last byte was
+	// read, and before the object is made.
+	Unchanged() error
+}
+
+// steadyObject is an object that is made only of a disk that stayed as it was.
+type steadyObject struct {
+	imagestream.Object
+	disk Steady
+}
+
+func (o steadyObject) Commit(ctx context.Context) error {
+	if err := o.disk.Unchanged(); err != nil {
+		return err
+	}
+	return o.Object.Commit(ctx)
+}
+
 // Streamed is the source of an image that this computer reads, packs and uploads,
 // all at the same time and with nothing on a local disk.
 type Streamed struct {
 	Disk
-	// Begin begins the upload of an object, or goes on with one.
-	Begin func(ctx context.Context, object string) (imagestream.Object, error)
+	// Begin begins the upload of an object for the copy with an id, or goes on with one.
+	Begin func(ctx context.Context, object, id string) (imagestream.Object, error)
+	// MadeBy is the id that Begin was given for an object; empty if that is not how the
+	// object came to be.
+	MadeBy func(ctx context.Context, object string) (id string, err error)
 	// Metadata is what the archive says of the image. What it leaves out is as Describe
 	// found it.
 	Metadata diskimage.Metadata
@@ -74,14 +97,8 @@ func (s *Streamed) Tidy(ctx context.Context) error {
 // are used by a run that takes this one up, and removed with the object otherwise.
 func (s *Streamed) Deliver(ctx context.Context, d Delivery) error {
 	if d.Again {
-		// An object comes to be with its last byte.
-		size, there, err := d.Store.Size(ctx, d.Object)
-		if err != nil {
+		if used, err := s.takeUp(ctx, d); used || err != nil {
 			return err
-		}
-		if there && size > 0 {
-			d.Say("The object of an earlier run is used")
-			return nil
 		}
 	}
 	limited, cancel := context.WithTimeout(ctx, s.Timeout)
@@ -91,6 +108,34 @@ func (s *Streamed) Deliver(ctx context.Context, d Delivery) error {
 		return fmt.Errorf("the image could not be read and uploaded within %s (the limit is the option \"export_timeout\"): %w", s.Timeout, err)
 	}
 	return err
+}
+
+// takeUp says whether the object of an earlier run is there. One comes to be with its last
+// byte. Another one under its name is removed, unless the user chose the name: it may be
+// anybody's then.
+func (s *Streamed) takeUp(ctx context.Context, d Delivery) (bool, error) {
+	_, there, err := d.Store.Size(ctx, d.Object)
+	if err != nil || !there {
+		return false, err
+	}
+	made, err := s.Recognize(ctx, d.Object, d.Owner.ID)
+	switch {
+	case err != nil:
+		return false, err
+	case made:
+		d.Say("The object of an earlier run is used")
+		return true, nil
+	case !ours(d.Object):
+		return false, fmt.Errorf("the object %q is none that an earlier run of this copy made", d.Object)
+	}
+	d.Say("The object %s is none that an earlier run of this copy made: it is made again", d.Object)
+	return false, d.Store.Remove(ctx, d.Object)
+}
+
+// Recognize implements Recognizer.
+func (s *Streamed) Recognize(ctx context.Context, object, id string) (bool, error) {
+	by, err := s.MadeBy(ctx, object)
+	return by == id, err
 }
 
 func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
@@ -106,7 +151,13 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	}
 	r, err := imagestream.Run(ctx, imagestream.Job{
 		Source: src, FullSize: full, Archive: s.archive(), Image: s.Image, Keep: true, ProgressEvery: time.Second,
-		Begin:    func(ctx context.Context) (imagestream.Object, error) { return s.Begin(ctx, d.Object) },
+		Begin: func(ctx context.Context) (imagestream.Object, error) {
+			o, err := s.Begin(ctx, d.Object, d.Owner.ID)
+			if disk, is := s.Disk.(Steady); is && err == nil {
+				o = steadyObject{o, disk}
+			}
+			return o, err
+		},
 		Progress: func(p imagestream.Progress) { d.Progress(100 * float64(p.Read) / float64(max(p.Full, p.Read, 1))) },
 	})
 	if err != nil {

@@ -83,8 +83,10 @@ func (f *fetch) attempt(ctx context.Context) error {
 		if err := f.restart(resp); err != nil {
 			return permanent{err}
 		}
-	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusRequestTimeout, resp.StatusCode == http.StatusPartialContent:
-		f.tag = "" // from the beginning
+	case resp.StatusCode == http.StatusPartialContent:
+		f.tag = "" // from the beginning: this server's ranges are of no use
+		return fmt.Errorf("the server sent %q in place of what is missing", resp.Header.Get("Content-Range"))
+	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusRequestTimeout:
 		return fmt.Errorf("the server answered %s", resp.Status)
 	default:
 		return permanent{fmt.Errorf("the server answered %s", resp.Status)}

@@ -126,8 +126,30 @@ type Image struct {
 	diskimage.Source
 	Length int64 // of the file, in bytes
 	file   *os.File
+	was    os.FileInfo // before the digest was computed; nil of a download
 	temp   bool
 }
+
+// Unchanged fails if the file is not what it was when its digest was computed, as far as
+// its length and the time of its last change say: it is read once more after that, for as
+// long as its bytes are used. A file that was put in its place is another one, and not
+// read.
+func (i *Image) Unchanged() error {
+	if i.was == nil {
+		return nil
+	}
+	is, err := i.file.Stat()
+	if err != nil {
+		return fmt.Errorf("source_file: %w", err)
+	}
+	if is.Size() != i.was.Size() || !is.ModTime().Equal(i.was.ModTime()) {
+		return fmt.Errorf("source_file: %s changed while it was read (%d bytes of %s, and now %d of %s), so that what was read of it is of no use; copy it once nothing writes to it any more",
+			i.file.Name(), i.was.Size(), stamp(i.was), is.Size(), stamp(is))
+	}
+	return nil
+}
+
+func stamp(i os.FileInfo) string { return i.ModTime().UTC().Format("2006-01-02 15:04:05.000 MST") }
 
 // Close closes the file, and removes it if it was downloaded.
 func (i *Image) Close() error {
@@ -166,7 +188,9 @@ func Open(ctx context.Context, o Options) (_ *Image, err error) {
 		if i.file, err = os.Open(o.File); err != nil {
 			return nil, fmt.Errorf("source_file: %w", err)
 		}
-		_, err = io.Copy(sum, reader{ctx, i.file})
+		if i.was, err = i.file.Stat(); err == nil {
+			_, err = io.Copy(sum, reader{ctx, i.file})
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -237,6 +238,95 @@ func TestURL(t *testing.T) {
 					t.Errorf("left: %v", left)
 				}
 			})
+		})
+	}
+}
+
+// A server that is busy in the middle of a download costs nothing of what is there; one
+// that sends another range than was asked for does.
+func TestURLBusyInTheMiddle(t *testing.T) {
+	const piece = 1 << 20
+	for name, tt := range map[string]struct {
+		status int
+		then   string // the range that is asked for after that
+	}{
+		"busy":              {http.StatusServiceUnavailable, "bytes=1048576-"},
+		"too many requests": {http.StatusTooManyRequests, "bytes=1048576-"},
+		"too slow":          {http.StatusRequestTimeout, "bytes=1048576-"},
+		"another range":     {http.StatusPartialContent, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				good := server{data: image(), ranges: true}
+				asked := 0
+				web := simnet.Pipe(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					switch asked++; asked {
+					case 1:
+						good.cutAfter = piece
+					case 2:
+						good.refuse = []int{tt.status}
+					default:
+						good.cutAfter = 0
+					}
+					good.ServeHTTP(w, r)
+				}))
+				defer web.CloseIdleConnections()
+				i, err := Open(t.Context(), Options{URL: "https://images.example/disk.raw", Checksum: digest(image()), HTTP: web, Dir: t.TempDir()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer i.Close()
+				if want := []string{"", "bytes=1048576-", tt.then}; !slices.Equal(good.asked, want) {
+					t.Errorf("asked for %q, want %q", good.asked, want)
+				}
+			})
+		})
+	}
+}
+
+// A file that is written to after its digest was computed is noticed; one that another took
+// the place of is read as it was.
+func TestFileThatChanges(t *testing.T) {
+	write := func(path string, at int64) error {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt([]byte("CHANGED"), at)
+		return errors.Join(err, f.Close())
+	}
+	for name, tt := range map[string]struct {
+		change func(path string) error
+		says   string
+	}{
+		"untouched":  {func(string) error { return nil }, ""},
+		"written to": {func(path string) error { return write(path, 4096) }, "changed while it was read"},
+		"longer":     {func(path string) error { return write(path, int64(len(image()))) }, "changed while it was read"},
+		"cut off":    {func(path string) error { return os.Truncate(path, 512) }, "and now 512 of"},
+		"another instead": {func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x.raw")
+			if err := os.WriteFile(path, image(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			before := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(path, before, before); err != nil {
+				t.Fatal(err)
+			}
+			i, err := Open(t.Context(), Options{File: path, Checksum: digest(image())})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer i.Close()
+			if err := tt.change(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := i.Unchanged(); (err != nil) != (tt.says != "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v, want %q", err, tt.says)
+			}
 		})
 	}
 }

@@ -71,6 +71,7 @@ type objectInfo struct {
 	etag     string
 	modified time.Time
 	joined   string // checksum of an object that was uploaded in parts
+	by       string // the copy that made it, if it says so
 }
 
 func (b *Bucket) head(ctx context.Context, object string) (i objectInfo, ok bool, err error) {
@@ -79,7 +80,7 @@ func (b *Bucket) head(ctx context.Context, object string) (i objectInfo, ok bool
 		if err != nil {
 			return err
 		}
-		i = objectInfo{etag: text(r.ETag), joined: text(r.OpcMultipartMd5)}
+		i = objectInfo{etag: text(r.ETag), joined: text(r.OpcMultipartMd5), by: r.OpcMeta[madeByKey]}
 		if r.ContentLength != nil {
 			i.size = *r.ContentLength
 		}

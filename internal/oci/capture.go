@@ -121,8 +121,9 @@ type Captured struct {
 func (c *Captured) Object() string { return c.object }
 
 // Capture begins the object of a captured disk. With direct the machine gets a link to
-// upload parts by itself for so long; it can do nothing else with it. However it ends,
-// also with an error, Commit or Discard must be called.
+// upload parts by itself for so long. What else it can do with that ends in an error of
+// Commit: see [Bucket.beginByLink]. However it ends, also with an error, Commit or Discard
+// must be called.
 func (b *Bucket) Capture(ctx context.Context, o owner.Build, object string, direct bool, life time.Duration, secret func(string)) (_ *Captured, err error) {
 	// The bucket may have to be tidied up also if nothing came of the upload, and of the
 	// note.
@@ -152,8 +153,11 @@ func (b *Bucket) Capture(ctx context.Context, o owner.Build, object string, dire
 	return c, nil
 }
 
-// beginByLink begins a multipart upload by a link. The reply has a URL of the upload's
-// own, which is good for its parts only.
+// beginByLink begins a multipart upload by a link. The reply has a URL of the upload's own,
+// by which its parts are put. Whoever has it can also commit that upload and remove it,
+// Oracle documents; it names no other object. Commit does not trust the object that is
+// there then: its own upload is gone, or the parts are others, and it says so. The link,
+// and the URL with it, is closed before what there is gets removed.
 func (b *Bucket) beginByLink(ctx context.Context, link cloud.Link) (id, uri string, err error) {
 	const op = "begin upload by link"
 	err = repeat(ctx, op, "", func(ctx context.Context) error {
@@ -214,7 +218,11 @@ func (c *Captured) Arrived(number int, size int64, etag, md5 string) {
 // Object Storage knows it, opc-multipart-md5, and its size in bytes. From then on it
 // belongs to the user.
 func (c *Captured) Commit(ctx context.Context) (checksum string, size int64, err error) {
-	if err := c.Upload.Commit(ctx); err != nil {
+	err = c.Upload.Commit(ctx)
+	if c.url != "" && code(err, "NoSuchUpload", "IfNoneMatchFailed", "InvalidUploadPart") {
+		err = fmt.Errorf("the upload was committed, changed or removed by somebody who has its URL, which only the machine was given; see what runs on it: %w", err)
+	}
+	if err != nil {
 		return "", 0, err
 	}
 	c.mu.Lock()
@@ -251,10 +259,12 @@ func (c *Captured) Discard(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Checksum is opc-multipart-md5 of an object, by which Object Storage knows its content;
-// empty if it was not uploaded in parts.
-func (b *Bucket) Checksum(ctx context.Context, object string) (string, error) {
-	return b.multipartSum(ctx, object)
+// Content tells the content of an object from any other: opc-multipart-md5, which is empty
+// if it was not uploaded in parts, and the ETag, which is another one whenever it is
+// written. Both are empty if there is none.
+func (b *Bucket) Content(ctx context.Context, object string) (checksum, etag string, err error) {
+	i, _, err := b.head(ctx, object)
+	return i.joined, i.etag, err
 }
 
 // CapturedImage is the image's name in the name of an object that is a captured disk.

@@ -19,6 +19,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
+	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
@@ -35,6 +36,7 @@ type Upload struct {
 	bucket *Bucket
 	object string
 	id     string
+	by     string // what the object says it was made by; may be empty
 
 	mu    sync.Mutex
 	there map[int]part // what the service has
@@ -48,11 +50,20 @@ type part struct {
 	size int64
 }
 
+// madeByKey is the name, among an object's metadata, of the copy that made it.
+const madeByKey = owner.Key + "-copy"
+
 // Upload begins an upload of the object, or goes on with one that was broken off: the
 // one that has most. Parts that are there are known by their checksums, so that it
 // does not matter who left them. The object must not exist.
 func (b *Bucket) Upload(ctx context.Context, object string) (*Upload, error) {
-	u := &Upload{bucket: b, object: object, sent: map[int]part{}}
+	return b.UploadBy(ctx, object, "")
+}
+
+// UploadBy is Upload for the copy with an id, of which [Bucket.MadeBy] then knows that it
+// made the object.
+func (b *Bucket) UploadBy(ctx context.Context, object, id string) (*Upload, error) {
+	u := &Upload{bucket: b, object: object, by: id, sent: map[int]part{}}
 	// A reply that is lost leaves an upload behind, which the list then has.
 	err := repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
 		if found, err := u.find(ctx); err != nil || found {
@@ -67,9 +78,13 @@ func (u *Upload) create(ctx context.Context) error {
 	g, cancel := wait.Grace(ctx, requestGrace)
 	defer cancel()
 	anything, kind := "*", "application/octet-stream"
+	var meta map[string]string
+	if u.by != "" {
+		meta = map[string]string{"opc-meta-" + madeByKey: u.by} // where there is JSON in place of headers names have the prefix, too
+	}
 	r, err := u.bucket.objects.CreateMultipartUpload(shield(g), objectstorage.CreateMultipartUploadRequest{
 		NamespaceName: &u.bucket.Namespace, BucketName: &u.bucket.Bucket, IfNoneMatch: &anything,
-		CreateMultipartUploadDetails: objectstorage.CreateMultipartUploadDetails{Object: &u.object, ContentType: &kind},
+		CreateMultipartUploadDetails: objectstorage.CreateMultipartUploadDetails{Object: &u.object, ContentType: &kind, Metadata: meta},
 		RequestMetadata:              once(),
 	})
 	if err == nil && text(r.UploadId) == "" {
@@ -263,6 +278,13 @@ func (u *Upload) commit(ctx context.Context, d objectstorage.CommitMultipartUplo
 		CommitMultipartUploadDetails: d, RequestMetadata: once(),
 	})
 	return text(r.OpcMultipartMd5), err
+}
+
+// MadeBy is the id of the copy that made an object by UploadBy; empty if none did, or if
+// there is no object. What is put in its place does not say so.
+func (b *Bucket) MadeBy(ctx context.Context, object string) (string, error) {
+	i, _, err := b.head(ctx, object)
+	return i.by, err
 }
 
 // multipartSum is the checksum of an object that was uploaded in parts.

@@ -4,6 +4,7 @@
 package ocicrosstenancycopy
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -60,20 +61,27 @@ func (p *PostProcessor) captured(a packersdk.Artifact, ui packersdk.Ui) (subject
 
 // object is an object that the template names, in the source's bucket.
 func (p *PostProcessor) object(name string) subject {
-	c := &captured{name: name, image: cloud.Image{Name: oci.CapturedImage(name)}}
+	c := &captured{name: name, checksum: p.config.SourceChecksum, image: cloud.Image{Name: oci.CapturedImage(name)}}
 	c.image.OS, c.image.OSVersion = oci.SystemOf(c.image.Name)
 	return c.subject("")
 }
 
 func (c *captured) subject(region string) subject {
 	c.image.ID = c.name
-	return subject{
-		id: c.name, label: c.name, region: region, object: c,
-		kept: fmt.Sprintf("The object %s is kept: the copy can be run again with source_object", c.name),
+	kept := fmt.Sprintf("The object %s is kept: the copy can be run again with source_object", c.name)
+	if c.checksum != "" {
+		kept += fmt.Sprintf(" and source_checksum = %q", c.checksum)
 	}
+	return subject{id: c.name, label: c.name, region: region, object: c, kept: kept}
 }
 
 // source is the object as the copy sees it.
 func (c *captured) source(bucket *oci.Bucket) imagecopy.Source {
-	return &imagecopy.Stored{Image: c.image, Store: bucket, Object: c.name, Checksum: c.checksum, Sum: bucket.Checksum, Problem: c.unproven}
+	return &imagecopy.Stored{
+		Image: c.image, Store: bucket, Object: c.name, Checksum: c.checksum, Problem: c.unproven,
+		Content: func(ctx context.Context, object string) (k imagecopy.Content, err error) {
+			k.Checksum, k.Version, err = bucket.Content(ctx, object)
+			return k, err
+		},
+	}
 }

@@ -51,7 +51,9 @@ type Elsewhere struct {
 	// while it is read.
 	SourceURL string `mapstructure:"source_url" required:"false"`
 	// The file's digest, in hexadecimal, after `sha256:` or `sha512:`. Nothing is read of
-	// a file that has another one. Required with `source_url`.
+	// a file that has another one. Required with `source_url`. With `source_object` it is
+	// the checksum by which Object Storage knows the object (`opc-multipart-md5`), as the
+	// build says it; nothing is started for an object that has another one.
 	SourceChecksum string `mapstructure:"source_checksum" required:"false"`
 	// A captured disk to copy: the name of an object in the bucket of the block `source`,
 	// as a build of `armfree-oci` or `armfree-aws` with `image_method = "capture"` left it.
@@ -95,6 +97,9 @@ var (
 	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	roleName   = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
 )
+
+// multipartSum is the checksum of an object that was uploaded in parts, and their number.
+var multipartSum = regexp.MustCompile(`^[A-Za-z0-9+/]{22}==-[1-9][0-9]{0,4}$`)
 
 // prepare gives all that is wrong with the block.
 func (x *ExportImage) prepare(note func(...error)) {
@@ -158,8 +163,12 @@ func (c *Config) prepareSource(note func(...error)) {
 		note(fmt.Errorf("source_ami must be the id of an AMI such as ami-0123456789abcdef0, it is %q", c.SourceAMI))
 	}
 	switch unknown := tmpl.Unknown(c.SourceFile + c.SourceURL + c.SourceChecksum); {
+	case !c.aFile() && c.SourceObject != "":
+		if !unknown && c.SourceChecksum != "" && !multipartSum.MatchString(c.SourceChecksum) {
+			note(fmt.Errorf("source_checksum of an object must be its opc-multipart-md5, such as \"AgQlttlYM7ya/tH0Fosu9A==-3\", as the build that captured the disk says it; it is %q", c.SourceChecksum))
+		}
 	case !c.aFile() && c.SourceChecksum != "":
-		note(errors.New("source_checksum goes with source_file or source_url"))
+		note(errors.New("source_checksum goes with source_file, source_url or source_object"))
 	case c.aFile() && !unknown && len(named) == 1:
 		note(c.file().Mistakes()...)
 		if err := fileThere(c.SourceFile); err != nil && (!errors.Is(err, fs.ErrNotExist) || c.PackerBuilderType == "null") {

@@ -106,6 +106,9 @@ func (f *file) Open(ctx context.Context, say func(string, ...any)) (diskimage.So
 	return i, 0, nil
 }
 
+// Unchanged implements imagecopy.Steady.
+func (f *file) Unchanged() error { return f.open.Unchanged() }
+
 // Close implements imagecopy.Disk.
 func (f *file) Close() error {
 	if f.open == nil {

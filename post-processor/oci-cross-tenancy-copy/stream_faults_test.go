@@ -352,3 +352,68 @@ func TestStreamObjectWithOtherMetadata(t *testing.T) {
 		})
 	}
 }
+
+// What lies under the object's name after a run that was killed is used if that run made it.
+// Somebody else's under a name of the plugin's own is made anew; under one of the user's it
+// ends the copy, and stays.
+func TestStreamTakesOnlyItsOwnObject(t *testing.T) {
+	for name, tt := range map[string]struct {
+		object  string // object_name
+		foreign bool
+		says    string
+	}{
+		"its own":                             {says: "The object of an earlier run is used"},
+		"its own, under a name of the user's": {object: "mine.oci", says: "The object of an earlier run is used"},
+		"another":                             {foreign: true, says: "is none that an earlier run of this copy made: it is made again"},
+		"another, under a name of the user's": {object: "mine.oci", foreign: true, says: "nothing was started"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				f.tag(t, proven())
+				in := f.settings()
+				if tt.object != "" {
+					in["object_name"] = tt.object
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var dead atomic.Bool
+				object := ""
+				f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+					_, rest, ours := strings.Cut(r.URL.Path, "/u/")
+					switch {
+					case dead.Load():
+						panic(http.ErrAbortHandler)
+					case !ours || r.Method != http.MethodPost:
+						return false
+					}
+					dead.Store(true)
+					object = rest
+					if !tt.foreign {
+						f.serve(httptest.NewRecorder(), r) // the object is complete
+					}
+					cancel()
+					panic(http.ErrAbortHandler)
+				})
+				if _, said, err := f.copy(ctx, t, in); err == nil || !dead.Load() {
+					t.Fatalf("it was not killed\n%s", said)
+				}
+				f.wire.reset(nil)
+				if tt.foreign {
+					f.put(t, object, packed(t, blocks(2)))
+				}
+				image, said, err := f.copy(t.Context(), t, in)
+				fails := tt.foreign && tt.object != ""
+				if (err != nil) != fails || !strings.Contains(said, tt.says) {
+					t.Fatalf("%v, want %q\n%s", err, tt.says, said)
+				}
+				if !fails {
+					f.mustLeave(t, image, said)
+					sameDisk(t, f.disk, f.imported(t)[0])
+					return
+				}
+				if left := strings.Join(f.left(), "\n"); !strings.Contains(left, "object "+tt.object) || len(f.imported(t)) > 0 {
+					t.Errorf("left %s", left)
+				}
+			})
+		})
+	}
+}

@@ -7,12 +7,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
 
@@ -113,6 +116,54 @@ func TestStreamFile(t *testing.T) {
 				again, said, err := f.copy(t.Context(), t, f.ofFile(options))
 				if err != nil || again != image || !strings.Contains(said, "is a finished copy of sha") {
 					t.Errorf("%s after %s, %v\n%s", again, image, err, said)
+				}
+			})
+		})
+	}
+}
+
+// A file that somebody writes to while it is uploaded becomes no image, also if all of it has
+// been read.
+func TestStreamFileThatChanges(t *testing.T) {
+	for _, name := range []string{"nothing happens", "it is written to"} {
+		t.Run(name, func(t *testing.T) {
+			inFlight(t, blocks(3), func(t *testing.T, f *flying) {
+				path, before := filepath.Join(t.TempDir(), "debian-12-genericcloud-arm64.qcow2"), time.Now().Add(-time.Hour)
+				data, err := os.ReadFile(f.disk)
+				if err == nil {
+					err = errors.Join(os.WriteFile(path, data, 0o600), os.Chtimes(path, before, before))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				changed := false
+				f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+					if !changed && name == "it is written to" && strings.Contains(r.URL.Path, "/u/") && r.Method == http.MethodPut {
+						changed = true
+						w, err := os.OpenFile(path, os.O_WRONLY, 0)
+						if err == nil {
+							_, err = w.WriteAt([]byte("CHANGED"), int64(len(data))-512)
+							err = errors.Join(err, w.Close())
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					}
+					return false
+				})
+				image, said, err := f.copy(t.Context(), t, f.ofFile(map[string]interface{}{"source_file": path}))
+				if name == "nothing happens" {
+					if err != nil {
+						t.Fatalf("%v\n%s", err, said)
+					}
+					f.mustLeave(t, image, said)
+					return
+				}
+				if err == nil || !changed || !strings.Contains(said, "source_file: "+path+" changed while it was read") {
+					t.Errorf("%v\n%s", err, said)
+				}
+				if left := f.left(); len(left) > 0 || len(f.imported(t)) > 0 {
+					t.Errorf("left: %q, imported %q", left, f.imported(t))
 				}
 			})
 		})
@@ -228,6 +279,9 @@ func TestStreamMistakes(t *testing.T) {
 		{map[string]interface{}{"source_object": "armfree-capture-x-b.oci"}, ""},
 		{map[string]interface{}{"source_object": "o", "packer_builder_type": "armfree-aws", "aws": map[string]interface{}{"access_key": "AKIA1"}}, ""},
 		{map[string]interface{}{"source_file": path, "source_object": "o"}, "source_file and source_object exclude each other"},
+		{map[string]interface{}{"source_object": "o", "source_checksum": "AgQlttlYM7ya/tH0Fosu9A==-3"}, ""},
+		{map[string]interface{}{"source_object": "o", "source_checksum": sum}, "source_checksum of an object must be its opc-multipart-md5"},
+		{map[string]interface{}{"source_object": "o", "source_checksum": "AgQlttlYM7ya/tH0Fosu9A=="}, "source_checksum of an object must be its opc-multipart-md5"},
 		{map[string]interface{}{"source_object": "o", "object_name": "p"}, "object_name and source_object exclude each other"},
 		{map[string]interface{}{"source_file": path, "keep_source_image": false}, "a file is never deleted"},
 		{map[string]interface{}{"source_image_ocid": "ocid1.image.oc1..a", "source_checksum": sum}, "source_checksum goes with"},

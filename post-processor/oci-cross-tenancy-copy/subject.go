@@ -119,8 +119,9 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 		Disk: s.disk, Label: s.label, Timeout: c.ExportTimeout,
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
 		Image:    c.imageOptions(),
-		Begin: func(ctx context.Context, object string) (imagestream.Object, error) {
-			o, err := bucket.Upload(ctx, object)
+		MadeBy:   bucket.MadeBy,
+		Begin: func(ctx context.Context, object, id string) (imagestream.Object, error) {
+			o, err := bucket.UploadBy(ctx, object, id)
 			if err != nil || c.SizeLimitInGBs <= 0 {
 				return o, err
 			}

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
@@ -32,13 +33,15 @@ const (
 	tries = 4
 )
 
-// direct uploads parts to Object Storage. What does not get there goes through the
-// plugin.
+// direct uploads parts to Object Storage. After the first that does not get there all go
+// through the plugin: each of them would cost minutes otherwise.
 type direct struct {
 	url    string
 	client *http.Client
 	out    *wire.Writer
 	pause  time.Duration // before a part is sent again; it doubles
+	limit  time.Duration // of one request
+	closed atomic.Bool   // the way does not work
 }
 
 // newDirect is sure that Object Storage can be reached. client may be nil.
@@ -47,7 +50,7 @@ func newDirect(ctx context.Context, job wire.Job, out *wire.Writer, client *http
 	if err != nil || u.Host == "" {
 		return nil, errors.New("the URL of the upload is none")
 	}
-	d := &direct{url: job.URL, out: out, client: client, pause: 2 * time.Second}
+	d := &direct{url: job.URL, out: out, client: client, pause: 2 * time.Second, limit: partLimit}
 	if client == nil {
 		if d.client, err = newClient(ctx, u, job.CA); err != nil {
 			return nil, err
@@ -117,10 +120,13 @@ func (d *direct) Part(ctx context.Context, number int, data []byte) error {
 	digest := md5.Sum(data) //nolint:gosec // the service's own checksum
 	sum := base64.StdEncoding.EncodeToString(digest[:])
 	var err error
-	for try := range tries {
+	for try := 0; try < tries && !d.closed.Load(); try++ {
 		if try > 0 {
 			if err := wait.Sleep(ctx, d.pause<<(try-1)); err != nil {
 				return err
+			}
+			if d.closed.Load() {
+				break
 			}
 		}
 		var etag string
@@ -130,30 +136,46 @@ func (d *direct) Part(ctx context.Context, number int, data []byte) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.As(err, new(final)) {
+			break
+		}
 	}
-	if serr := d.out.Message(wire.Message{Say: fmt.Sprintf("Part %d does not get to Object Storage, so it goes through this computer: %v", number, err)}); serr != nil {
-		return serr
+	if !d.closed.Swap(true) {
+		if err := d.out.Message(wire.Message{Say: fmt.Sprintf("Part %d does not get to Object Storage, so what is left goes through this computer: %v", number, err)}); err != nil {
+			return err
+		}
 	}
 	return d.out.Part(number, data)
 }
 
+// final is why a part is not sent again: the answer would be the same, or it would take
+// as long.
+type final struct{ error }
+
 func (d *direct) put(ctx context.Context, number int, data []byte, sum string) (etag string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, partLimit)
+	limited, cancel := context.WithTimeout(ctx, d.limit)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, d.url+strconv.Itoa(number), bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(limited, http.MethodPut, d.url+strconv.Itoa(number), bytes.NewReader(data))
 	if err != nil {
 		return "", withoutURL(err)
 	}
 	req.Header.Set("Content-MD5", sum)
 	req.Header.Set("Content-Type", "application/octet-stream")
 	resp, err := d.client.Do(req)
+	if err != nil && limited.Err() != nil {
+		return "", final{fmt.Errorf("it was not there after %s", d.limit)}
+	}
 	if err != nil {
 		return "", withoutURL(err)
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %.300s", resp.Status, body)
+		err := fmt.Errorf("%s: %.300s", resp.Status, body)
+		if refused(resp.StatusCode, body) {
+			return "", final{err}
+		}
+		return "", err
 	}
 	if etag = resp.Header.Get("ETag"); etag == "" {
 		return "", errors.New("the answer has no ETag")
@@ -162,4 +184,16 @@ func (d *direct) put(ctx context.Context, number int, data []byte, sum string) (
 		return "", errors.New("it arrived damaged")
 	}
 	return etag, nil
+}
+
+// refused says whether an answer will be the same the next time. A part that was damaged
+// on its way is answered as if it were wrong.
+func refused(status int, body []byte) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return false
+	case http.StatusBadRequest:
+		return !bytes.Contains(body, []byte("UnmatchedContentMD5"))
+	}
+	return status >= 400 && status < 500
 }

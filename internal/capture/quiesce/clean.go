@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -79,16 +80,56 @@ func (c *cleaner) remove(patterns ...string) {
 
 // keysComeBack says whether something on the machine makes host keys where there are
 // none: cloud-init, or a unit of the distribution. Without it nobody could sign in to
-// the image's machines.
+// the image's machines, so that what is in doubt keeps the keys.
 func (c *cleaner) keysComeBack() bool {
-	for _, name := range []string{
-		"usr/bin/cloud-init", "usr/lib/systemd/system/sshd-keygen@.service", "usr/lib/systemd/system/ssh-keygen.service",
-	} {
-		if _, err := os.Stat(c.path(name)); err == nil {
+	if c.exists("usr/bin/cloud-init") && !c.disabled() {
+		// Units of distributions leave the keys to it: that of Oracle Linux does not run
+		// beside it.
+		units := []string{"cloud-init.target", "cloud-init-main.service", "cloud-init-local.service", "cloud-init.service", "cloud-init-network.service"}
+		return !slices.ContainsFunc(units, c.masked) && c.wanted()
+	}
+	for _, unit := range []string{"sshd-keygen@.service", "ssh-keygen.service"} {
+		if c.exists("usr/lib/systemd/system/"+unit) && !c.masked(unit) {
 			return true
 		}
 	}
 	return false
+}
+
+// disabled says whether cloud-init's generator leaves it out of every start.
+func (c *cleaner) disabled() bool {
+	line, _ := os.ReadFile(c.path("proc/cmdline"))
+	return c.exists("etc/cloud/cloud-init.disabled") || slices.Contains(strings.Fields(string(line)), "cloud-init=disabled")
+}
+
+// wanted says whether the unit of cloud-init that makes host keys is started at boot. Where
+// it has no such unit something else is trusted to start it.
+func (c *cleaner) wanted() bool {
+	installed := false
+	for _, unit := range []string{"cloud-init.service", "cloud-init-network.service"} {
+		for _, dir := range []string{"etc", "usr/lib"} {
+			if links, _ := filepath.Glob(c.path(dir + "/systemd/system/*.wants/" + unit)); len(links) > 0 {
+				return true
+			}
+		}
+		installed = installed || c.exists("usr/lib/systemd/system/"+unit)
+	}
+	return !installed
+}
+
+// masked says whether somebody has forbidden a unit.
+func (c *cleaner) masked(unit string) bool {
+	path := c.path("etc/systemd/system/" + unit)
+	if to, err := os.Readlink(path); err == nil {
+		return to == os.DevNull
+	}
+	i, err := os.Lstat(path)
+	return err == nil && i.Mode().IsRegular() && i.Size() == 0
+}
+
+func (c *cleaner) exists(name string) bool {
+	_, err := os.Lstat(c.path(name))
+	return err == nil
 }
 
 // ForgetKey removes the key of a comment from the authorized keys of all users below

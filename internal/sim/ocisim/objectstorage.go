@@ -113,6 +113,8 @@ func (s *objectStore) routes() []route {
 		op("HeadObjectByPAR", "HEAD "+p+"/o/{object...}", s.headByPAR).withoutLock().unsigned(),
 		op("PutObjectByPAR", "PUT "+p+"/o/{object...}", s.putByPAR).streaming().unsigned(),
 		op("UploadPartByPAR", "PUT "+p+"/u/{object...}", s.uploadPartByPAR).streaming().unsigned(),
+		op("CommitMultipartUploadByPAR", "POST "+p+"/u/{object...}", s.commitByPAR).withoutLock().unsigned(),
+		op("AbortMultipartUploadByPAR", "DELETE "+p+"/u/{object...}", s.abortByPAR).withoutLock().unsigned(),
 	}
 }
 

@@ -115,10 +115,15 @@ func (s *objectStore) uploadOf(q *call) (*bucket, *upload, error) {
 		return nil, nil, fail(http.StatusNotFound, "NoSuchUpload",
 			"No upload '%s' of the object '%s' in the bucket '%s'", q.param("uploadId"), q.vars["object"], b.ref.bucket)
 	}
+	return b, u, u.busy()
+}
+
+// busy refuses what cannot be done to an upload that is being committed.
+func (u *upload) busy() error {
 	if u.committing {
-		return nil, nil, fail(http.StatusConflict, "ConcurrentCommit", "The upload '%s' is being committed.", u.id)
+		return fail(http.StatusConflict, "ConcurrentCommit", "The upload '%s' is being committed.", u.id)
 	}
-	return b, u, nil
+	return nil
 }
 
 func (s *objectStore) uploadPart(q *call) (*reply, error) {
@@ -177,11 +182,13 @@ func (s *objectStore) receivePart(q *call, number int, find func() (*upload, err
 
 // commitDetails is CommitMultipartUpload's body.
 type commitDetails struct {
-	PartsToCommit []struct {
-		PartNum int    `json:"partNum" oci:"required"`
-		ETag    string `json:"etag" oci:"required"`
-	} `json:"partsToCommit" oci:"required"`
-	PartsToExclude []int `json:"partsToExclude"`
+	PartsToCommit  []partToCommit `json:"partsToCommit" oci:"required"`
+	PartsToExclude []int          `json:"partsToExclude"`
+}
+
+type partToCommit struct {
+	PartNum int    `json:"partNum" oci:"required"`
+	ETag    string `json:"etag" oci:"required"`
 }
 
 func (s *objectStore) commitUpload(q *call) (*reply, error) {
@@ -189,15 +196,20 @@ func (s *objectStore) commitUpload(q *call) (*reply, error) {
 	if err := q.decode(&d); err != nil {
 		return nil, err
 	}
-	cond := conditionOf(q.Header)
+	find := func() (*bucket, *upload, error) { return s.uploadOf(q) }
+	return s.commit(find, func(*upload) commitDetails { return d }, conditionOf(q.Header))
+}
+
+// commit makes the object of the upload that find finds.
+func (s *objectStore) commit(find func() (*bucket, *upload, error), details func(*upload) commitDetails, cond condition) (*reply, error) {
 	s.mu.Lock()
-	b, u, err := s.uploadOf(q)
+	b, u, err := find()
 	var parts []*part
 	if err == nil {
 		err = s.checkWrite(objectRef{b.ref, u.object}, cond)
 	}
 	if err == nil {
-		parts, err = u.choose(b.ref, d, s.cloud.cfg.MinPartSize)
+		parts, err = u.choose(b.ref, details(u), s.cloud.cfg.MinPartSize)
 	}
 	if err == nil {
 		u.committing = true
@@ -218,9 +230,14 @@ func (s *objectStore) commitUpload(q *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.drop(u)
+	return (&reply{}).with("Etag", o.etag).with("Opc-Multipart-Md5", o.multipartMD5).with("Last-Modified", httpTime(o.modified)), nil
+}
+
+// drop forgets an upload and its parts.
+func (b *bucket) drop(u *upload) {
 	u.discard()
 	delete(b.uploads, u.id)
-	return (&reply{}).with("Etag", o.etag).with("Opc-Multipart-Md5", o.multipartMD5).with("Last-Modified", httpTime(o.modified)), nil
 }
 
 // choose picks the parts of the object in order. Every part that was uploaded
@@ -309,8 +326,7 @@ func (s *objectStore) abortUpload(q *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.discard()
-	delete(b.uploads, u.id)
+	b.drop(u)
 	return noContent(), nil
 }
 
