@@ -170,7 +170,7 @@ func codeRules() []rule {
 				"internal/capture/blockmap:tool":              "e2fsprogs and sfdisk, the other readers of disks, where they are",
 				"internal/capture/quiesce:alone":              "root, loop devices and e2fsprogs, where they are",
 				"internal/capture/quiesce:TestPrepareOthers":  "xfsprogs and btrfs-progs, where they are",
-				"internal/capture/quiesce:TestPrepareOfChild": "a part of TestPrepareFails",
+				"internal/capture/quiesce:TestPrepareOfChild": "a part of other tests",
 				"internal/capture:tool":                       "e2fsprogs and qemu-img, the other readers of disks, where they are",
 				"internal/capture:TestHelper":                 "make helper puts the helper in",
 				"internal/e2e:needE2fsprogs":                  "e2fsprogs, the other reader of disks, where they are",

@@ -48,7 +48,7 @@ func parseMounts(r io.Reader) (list []mount, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		f := strings.Fields(lines.Text())
+		f := strings.Split(lines.Text(), " ") // a source may be empty
 		sep := slices.Index(f, "-")
 		if len(f) < 6 || sep < 6 || len(f) < sep+4 {
 			return nil, fmt.Errorf("a line of mountinfo is not understood: %.200q", lines.Text())
@@ -132,12 +132,20 @@ func (r roots) everywhere() ([]mount, error) {
 	dirs, _ := filepath.Glob(filepath.Join(r.proc, "[0-9]*"))
 	for _, dir := range dirs {
 		ns, err := os.Readlink(filepath.Join(dir, "ns/mnt"))
-		if err != nil || seen[ns] {
-			continue // it has gone, or is the kernel's own
-		}
-		more, err := r.mountsOf(filepath.Base(dir))
-		if err != nil {
+		if err == nil && seen[ns] {
 			continue
+		}
+		var more []mount
+		if err == nil {
+			more, err = r.mountsOf(filepath.Base(dir))
+		}
+		// It has gone, or is about to; or root may not look at it, within a container: what it
+		// has mounted of a partition is then found to be in use.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrPermission) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("what process %s has mounted cannot be looked at: %w", filepath.Base(dir), err)
 		}
 		seen[ns] = true
 		for _, m := range more {
@@ -151,42 +159,45 @@ func (r roots) everywhere() ([]mount, error) {
 // whole are the disks on which a device lies: one for a partition, several for a
 // volume that is spread. A loop device lies where its file does, among the mounts of all.
 func (r roots) whole(dev string, all []mount) (names []string, err error) {
-	return r.wholeBelow(dev, all, 0)
+	names, _, err = r.wholeBelow(dev, all, 0)
+	return names, err
 }
 
 // maxDepth ends what a kernel in disorder would make endless.
 const maxDepth = 16
 
-func (r roots) wholeBelow(dev string, all []mount, depth int) (names []string, err error) {
+// wholeBelow says besides through how many devices that leads.
+func (r roots) wholeBelow(dev string, all []mount, depth int) (names []string, deepest int, err error) {
 	if depth > maxDepth {
-		return nil, fmt.Errorf("the device %s is made of itself", dev)
+		return nil, 0, fmt.Errorf("the device %s is made of itself", dev)
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Join(r.sys, "dev/block", dev))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil { //nolint:gosec // the kernel's own
 		dir = filepath.Dir(dir)
 	}
 	below, err := r.below(dir, all)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(below) == 0 {
-		return []string{filepath.Base(dir)}, nil
+		return []string{filepath.Base(dir)}, depth, nil
 	}
 	for _, dev := range below {
-		more, err := r.wholeBelow(dev, all, depth+1)
+		more, deep, err := r.wholeBelow(dev, all, depth+1)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+		deepest = max(deepest, deep)
 		for _, n := range more {
 			if !slices.Contains(names, n) {
 				names = append(names, n)
 			}
 		}
 	}
-	return names, nil
+	return names, deepest, nil
 }
 
 // below are the devices of which another one is made, whose folder is dir.

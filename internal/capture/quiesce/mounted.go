@@ -20,21 +20,21 @@ import (
 
 // mounted is a file system of the disk, wherever it is mounted.
 type mounted struct {
-	mount            // where it can be reached best
-	looped  bool     // it is in a file that is on the disk
+	mount            // the first of them
+	all     []mount  // from all of which it can be reached, if nothing covers them
+	depth   int      // how many devices lie below it
 	overlay []string // devices of the overlays that write to it
 }
 
 // on lists what is mounted of the disk, in any mount namespace: each file system once,
-// in the order in which they can be made read-only. Nothing of what it found before has to
-// be there still.
+// what lies in another one's files before that one.
 func (r roots) on(d Disk) (list []mounted, err error) {
 	all, err := r.everywhere()
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range all {
-		at, err := r.whole(m.device(), all)
+		at, depth, err := r.wholeBelow(m.device(), all, 0)
 		if err != nil || !slices.Contains(at, d.Name) {
 			continue
 		}
@@ -42,36 +42,62 @@ func (r roots) on(d Disk) (list []mounted, err error) {
 			return nil, fmt.Errorf("%s is spread over the disks %s; only what is on a single disk can be captured", m, strings.Join(at, " and "))
 		}
 		i := slices.IndexFunc(list, func(o mounted) bool { return o.dev == m.dev })
-		switch {
-		case i < 0:
-			list = append(list, mounted{mount: m, looped: strings.HasPrefix(m.device(), loopMajor)})
-		case !list[i].reached() && m.reached():
-			list[i].mount = m
+		if i < 0 {
+			i = len(list)
+			list = append(list, mounted{mount: m, depth: depth})
 		}
+		list[i].all = append(list[i].all, m)
 	}
 	for i := range list {
 		list[i].overlay = overlays(all, list[i].mount)
 	}
-	depth := func(m mounted) int { return strings.Count(strings.TrimRight(m.point, "/"), "/") }
+	slashes := func(m mounted) int { return strings.Count(strings.TrimRight(m.point, "/"), "/") }
 	slices.SortStableFunc(list, func(a, b mounted) int {
-		switch {
-		case a.looped && !b.looped: // before what its file is on
-			return -1
-		case b.looped && !a.looped:
-			return 1
-		}
-		return depth(b) - depth(a)
+		return cmp.Or(b.depth-a.depth, slashes(b)-slashes(a))
 	})
 	return list, nil
 }
 
-// loopMajor begins the numbers of loop devices.
-const loopMajor = "7:"
+// held is a file system that is held open, so that it stays the same whatever is mounted,
+// unmounted or ended meanwhile.
+type held struct {
+	mounted
+	file *os.File
+}
 
-// reached says whether the path of the mount leads to it: another one may cover it.
-func (m mount) reached() bool {
-	var st unix.Stat_t
-	return unix.Stat(m.path(), &st) == nil && numbered(st.Dev) == m.dev
+// path leads to what is held.
+func (h held) path() string { return fmt.Sprintf("/proc/self/fd/%d", h.file.Fd()) }
+
+// control sends a request of linux/fs.h.
+func (h held) control(request uintptr) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, h.file.Fd(), request, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// hold opens a file system by one of its mounts. Another mount may cover a path: what was
+// opened is asked which one it is of.
+func (r roots) hold(on mounted) (held, error) {
+	var errs []error
+	for _, m := range on.all {
+		f, err := os.OpenFile(m.path(), unix.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+		if err == nil && fieldOf(info, "mnt_id") == m.id {
+			on.mount = m
+			return held{on, f}, nil
+		}
+		_ = f.Close() // only read from
+		if err == nil {
+			err = errors.New("another mount covers it")
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", m, err))
+	}
+	return held{}, fmt.Errorf("the %s file system %s cannot be reached, and may be written to: %w", on.kind, on, errors.Join(errs...))
 }
 
 // numbered is a device as the kernel writes it.
@@ -96,6 +122,20 @@ func overlays(all []mount, m mount) (devs []string) {
 		}
 	}
 	return devs
+}
+
+// unused sees whether nobody uses a partition that nothing is known to be mounted from: a
+// file system may have been detached from all folders and still be there, or a program
+// may have it open by itself.
+func (r roots) unused(p Part, name string) error {
+	f, err := os.OpenFile(filepath.Join(r.dev, strings.ReplaceAll(name, "!", "/")), unix.O_RDONLY|unix.O_EXCL|unix.O_NONBLOCK, 0)
+	if err == nil {
+		return f.Close()
+	}
+	if errors.Is(err, unix.EBUSY) {
+		err = errors.New("it is in use, although nothing is mounted from it that could be seen")
+	}
+	return fmt.Errorf("partition %d cannot be captured: %w", p.Number, err)
 }
 
 // parts lists the partitions of the disk, with what is mounted from them.
@@ -128,6 +168,7 @@ func (r roots) parts(d Disk, on []mounted, swaps []string) (list []Part, err err
 		if err != nil {
 			return nil, err
 		}
+		name := p.dev
 		p.dev = strings.TrimSpace(string(dev))
 		for _, m := range on {
 			if m.device() == p.dev {
@@ -143,6 +184,11 @@ func (r roots) parts(d Disk, on []mounted, swaps []string) (list []Part, err err
 		}
 		for _, h := range holders {
 			p.Holders = append(p.Holders, h.Name())
+		}
+		if name != "" && len(p.Holders) == 0 && (p.Mounted == "" || p.Mounted == "swap") {
+			if err := r.unused(*p, name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return list, nil

@@ -149,7 +149,10 @@ func newReal(t *testing.T, k fileSystem) *real {
 	for _, name := range []string{"size", "stat", "dev", "queue"} {
 		link("/sys/block/"+disk+"/"+name, filepath.Join(fake, name))
 	}
+	devs := filepath.Join(dir, "dev")
+	link(r.disks[0], filepath.Join(devs, disk))
 	for i, d := range r.disks {
+		link(d, filepath.Join(devs, fmt.Sprintf("%sp%d", disk, i+1)))
 		part := filepath.Join(fake, fmt.Sprintf("%sp%d", disk, i+1))
 		link("/sys/block/"+filepath.Base(d)+"/size", filepath.Join(part, "size"))
 		link("/sys/block/"+filepath.Base(d)+"/dev", filepath.Join(part, "dev"))
@@ -177,14 +180,20 @@ func newReal(t *testing.T, k fileSystem) *real {
 		}
 		link(at, to)
 	}
-	r.Machine = Machine{at: roots{"/proc", sys, "/dev"}, root: r.root, Say: func(f string, a ...any) { r.said = append(r.said, fmt.Sprintf(f, a...)) }}
+	r.Machine = Machine{at: roots{"/proc", sys, devs}, root: r.root, Say: func(f string, a ...any) { r.said = append(r.said, fmt.Sprintf(f, a...)) }}
 	return r
 }
 
 // holds starts a shell script that stays, and waits until it says that it is there.
 func holds(t *testing.T, script string) *exec.Cmd {
 	t.Helper()
+	return started(t, script, nil)
+}
+
+func started(t *testing.T, script string, attr *syscall.SysProcAttr) *exec.Cmd {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script+"\necho here; while read -r; do :; done")
+	cmd.SysProcAttr = attr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -337,7 +346,7 @@ func TestPrepareFreezes(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(r.root, "inner/file"), []byte("not yet written"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		elsewhere := holdsElsewhere(t)
+		elsewhere := holdsElsewhere(t, "exec 3>"+r.data+"/open; echo text >&3")
 		if err := unix.Unmount(r.data, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -378,28 +387,57 @@ func TestPrepareFreezes(t *testing.T) {
 	})
 }
 
+// A process that writes to what only its own namespace has mounted is ended; what it wrote
+// to stays within reach. File systems within files within file systems do not wait for each
+// other, and orphans of all of them are known.
+func TestPrepareNested(t *testing.T) {
+	alone(t, func(t *testing.T) {
+		r := newReal(t, ext4())
+		outer := loop(t, filepath.Join(r.data, "outer.img"), fileSystem{"ext4", 16 << 20, ext4().make, nil})
+		mountAt(t, outer, filepath.Join(r.root, "a/b/c/outer"), "ext4")
+		inner := loop(t, filepath.Join(r.root, "a/b/c/outer/inner.img"), fileSystem{"ext4", 4 << 20, ext4().make, nil})
+		mountAt(t, inner, filepath.Join(r.root, "inner"), "ext4")
+		if err := os.WriteFile(filepath.Join(r.root, "inner/file"), []byte("not yet written"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		// This process stays, and uses files that are deleted.
+		for _, folder := range []string{r.root, r.data} {
+			f, err := os.Create(filepath.Join(folder, "orphan"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(f.Close(), os.Chmod(f.Name(), 0o400)); err != nil {
+				t.Fatal(err)
+			}
+			open, err := os.Open(f.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer open.Close()
+			if err := os.Remove(f.Name()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestPrepareOfChild$", "-test.v")
+		cmd.Env = append(os.Environ(), "ARMFREE_TEST_ROOT="+r.root, "ARMFREE_TEST_SYS="+r.at.sys, "ARMFREE_TEST_DEV="+r.at.dev, "ARMFREE_TEST_ORPHANS=1")
+		if out, err := cmd.CombinedOutput(); err != nil || strings.Count(string(out), "Orphans:true") != 2 {
+			t.Errorf("%v\n%s", err, out)
+		}
+		if err := errors.Join(writable(r.root), writable(r.data), writable(filepath.Join(r.root, "inner"))); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func sorted(list []string) []string {
 	slices.Sort(list)
 	return list
 }
 
 // holdsElsewhere is a process with a copy of all mounts in a namespace of its own.
-func holdsElsewhere(t *testing.T) *exec.Cmd {
+func holdsElsewhere(t *testing.T, script string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", "while read -r; do :; done")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	return cmd
+	return started(t, script, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS})
 }
 
 // mountAgain lets what removes mounts at the end find them.
@@ -420,7 +458,7 @@ func TestPrepareFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := r.Prepare(t.Context(), false, "")
-			if err == nil || !strings.Contains(err.Error(), "the ext4 file system "+r.data+" is still written to") {
+			if err == nil || !strings.Contains(err.Error(), "the ext4 file system "+r.data+" cannot be reached") || !strings.Contains(err.Error(), "another mount covers it") {
 				t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
 			}
 			for _, folder := range []string{r.root, r.data} {
@@ -432,6 +470,25 @@ func TestPrepareFails(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+		t.Run("a file system is detached, and still in use", func(t *testing.T) {
+			r := newReal(t, ext4())
+			f, err := os.Create(filepath.Join(r.data, "kept"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mountAgain(t, r)
+			defer f.Close()
+			if err := unix.Unmount(r.data, unix.MNT_DETACH); err != nil {
+				t.Fatal(err)
+			}
+			_, err = r.Prepare(t.Context(), false, "")
+			if err == nil || !strings.Contains(err.Error(), "partition 2 cannot be captured: it is in use, although nothing is mounted from it") {
+				t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
+			}
+			if err := writable(r.root); err != nil {
+				t.Error(err)
+			}
+		})
 		t.Run("a program that must stay writes", func(t *testing.T) {
 			r := newReal(t, ext4())
 			f, err := os.Create(filepath.Join(r.data, "kept"))
@@ -440,7 +497,7 @@ func TestPrepareFails(t *testing.T) {
 			}
 			defer f.Close()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestPrepareOfChild$", "-test.v")
-			cmd.Env = append(os.Environ(), "ARMFREE_TEST_ROOT="+r.root, "ARMFREE_TEST_SYS="+r.at.sys)
+			cmd.Env = append(os.Environ(), "ARMFREE_TEST_ROOT="+r.root, "ARMFREE_TEST_SYS="+r.at.sys, "ARMFREE_TEST_DEV="+r.at.dev)
 			out, err := cmd.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), fmt.Sprintf("(process %d) has open for writing %s", os.Getpid(), f.Name())) {
 				t.Errorf("%v\n%s", err, out)
@@ -452,15 +509,22 @@ func TestPrepareFails(t *testing.T) {
 	})
 }
 
-// TestPrepareOfChild is what TestPrepareFails runs: it says why its parent is in the way.
+// TestPrepareOfChild is what TestPrepareFails and TestPrepareNested run: it says why its
+// parent is in the way, or how it was quieted all the same.
 func TestPrepareOfChild(t *testing.T) {
 	root := os.Getenv("ARMFREE_TEST_ROOT")
 	if root == "" {
 		t.Skip("is a part of TestPrepareFails")
 	}
-	m := Machine{at: roots{"/proc", os.Getenv("ARMFREE_TEST_SYS"), "/dev"}, root: root, Say: t.Logf}
-	_, err := m.Prepare(t.Context(), false, "")
-	t.Log(err)
+	m := Machine{at: roots{"/proc", os.Getenv("ARMFREE_TEST_SYS"), os.Getenv("ARMFREE_TEST_DEV")}, root: root, Say: t.Logf}
+	d, err := m.Prepare(t.Context(), false, "")
+	t.Logf("%v, %+v", err, d.Parts)
+	if os.Getenv("ARMFREE_TEST_ORPHANS") != "" {
+		if err := errors.Join(err, m.Release()); err != nil {
+			t.Error(err)
+		}
+		return
+	}
 	if err == nil {
 		t.Error("it is quiet")
 	}

@@ -26,16 +26,18 @@ type Machine struct {
 	// Say is told what is done, for people.
 	Say func(format string, args ...any)
 
-	at     roots
-	root   string   // where its root file system is mounted
-	made   []mount  // were made read-only
-	frozen []frozen // were frozen
-	swaps  []string // devices that were swapped to
+	at      roots
+	root    string // where its root file system is mounted
+	held    []held
+	changed bool     // something was made read-only or frozen
+	made    []held   // were made read-only
+	frozen  []frozen // were frozen
+	swaps   []string // devices that were swapped to
 }
 
 // frozen is a file system that lets no write through.
 type frozen struct {
-	mount
+	held
 	orphans bool // it holds deleted files that are still in use
 }
 
@@ -84,11 +86,15 @@ func (m *Machine) Prepare(ctx context.Context, clean bool, key string) (d Disk, 
 	if err != nil {
 		return d, err
 	}
-	unix.Sync() // which would wait for what is frozen, later
 	for _, f := range on {
-		if err := m.readOnly(ctx, f); err != nil {
+		h, err := m.at.hold(f)
+		if err != nil {
 			return d, err
 		}
+		m.held = append(m.held, h)
+	}
+	if err := m.quiet(ctx); err != nil {
+		return d, err
 	}
 	if err := flush(d.Path); err != nil {
 		return d, err
@@ -99,7 +105,7 @@ func (m *Machine) Prepare(ctx context.Context, clean bool, key string) (d Disk, 
 	// Each of these has been written to by that alone.
 	if after, err := d.Written(); err != nil {
 		return d, err
-	} else if len(m.made)+len(m.frozen) > 0 && after == before {
+	} else if m.changed && after == before {
 		return d, fmt.Errorf("the kernel does not count what is written to %s, so that a change would not be noticed", d.Name)
 	}
 	return d, nil
@@ -118,15 +124,24 @@ func (m *Machine) verify(d *Disk) error {
 			errs = append(errs, fmt.Errorf("the %s file system %s is still written to, so that it cannot be captured", f.kind, f))
 		}
 	}
+	for _, f := range m.frozen {
+		// What is frozen cannot be frozen.
+		if err := f.control(fiFreeze); !errors.Is(err, unix.EBUSY) {
+			errs = append(errs, fmt.Errorf("the %s file system %s is not frozen although it was (%v), so that it cannot be captured", f.kind, f, err))
+		}
+	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
+	}
+	for _, f := range m.frozen { // which may be mounted nowhere any more
+		on = append(on, f.mounted)
 	}
 	if d.Parts, err = m.at.parts(*d, on, m.swaps); err != nil {
 		return err
 	}
-	for i, p := range d.Parts {
+	for i := range d.Parts {
 		for _, f := range m.frozen {
-			d.Parts[i].Orphans = p.Orphans || f.orphans && f.device() == p.dev
+			d.Parts[i].Orphans = d.Parts[i].Orphans || f.orphans && f.device() == d.Parts[i].dev
 		}
 	}
 	return nil
@@ -170,57 +185,90 @@ const (
 	rounds      = 3
 )
 
-// readOnly makes a file system read-only, or freezes it.
-func (m *Machine) readOnly(ctx context.Context, on mounted) error {
-	if on.ro {
-		return nil
+// quiet makes all file systems read-only, or freezes them. That comes last: whoever writes
+// to what is frozen waits, and what lies in its files would wait for it.
+func (m *Machine) quiet(ctx context.Context) error {
+	type stuck struct {
+		held
+		why error
 	}
-	devs := map[string]bool{on.dev: true}
-	for _, o := range on.overlay {
-		devs[o] = true
+	var left []stuck
+	for _, h := range m.held {
+		if h.ro {
+			continue
+		}
+		err := m.readOnly(ctx, h)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			left = append(left, stuck{h, err})
+		}
 	}
-	var rerr error
-	for range rounds {
-		if err := m.endHolders(ctx, devs); err != nil {
+	unix.Sync()
+	for _, s := range left {
+		if err := m.freeze(s.held, s.why); err != nil {
 			return err
 		}
-		if len(m.frozen) == 0 {
-			unix.Sync()
+	}
+	return nil
+}
+
+// devs are the devices by which files of it are known.
+func (h held) devs() map[string]bool {
+	devs := map[string]bool{h.dev: true}
+	for _, o := range h.overlay {
+		devs[o] = true
+	}
+	return devs
+}
+
+// readOnly makes a file system read-only, and ends whoever is in the way.
+func (m *Machine) readOnly(ctx context.Context, h held) (err error) {
+	for range rounds {
+		if err := m.endHolders(ctx, h.devs()); err != nil {
+			return err
 		}
-		if rerr = unix.Mount("", on.path(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); rerr == nil {
-			m.made = append(m.made, on.mount)
+		unix.Sync()
+		if err = unix.Mount("", h.path(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err == nil {
+			m.made, m.changed = append(m.made, h), true
 			return nil
 		}
-		if !errors.Is(rerr, unix.EBUSY) {
+		if !errors.Is(err, unix.EBUSY) {
 			break
 		}
 	}
+	return err
+}
+
+// freeze freezes a file system that cannot be made read-only for a reason.
+func (m *Machine) freeze(h held, why error) error {
 	// Whoever is left must stay: this process's own connection, or the first one.
-	left := m.at.holders(devs, os.Getpid())
+	left := m.at.holders(h.devs(), os.Getpid())
 	var writers []string
 	orphans := false
-	for _, h := range left {
-		if len(h.writes) > 0 {
-			writers = append(writers, h.String())
+	for _, l := range left {
+		if len(l.writes) > 0 {
+			writers = append(writers, l.String())
 		}
-		orphans = orphans || len(h.deleted) > 0
+		orphans = orphans || len(l.deleted) > 0
 	}
 	who := "nobody who could be named has a file open there"
 	if len(left) > 0 {
 		var names []string
-		for _, h := range left {
-			names = append(names, h.String())
+		for _, l := range left {
+			names = append(names, l.String())
 		}
 		who = strings.Join(names, "; ")
 	}
 	if len(writers) > 0 {
-		return fmt.Errorf("%s cannot be made read-only (%w), so that it cannot be captured: %s", on, rerr, who)
+		return fmt.Errorf("%s cannot be made read-only (%w), so that it cannot be captured: %s", h, why, who)
 	}
-	if ferr := control(on.path(), fiFreeze); ferr != nil {
-		return fmt.Errorf("%s can neither be made read-only (%w) nor frozen (%w), so that it cannot be captured: %s", on, rerr, ferr, who)
+	if err := h.control(fiFreeze); err != nil {
+		return fmt.Errorf("%s can neither be made read-only (%w) nor frozen (%w), so that it cannot be captured: %s", h, why, err, who)
 	}
-	m.frozen = append(m.frozen, frozen{on.mount, orphans})
-	m.Say("%s is frozen, since it cannot be made read-only: %s", on, who)
+	m.frozen, m.changed = append(m.frozen, frozen{h, orphans}), true
+	m.Say("%s is frozen, since it cannot be made read-only: %s", h, who)
 	return nil
 }
 
@@ -278,24 +326,12 @@ const (
 	fiThaw   = 0xc0045878
 )
 
-func control(point string, request uintptr) error {
-	f, err := os.Open(point)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, 0); errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // Release lets programs write again to what Prepare has frozen or made read-only.
 // Services stay stopped.
 func (m *Machine) Release() error {
 	var errs []error
 	for _, f := range slices.Backward(m.frozen) {
-		if err := control(f.path(), fiThaw); err != nil {
+		if err := f.control(fiThaw); err != nil {
 			errs = append(errs, fmt.Errorf("%s stays frozen: %w", f, err))
 		}
 	}
@@ -304,6 +340,9 @@ func (m *Machine) Release() error {
 			errs = append(errs, fmt.Errorf("%s stays read-only: %w", f, err))
 		}
 	}
-	m.frozen, m.made = nil, nil
+	for _, h := range m.held {
+		errs = append(errs, h.file.Close())
+	}
+	m.frozen, m.made, m.held, m.changed = nil, nil, nil, false
 	return errors.Join(errs...)
 }

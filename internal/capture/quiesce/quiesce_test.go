@@ -141,7 +141,7 @@ user@1000.service loaded active running User Manager for UID 1000
 func machine(t *testing.T, mounts string) roots {
 	t.Helper()
 	root := tree(t, map[string]string{
-		"proc/self/mountinfo":            mounts,
+		"proc/self/mountinfo": mounts, "dev/sda3": "",
 		"sys/devices/sda/size":           "4096\n",
 		"sys/devices/sda/stat":           " 1 2 3 4 5 6 700 8 9 10 11 12 13 44 15 16 17\n",
 		"sys/devices/sda/sda1/partition": "1", "sys/devices/sda/sda1/start": "1", "sys/devices/sda/sda1/size": "100\n", "sys/devices/sda/sda1/dev": "8:1\n",
@@ -156,7 +156,7 @@ func machine(t *testing.T, mounts string) roots {
 		"sys/dev/block/8:1 -> ../../devices/sda/sda1": "", "sys/dev/block/8:2 -> ../../devices/sda/sda2": "", "sys/dev/block/8:17 -> ../../devices/sdb/sdb1": "",
 		"sys/dev/block/253:0 -> ../../devices/dm-0": "", "sys/dev/block/253:1 -> ../../devices/dm-1": "",
 	})
-	return roots{filepath.Join(root, "proc"), filepath.Join(root, "sys"), "/dev"}
+	return roots{filepath.Join(root, "proc"), filepath.Join(root, "sys"), filepath.Join(root, "dev")}
 }
 
 func TestDisk(t *testing.T) {
@@ -167,6 +167,7 @@ func TestDisk(t *testing.T) {
 25 21 253:0 /srv /bound rw - xfs /dev/mapper/vg-root rw
 26 21 0:30 / /run rw - tmpfs tmpfs rw
 27 21 7:0 / /loop rw - ext4 /dev/loop0 rw
+29 21 0:77 / /of\040nothing rw - tmpfs  rw
 28 21 7:1 / /data\040here/loop rw - ext4 /dev/loop1 rw
 `
 	r := machine(t, usual)
@@ -182,7 +183,7 @@ func TestDisk(t *testing.T) {
 	for _, m := range on {
 		points = append(points, m.point)
 	}
-	if d.Name != "sda" || d.Path != "/dev/sda" || d.Size != 4096*512 || !slices.Equal(points, []string{"/loop", "/boot/efi", "/"}) {
+	if d.Name != "sda" || d.Path != filepath.Join(r.dev, "sda") || d.Size != 4096*512 || !slices.Equal(points, []string{"/loop", "/", "/boot/efi"}) {
 		t.Errorf("%+v, %q", d, points)
 	}
 	parts, err := r.parts(d, on, []string{"8:3"})
