@@ -51,19 +51,32 @@ type Target struct {
 type Away struct {
 	Machines
 	to Target
-	// first is the one among the regions of a cloud that looks at the bucket, which they
-	// share, and sweeps it.
+	// first is the one among the regions of a cloud that sweeps the bucket, which they
+	// share, and says what is wrong with it.
 	first bool
+	look  *look
 
 	until time.Time         // when what is made from now on expires, if that is later
 	tags  map[string]string // that the image is to have
 }
 
+// look is what was seen of the bucket, by whichever region was first to ask.
+type look struct {
+	once sync.Once
+	err  error
+}
+
+func (l *look) at(ctx context.Context, to Target) error {
+	l.once.Do(func() { l.err = to.Bucket.CheckCapture(ctx, to.Option) })
+	return l.err
+}
+
 // Capturing are the places of another cloud, whose sites are Machines, with a bucket that
 // gets the disks of their machines.
 func Capturing(places []fleet.Place, to Target) (all []fleet.Place) {
+	shared := &look{}
 	for i, p := range places {
-		p.Site = &Away{Machines: p.Site.(Machines), to: to, first: i == 0, tags: map[string]string{}}
+		p.Site = &Away{Machines: p.Site.(Machines), to: to, first: i == 0, look: shared, tags: map[string]string{}}
 		all = append(all, p)
 	}
 	return all
@@ -73,11 +86,13 @@ func Capturing(places []fleet.Place, to Target) (all []fleet.Place) {
 func (a *Away) Plan(ctx context.Context) (cloud.Plan, error) {
 	var wrong error
 	var looking sync.WaitGroup
-	if a.first {
-		looking.Go(func() { wrong = a.to.Bucket.CheckCapture(ctx, a.to.Option) })
-	}
+	looking.Go(func() { wrong = a.look.at(ctx, a.to) })
 	plan, err := a.Machines.Plan(ctx)
 	looking.Wait()
+	// One region says what is wrong for all of them; where nobody answers, none can go on.
+	if !a.first && !errors.As(wrong, new(*cloud.Outage)) {
+		wrong = nil
+	}
 	if err := both(err, wrong); err != nil {
 		return cloud.Plan{}, err
 	}

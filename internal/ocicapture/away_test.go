@@ -6,8 +6,11 @@ package ocicapture
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/capacity"
@@ -171,4 +174,34 @@ func TestBeginCapture(t *testing.T) {
 	if err := a.TagImage(map[string]string{"a": "b"}); err != nil || a.ImageTag("a") != "b" || a.ImageTag("c") != "" {
 		t.Error(err)
 	}
+}
+
+// down is an Object Storage that nobody reaches.
+type down struct{ http.RoundTripper }
+
+func (d down) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.Contains(r.URL.Host, "objectstorage") {
+		return d.RoundTripper.RoundTrip(r)
+	}
+	body := `{"code":"ServiceUnavailable","message":"x"}`
+	return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+}
+
+// Nothing is launched in any region while nobody can look at the bucket.
+func TestBucketIsNotReached(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	synctest.Test(t, func(t *testing.T) { // it is asked again and again
+		client, err := oci.NewClient(oci.Credentials{
+			Tenancy: s.Build.ID, User: s.Build.UserID, Fingerprint: s.Build.Fingerprint(), KeyPEM: s.Build.PrivateKeyPEM(), Region: stage.BuildRegion,
+		}, oci.Options{HTTP: &http.Client{Transport: down{}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		places := Capturing([]fleet.Place{{Cloud: "moon", Region: "moon-1", Site: &machines{}}, {Cloud: "moon", Region: "moon-2", Site: &machines{}}}, Target{
+			Bucket: &oci.Bucket{Client: client, Bucket: stage.BucketName}, Option: "capture_to", Owner: owner.NewBuild(time.Now(), time.Hour),
+		})
+		if plan, err := fleet.New(places...).Plan(t.Context()); err == nil || len(plan.Offers) > 0 || !strings.Contains(err.Error(), "capture_to") {
+			t.Errorf("%d offers, %v", len(plan.Offers), err)
+		}
+	})
 }

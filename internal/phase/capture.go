@@ -213,7 +213,12 @@ func (p *captureDisk) capture(ctx context.Context) error {
 	p.ui.Sayf("Capturing the disk of %s into the object %s", p.machine.ID, p.object.Object())
 	told := start
 	job := p.how.Job(p.machine.ID)
-	job.Key = p.ready.config.SSHTemporaryKeyPairName
+	if c := p.ready.config; c.SSHTemporaryKeyPairName != "" {
+		job.Key = c.SSHTemporaryKeyPairName
+		if f := strings.Fields(string(c.SSHPublicKey)); len(f) > 1 {
+			job.PublicKey = f[1]
+		}
+	}
 	r, err := p.ready.session.Run(ctx, job, p.object, capture.Listener{
 		Say: func(format string, args ...any) { p.ui.Sayf(format, args...) },
 		Progress: func(at capture.Progress) {

@@ -50,6 +50,9 @@ func (p *PostProcessor) captured(a packersdk.Artifact, ui packersdk.Ui) (subject
 	if p.config.ExportImage != nil {
 		ui.Say("export_image has no effect: there is no AMI, the build has captured the disk")
 	}
+	if p.config.ImageFormat != "" || p.config.Compression != "" {
+		ui.Say("image_format and compression have no effect: the build has captured the disk, which is imported as it is")
+	}
 	if p.config.borrowed {
 		ui.Sayf("The captured disk is read from the bucket %q in %s by who signs in to the first destination: neither the block source nor the environment says who else does", c.bucket, region)
 	}

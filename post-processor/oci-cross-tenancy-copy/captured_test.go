@@ -48,6 +48,17 @@ func captureIn(t *testing.T, s *stage.Stage, cloud, proof string) *ocibuild.Capt
 	}
 }
 
+// An object with other bytes is another one, which is not taken for a copy that was begun.
+func TestCapturedKey(t *testing.T) {
+	var keys []string
+	for _, sum := range []string{"", "a-1", "b-1"} {
+		keys = append(keys, (&captured{name: "x", checksum: sum}).subject("").key(&Config{}))
+	}
+	if keys[0] == keys[1] || keys[1] == keys[2] {
+		t.Errorf("%q", keys)
+	}
+}
+
 // A disk that was captured on AWS needs the proof that it boots on OCI, as an AMI does;
 // one that was captured on OCI does not. Without it nothing is started, and the object
 // stays.

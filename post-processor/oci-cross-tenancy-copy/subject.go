@@ -46,6 +46,9 @@ type subject struct {
 // one that says something else of the image.
 func (s subject) key(c *Config) string {
 	if s.disk == nil {
+		if s.object != nil && s.object.checksum != "" { // somebody may write to it again
+			return s.id + " " + s.object.checksum
+		}
 		return s.id // a captured object has its build in its name
 	}
 	meta := []string{c.OperatingSystem, c.OperatingSystemVersion}

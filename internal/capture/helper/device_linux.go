@@ -22,7 +22,7 @@ import (
 // QuietMachine quiets the machine that this process runs on and opens its disk.
 func QuietMachine(ctx context.Context, job wire.Job, say func(string, ...any)) (*Quiet, error) {
 	m := &quiesce.Machine{Say: say}
-	d, err := m.Prepare(ctx, job.Clean, job.Key)
+	d, err := m.Prepare(ctx, job.Clean, job.Key, job.PublicKey)
 	if err != nil {
 		return nil, err
 	}

@@ -132,11 +132,15 @@ func (c *cleaner) exists(name string) bool {
 	return err == nil
 }
 
-// ForgetKey removes the key of a comment from the authorized keys of all users below
-// root. No comment is no key.
-func ForgetKey(root, comment string) error {
-	if comment == "" {
+// ForgetKey removes a key from the authorized keys of all users below root: by its comment,
+// or by its public part in base64, since EC2 gives it another comment where it is a key
+// pair. Neither is no key.
+func ForgetKey(root, comment, public string) error {
+	if comment == "" && public == "" {
 		return nil
+	}
+	ours := func(line string) bool {
+		return comment != "" && strings.HasSuffix(strings.TrimSpace(line), " "+comment) || public != "" && slices.Contains(strings.Fields(line), public)
 	}
 	homes := []string{"root"}
 	passwd, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
@@ -162,7 +166,7 @@ func ForgetKey(root, comment string) error {
 		}
 		var kept strings.Builder
 		for line := range strings.Lines(string(old)) {
-			if !strings.HasSuffix(strings.TrimSpace(line), " "+comment) {
+			if !ours(line) {
 				kept.WriteString(line)
 			}
 		}

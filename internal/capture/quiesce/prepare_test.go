@@ -254,7 +254,7 @@ func TestPrepare(t *testing.T) {
 		if err := os.WriteFile(stats, []byte("0"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d, err := r.Prepare(t.Context(), true, "")
+		d, err := r.Prepare(t.Context(), true, "", "")
 		if err != nil {
 			t.Fatalf("%v\n%s", err, strings.Join(r.said, "\n"))
 		}
@@ -287,7 +287,7 @@ func TestPrepare(t *testing.T) {
 					t.Errorf("%s stays: %v", folder, err)
 				}
 			}
-			if _, err := r.Prepare(t.Context(), true, ""); err != nil {
+			if _, err := r.Prepare(t.Context(), true, "", ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -317,7 +317,7 @@ func TestPrepareOthers(t *testing.T) {
 					}
 				}
 				writer := holds(t, "exec 3>"+r.data+"/open; echo text >&3")
-				d, err := r.Prepare(t.Context(), true, "")
+				d, err := r.Prepare(t.Context(), true, "", "")
 				if err != nil {
 					t.Fatalf("%v\n%s", err, strings.Join(r.said, "\n"))
 				}
@@ -351,7 +351,7 @@ func TestPrepareFreezes(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer mountAgain(t, r)
-		d, err := r.Prepare(t.Context(), false, "")
+		d, err := r.Prepare(t.Context(), false, "", "")
 		if err != nil {
 			t.Fatalf("%v\n%s", err, strings.Join(r.said, "\n"))
 		}
@@ -457,7 +457,7 @@ func TestPrepareFails(t *testing.T) {
 			if err := unix.Mount("tmpfs", r.data, "tmpfs", 0, ""); err != nil {
 				t.Fatal(err)
 			}
-			_, err := r.Prepare(t.Context(), false, "")
+			_, err := r.Prepare(t.Context(), false, "", "")
 			if err == nil || !strings.Contains(err.Error(), "the ext4 file system "+r.data+" cannot be reached") || !strings.Contains(err.Error(), "another mount covers it") {
 				t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
 			}
@@ -481,7 +481,7 @@ func TestPrepareFails(t *testing.T) {
 			if err := unix.Unmount(r.data, unix.MNT_DETACH); err != nil {
 				t.Fatal(err)
 			}
-			_, err = r.Prepare(t.Context(), false, "")
+			_, err = r.Prepare(t.Context(), false, "", "")
 			if err == nil || !strings.Contains(err.Error(), "partition 2 cannot be captured: it is in use, although nothing is mounted from it") {
 				t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
 			}
@@ -517,7 +517,7 @@ func TestPrepareOfChild(t *testing.T) {
 		t.Skip("is a part of TestPrepareFails")
 	}
 	m := Machine{at: roots{"/proc", os.Getenv("ARMFREE_TEST_SYS"), os.Getenv("ARMFREE_TEST_DEV")}, root: root, Say: t.Logf}
-	d, err := m.Prepare(t.Context(), false, "")
+	d, err := m.Prepare(t.Context(), false, "", "")
 	t.Logf("%v, %+v", err, d.Parts)
 	if os.Getenv("ARMFREE_TEST_ORPHANS") != "" {
 		if err := errors.Join(err, m.Release()); err != nil {

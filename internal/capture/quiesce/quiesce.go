@@ -45,10 +45,10 @@ type frozen struct {
 func kernel() roots { return roots{"/proc", "/sys", "/dev"} }
 
 // Prepare stops what writes to the disk, removes what is not the image's if clean is
-// set, and the SSH key of the comment key, and makes all file systems of the disk
+// set, and the SSH key of the comment key or of that public part, and makes all file systems of the disk
 // read-only. It returns the disk, nothing of which changes from then on: it has looked
 // whether the kernel agrees. After an error everything may be written to again.
-func (m *Machine) Prepare(ctx context.Context, clean bool, key string) (d Disk, err error) {
+func (m *Machine) Prepare(ctx context.Context, clean bool, key, public string) (d Disk, err error) {
 	if m.at == (roots{}) {
 		m.at, m.root = kernel(), "/"
 	}
@@ -78,7 +78,7 @@ func (m *Machine) Prepare(ctx context.Context, clean bool, key string) (d Disk, 
 			return d, fmt.Errorf("remove what is the machine's own: %w", err)
 		}
 	}
-	if err := ForgetKey(m.root, key); err != nil {
+	if err := ForgetKey(m.root, key, public); err != nil {
 		return d, fmt.Errorf("remove the build's SSH key: %w", err)
 	}
 	// Services have a hand in what is mounted.

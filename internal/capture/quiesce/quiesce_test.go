@@ -100,13 +100,14 @@ func TestForgetKey(t *testing.T) {
 	})
 	homes := []string{"root", "home/debian", "home/ubuntu"}
 	for _, tt := range []struct {
-		comment string
-		want    []string
+		comment, public string
+		want            []string
 	}{
-		{"", []string{"no-pty " + key + "ssh-rsa BBBB mine\n", key, "ssh-rsa CCCC packer-10\n"}},
-		{"packer-1", []string{"ssh-rsa BBBB mine\n", "", "ssh-rsa CCCC packer-10\n"}},
+		{"", "", []string{"no-pty " + key + "ssh-rsa BBBB mine\n", key, "ssh-rsa CCCC packer-10\n"}},
+		{"packer-1", "DDDD", []string{"ssh-rsa BBBB mine\n", "", "ssh-rsa CCCC packer-10\n"}},
+		{"packer-2", "CCCC", []string{"ssh-rsa BBBB mine\n", "", ""}},
 	} {
-		if err := ForgetKey(root, tt.comment); err != nil {
+		if err := ForgetKey(root, tt.comment, tt.public); err != nil {
 			t.Fatal(err)
 		}
 		got := content(t, root)

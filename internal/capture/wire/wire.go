@@ -37,6 +37,8 @@ type Job struct {
 	// Key is the comment of the build's own SSH key, which is removed from the keys that
 	// users let in; empty if there is none.
 	Key string
+	// PublicKey is its public part in base64, by which it is found under another comment.
+	PublicKey string
 	// URL is where parts are uploaded to, with the number of the part behind it. Empty:
 	// they are sent to the plugin.
 	URL string
