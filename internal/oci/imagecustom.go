@@ -51,7 +51,7 @@ func (c *Client) requestImage(ctx context.Context, r core.CreateImageRequest, wi
 	if req.Body, err = withLaunchOptions(req.Body, with); err != nil {
 		return made, err
 	}
-	resp, err := c.compute.Call(shield(ctx), &req)
+	resp, err := c.compute.Call(shield(ctx), &req) //nolint:bodyclose // it is, by the SDK's own function
 	defer common.CloseBodyIfValid(resp)
 	if err != nil {
 		return made, err

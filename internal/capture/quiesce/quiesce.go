@@ -126,8 +126,12 @@ func (m *Machine) verify(d *Disk) error {
 	}
 	for _, f := range m.frozen {
 		// What is frozen cannot be frozen.
-		if err := f.control(fiFreeze); !errors.Is(err, unix.EBUSY) {
-			errs = append(errs, fmt.Errorf("the %s file system %s is not frozen although it was (%v), so that it cannot be captured", f.kind, f, err))
+		err := f.control(fiFreeze)
+		if err == nil {
+			err = errors.New("it could be frozen once more")
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			errs = append(errs, fmt.Errorf("the %s file system %s is not frozen although it was, so that it cannot be captured: %w", f.kind, f, err))
 		}
 	}
 	if len(errs) > 0 {
