@@ -198,8 +198,8 @@ func (r *run) signIn(ctx context.Context) error {
 	return nil
 }
 
-// toOCI signs in by the block oci.
-func (r *run) toOCI(ctx context.Context) (who *oci.Principal, err error) {
+// principal signs in by the block oci, once.
+func (r *run) principal(ctx context.Context) (who *oci.Principal, err error) {
 	if r.oci == nil {
 		r.oci, err = oci.SignIn(ctx, r.b.config.OCI.credentials, r.b.toOCI())
 	}
@@ -208,7 +208,7 @@ func (r *run) toOCI(ctx context.Context) (who *oci.Principal, err error) {
 
 func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 	c := &r.b.config
-	who, err := r.toOCI(ctx)
+	who, err := r.principal(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +296,7 @@ func (r *run) target(ctx context.Context, a *AWS) (to ocicapture.Target, err err
 		return to, err
 	}
 	o := r.b.config.OCI
-	who, err := r.toOCI(ctx)
+	who, err := r.principal(ctx)
 	if err != nil {
 		return to, err
 	}

@@ -26,13 +26,12 @@ type Machine struct {
 	// Say is told what is done, for people.
 	Say func(format string, args ...any)
 
-	at      roots
-	root    string // where its root file system is mounted
-	held    []held
-	changed bool     // something was made read-only or frozen
-	made    []held   // were made read-only
-	frozen  []frozen // were frozen
-	swaps   []string // devices that were swapped to
+	at     roots
+	root   string // where its root file system is mounted
+	held   []held
+	made   []held   // were made read-only
+	frozen []frozen // were frozen
+	swaps  []string // devices that were swapped to
 }
 
 // frozen is a file system that lets no write through.
@@ -45,9 +44,10 @@ type frozen struct {
 func kernel() roots { return roots{"/proc", "/sys", "/dev"} }
 
 // Prepare stops what writes to the disk, removes what is not the image's if clean is
-// set, and the SSH key of the comment key or of that public part, and makes all file systems of the disk
-// read-only. It returns the disk, nothing of which changes from then on: it has looked
-// whether the kernel agrees. After an error everything may be written to again.
+// set, and the SSH key of the comment key or of that public part, and makes all file
+// systems of the disk read-only. It returns the disk, nothing of which changes from then
+// on: it has looked whether the kernel agrees. After an error everything may be written
+// to again.
 func (m *Machine) Prepare(ctx context.Context, clean bool, key, public string) (d Disk, err error) {
 	if m.at == (roots{}) {
 		m.at, m.root = kernel(), "/"
@@ -105,7 +105,7 @@ func (m *Machine) Prepare(ctx context.Context, clean bool, key, public string) (
 	// Each of these has been written to by that alone.
 	if after, err := d.Written(); err != nil {
 		return d, err
-	} else if m.changed && after == before {
+	} else if len(m.made)+len(m.frozen) > 0 && after == before {
 		return d, fmt.Errorf("the kernel does not count what is written to %s, so that a change would not be noticed", d.Name)
 	}
 	return d, nil
@@ -235,7 +235,7 @@ func (m *Machine) readOnly(ctx context.Context, h held) (err error) {
 		}
 		unix.Sync()
 		if err = unix.Mount("", h.path(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err == nil {
-			m.made, m.changed = append(m.made, h), true
+			m.made = append(m.made, h)
 			return nil
 		}
 		if !errors.Is(err, unix.EBUSY) {
@@ -271,7 +271,7 @@ func (m *Machine) freeze(h held, why error) error {
 	if err := h.control(fiFreeze); err != nil {
 		return fmt.Errorf("%s can neither be made read-only (%w) nor frozen (%w), so that it cannot be captured: %s", h, why, err, who)
 	}
-	m.frozen, m.changed = append(m.frozen, frozen{h, orphans}), true
+	m.frozen = append(m.frozen, frozen{h, orphans})
 	m.Say("%s is frozen, since it cannot be made read-only: %s", h, who)
 	return nil
 }
@@ -347,6 +347,6 @@ func (m *Machine) Release() error {
 	for _, h := range m.held {
 		errs = append(errs, h.file.Close())
 	}
-	m.frozen, m.made, m.held, m.changed = nil, nil, nil, false
+	m.frozen, m.made, m.held = nil, nil, nil
 	return errors.Join(errs...)
 }
