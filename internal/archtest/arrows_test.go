@@ -120,7 +120,7 @@ func arrows() map[string][]string {
 			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component[2:]...),
 		"internal/awsbuild": append([]string{
-			"internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/ec2", "internal/fleet", "internal/owner", "internal/sshkey", "internal/tmpl",
+			"internal/awscfg", "internal/buildcfg", "internal/capacity", "internal/diskimage", "internal/ec2", "internal/fleet", "internal/owner", "internal/sshkey", "internal/tmpl",
 			"internal/wait", "github.com/hashicorp/packer-plugin-sdk/communicator", "github.com/hashicorp/packer-plugin-sdk/packer/registry/image",
 		}, component[2:]...),
 		"internal/buildcfg": append([]string{

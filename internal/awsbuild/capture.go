@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
+
+	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 )
 
 // The values of image_method that are no ways of EC2.
@@ -14,9 +16,6 @@ const (
 	anyAMI      = "ami"
 	captureDisk = "capture"
 )
-
-// maxCaptured is the largest disk that OCI imports, in GiB.
-const maxCaptured = 400
 
 // Captures says that the disk of the machine becomes an object on OCI, and no AMI is made.
 func (i *Image) Captures() bool { return i.ImageMethod == captureDisk }
@@ -73,7 +72,7 @@ func (o *Options) checkCapture(n *notes) {
 	if o.DisableStopInstance {
 		n.bad("image_method = %q reads the disk of a machine that runs, and with disable_stop_instance the last provisioner shuts it down", captureDisk)
 	}
-	if o.RootVolumeSize > maxCaptured {
-		n.bad("root_volume_size is %d GiB, and OCI imports captured disks of up to %d", o.RootVolumeSize, maxCaptured)
+	if o.RootVolumeSize > diskimage.MaxImage>>30 {
+		n.bad("root_volume_size is %d GiB, and OCI imports captured disks of up to %d", o.RootVolumeSize, int64(diskimage.MaxImage)>>30)
 	}
 }
