@@ -1,7 +1,10 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package e2e
+// Package bootstrap tests the script that prepares a tenancy of OCI, with a double
+// of OCI CLI. It is apart from the other tests because each call of the double
+// starts this test's program: without an SDK in it, it starts at once.
+package bootstrap
 
 import (
 	"crypto/x509"
@@ -15,7 +18,7 @@ import (
 	"testing"
 )
 
-const bootstrapOCI = "../../example/bootstrap/oci/bootstrap.sh"
+const bootstrapOCI = "../../../example/bootstrap/oci/bootstrap.sh"
 
 // oracle runs the script for OCI with a double of OCI CLI.
 type oracle struct {
@@ -109,6 +112,7 @@ func (o *oracle) wants(what string, want ...string) {
 }
 
 func TestBootstrapOCI(t *testing.T) {
+	t.Parallel()
 	o := newOracle(t)
 	dir := t.TempDir()
 	secrets := filepath.Join(dir, "secrets")
@@ -215,6 +219,7 @@ func checkOCISecrets(t *testing.T, file string) string {
 
 // The tenancy that images are copied to gets a user, and no network and no bucket.
 func TestBootstrapOCIProduction(t *testing.T) {
+	t.Parallel()
 	o := newOracle(t)
 	o.run([]string{"apply", "--role", "production", "--compartment", "ocid1.tenancy.oc1..t", "--email", "me@example.com"}, "PROD_OCI_USER_OCID", "no API key is made")
 	o.wants("an apply", "iam group create", "iam user create", "iam group add-user", "iam policy create")
@@ -236,6 +241,7 @@ func TestBootstrapOCIProduction(t *testing.T) {
 // The script touches nothing that it did not make, and refuses what it does not
 // understand before it asks for anything.
 func TestBootstrapOCIRefuses(t *testing.T) {
+	t.Parallel()
 	o := newOracle(t)
 	others := fakeOCI{Things: []thing{{Kind: "compartment", ID: "ocid1.compartment.oc1..theirs", Name: "theirs", Tag: "none"}, {Kind: "group", ID: "ocid1.group.oc1..g", Name: "g", Tag: "none"}}}
 	text, err := json.Marshal(others)

@@ -1,7 +1,7 @@
 // Copyright (c) The packer-plugin-armfree Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package e2e
+package bootstrap
 
 import (
 	"encoding/json"
