@@ -24,5 +24,5 @@ if [ -x "$bin/packer" ] && [ "$(cat "$bin/packer.stamp" 2>/dev/null)" = "$stamp"
 fi
 echo "packer: building $(go list -m -f '{{.Path}} {{.Version}}' github.com/hashicorp/packer) (a few minutes, once)"
 rm -f "$bin/packer"
-go build -trimpath -ldflags "-s -w" -o "$bin/packer" github.com/hashicorp/packer
+CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$bin/packer" github.com/hashicorp/packer
 echo "$stamp" > "$bin/packer.stamp"
