@@ -82,7 +82,7 @@ func (i *impatient) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// receive reads until there is nothing more.
+// receive reads until there is nothing more, also after nobody wants it any more.
 func (s *Session) receive(out io.ReadCloser) {
 	defer out.Close()
 	for {
@@ -101,9 +101,11 @@ func (s *Session) receive(out io.ReadCloser) {
 		select {
 		case s.frames <- f:
 		case <-s.stop:
-			s.err = errors.New("the capture was given up")
-			close(s.lost)
-			return
+			// What it was about to say has to go somewhere: it must not wait for us while
+			// the machine's file systems wait for it.
+			if f.Number > 0 {
+				s.buffers.Put(&f.Data)
+			}
 		}
 	}
 }
@@ -127,12 +129,24 @@ func (s *Session) Alive() bool {
 	}
 }
 
-// Close ends the helper, whatever it does.
+// Close ends the helper, whatever it does. [Session.Ended] waits for that.
 func (s *Session) Close() {
 	s.once.Do(func() {
 		close(s.stop)
 		_ = s.in.Close()
 	})
+}
+
+// Ended closes the session and waits until the helper has let the machine go, or can no
+// longer be heard. The error is ctx's: the helper may still hold file systems then.
+func (s *Session) Ended(ctx context.Context) error {
+	s.Close()
+	select {
+	case <-s.lost:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the helper of the capture before has not ended, and may still hold the machine's file systems: %w", ctx.Err())
+	}
 }
 
 // Progress is how far a capture is, in bytes of the disk.

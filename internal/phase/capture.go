@@ -88,7 +88,13 @@ const installLimit = 5 * time.Minute
 func (p *readyHelper) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, installLimit)
 	defer cancel()
-	err := p.install(ctx)
+	var err error
+	if p.session != nil { // of a capture that failed: two at a time would wait for each other
+		err = p.session.Ended(ctx)
+	}
+	if err == nil {
+		err = p.install(ctx)
+	}
 	if err == nil {
 		p.session, err = p.attach(ctx)
 	}

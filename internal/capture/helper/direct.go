@@ -131,7 +131,7 @@ func (d *direct) Part(ctx context.Context, number int, data []byte) error {
 		}
 		var etag string
 		if etag, err = d.put(ctx, number, data, sum); err == nil {
-			return d.out.Message(wire.Message{Sent: &wire.Sent{Number: number, Size: int64(len(data)), ETag: etag, MD5: sum}})
+			return d.out.Message(ctx, wire.Message{Sent: &wire.Sent{Number: number, Size: int64(len(data)), ETag: etag, MD5: sum}})
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -141,11 +141,11 @@ func (d *direct) Part(ctx context.Context, number int, data []byte) error {
 		}
 	}
 	if !d.closed.Swap(true) {
-		if err := d.out.Message(wire.Message{Say: fmt.Sprintf("Part %d does not get to Object Storage, so what is left goes through this computer: %v", number, err)}); err != nil {
+		if err := d.out.Message(ctx, wire.Message{Say: fmt.Sprintf("Part %d does not get to Object Storage, so what is left goes through this computer: %v", number, err)}); err != nil {
 			return err
 		}
 	}
-	return d.out.Part(number, data)
+	return d.out.Part(ctx, number, data)
 }
 
 // final is why a part is not sent again: the answer would be the same, or it would take

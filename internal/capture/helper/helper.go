@@ -60,7 +60,7 @@ var errNoJob = errors.New("there was no job")
 func (h Helper) Run(ctx context.Context) error {
 	out := wire.NewWriter(h.Out)
 	h.Hello.Version = wire.Version
-	if err := out.Message(wire.Message{Hello: &h.Hello}); err != nil {
+	if err := out.Message(ctx, wire.Message{Hello: &h.Hello}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -85,14 +85,25 @@ func (h Helper) Run(ctx context.Context) error {
 		err = h.do(ctx, job, out)
 	}
 	if err != nil {
-		return errors.Join(err, out.Message(wire.Message{Error: err.Error()}))
+		return errors.Join(err, last(ctx, out, wire.Message{Error: err.Error()}))
 	}
 	return nil
 }
 
+// lastWord is how long the plugin has to take the last message after it has gone, or
+// nothing takes what it is sent.
+const lastWord = 10 * time.Second
+
+// last sends a message that is of use after a cancel, too.
+func last(ctx context.Context, out *wire.Writer, m wire.Message) error {
+	ctx, cancel := wait.Grace(ctx, lastWord)
+	defer cancel()
+	return out.Message(ctx, m)
+}
+
 // beat says from time to time that we are there.
 func beat(ctx context.Context, out *wire.Writer) {
-	for wait.Sleep(ctx, wire.BeatEvery) == nil && out.Message(wire.Message{Beat: true}) == nil {
+	for wait.Sleep(ctx, wire.BeatEvery) == nil && out.Message(ctx, wire.Message{Beat: true}) == nil {
 	}
 }
 
@@ -100,7 +111,9 @@ func beat(ctx context.Context, out *wire.Writer) {
 const uploads = 4
 
 func (h Helper) do(ctx context.Context, job wire.Job, out *wire.Writer) (err error) {
-	say := func(format string, args ...any) { _ = out.Message(wire.Message{Say: fmt.Sprintf(format, args...)}) }
+	say := func(format string, args ...any) {
+		_ = out.Message(ctx, wire.Message{Say: fmt.Sprintf(format, args...)})
+	}
 	sink := partSink(relaySink{out})
 	direct := false
 	if job.URL != "" {
@@ -135,7 +148,7 @@ func (h Helper) do(ctx context.Context, job wire.Job, out *wire.Writer) (err err
 		}
 		areas = append(areas, what)
 	}
-	if err := out.Message(wire.Message{Begin: &wire.Begin{Device: q.Path, Size: q.Size, Stored: before.Map.Stored(), Areas: areas, Direct: direct}}); err != nil {
+	if err := out.Message(ctx, wire.Message{Begin: &wire.Begin{Device: q.Path, Size: q.Size, Stored: before.Map.Stored(), Areas: areas, Direct: direct}}); err != nil {
 		return err
 	}
 	stats, err := write(ctx, job, q, before.Map, sink, out)
@@ -149,7 +162,7 @@ func (h Helper) do(ctx context.Context, job wire.Job, out *wire.Writer) (err err
 	if after.written != before.written || after.digest != before.digest {
 		return fmt.Errorf("the disk changed while it was read (%d sectors were written), so that the image is of no use", after.written-before.written)
 	}
-	return out.Message(wire.Message{Done: &wire.Done{Stats: stats, Digest: fmt.Sprintf("%x", after.digest)}})
+	return last(ctx, out, wire.Message{Done: &wire.Done{Stats: stats, Digest: fmt.Sprintf("%x", after.digest)}})
 }
 
 // seen is a look at a disk.
@@ -198,8 +211,8 @@ type partSink interface{ diskimage.Sink }
 // relaySink sends parts to the plugin.
 type relaySink struct{ out *wire.Writer }
 
-func (r relaySink) Part(_ context.Context, number int, data []byte) error {
-	return r.out.Part(number, data)
+func (r relaySink) Part(ctx context.Context, number int, data []byte) error {
+	return r.out.Part(ctx, number, data)
 }
 
 // write makes the object.
@@ -222,7 +235,7 @@ func write(ctx context.Context, job wire.Job, q *Quiet, m *blockmap.Map, sink pa
 		Progress: func(s diskimage.Stats) {
 			if now := time.Now(); now.Sub(told) >= time.Second {
 				told = now
-				_ = out.Message(wire.Message{At: &wire.Progress{Read: s.Read, Written: s.Written}})
+				_ = out.Message(ctx, wire.Message{At: &wire.Progress{Read: s.Read, Written: s.Written}})
 			}
 		},
 	})

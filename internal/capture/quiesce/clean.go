@@ -19,9 +19,10 @@ import (
 // keys where something makes new ones, what cloud-init and DHCP remember of it, and
 // what the build left in logs and in the histories of shells. It does what the script
 // forget.sh of example/pipeline does, as far as that belongs to every image, and may be
-// run after it.
-func Clean(root string) error {
-	c := cleaner{root: root}
+// run after it. What ours does not say to be on the captured disk is left alone: homes of
+// a network, for one.
+func Clean(root string, ours func(path string) bool) error {
+	c := cleaner{root: root, ours: ours}
 	// Empty, not absent: systemd makes a new id in place, and does not take the boot for
 	// an installation.
 	c.truncate("etc/machine-id")
@@ -33,8 +34,34 @@ func Clean(root string) error {
 	c.remove("var/lib/dhcp/*.leases", "var/lib/NetworkManager/*.lease")
 	c.remove("root/.bash_history", "home/*/.bash_history", "root/.lesshst", "home/*/.lesshst", "root/.wget-hsts", "home/*/.wget-hsts")
 	c.remove("var/lib/sudo/lectured/*", "var/log/journal/*", "var/log/*.gz", "var/log/*.[0-9]", "var/log/*/*.gz", "var/log/*/*.[0-9]")
-	err := filepath.WalkDir(c.path("var/log"), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
+	return errors.Join(append(c.errs, c.emptyLogs())...)
+}
+
+type cleaner struct {
+	root string
+	ours func(path string) bool
+	errs []error
+}
+
+// emptyLogs leaves all logs in place, and nothing in them. Their folder may be a link.
+func (c *cleaner) emptyLogs() error {
+	root, err := filepath.EvalSymlinks(c.root)
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.EvalSymlinks(c.path("var/log"))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !within(dir, root) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+		case d.IsDir() && !c.ours(path):
+			return fs.SkipDir
+		case d.Type().IsRegular() && c.ours(path):
 			err = os.Truncate(path, 0)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -42,19 +69,13 @@ func Clean(root string) error {
 		}
 		return err
 	})
-	return errors.Join(append(c.errs, err)...)
-}
-
-type cleaner struct {
-	root string
-	errs []error
 }
 
 func (c *cleaner) path(name string) string { return filepath.Join(c.root, name) }
 
 func (c *cleaner) truncate(name string) {
 	// A link leads elsewhere.
-	if i, err := os.Lstat(c.path(name)); err != nil || !i.Mode().IsRegular() || i.Size() == 0 {
+	if i, err := os.Lstat(c.path(name)); err != nil || !i.Mode().IsRegular() || i.Size() == 0 || !c.ours(c.path(name)) {
 		return
 	}
 	if err := os.Truncate(c.path(name), 0); err != nil {
@@ -71,11 +92,41 @@ func (c *cleaner) remove(patterns ...string) {
 					continue // the usual link to the other one
 				}
 			}
-			if err := os.RemoveAll(n); err != nil {
+			if _, err := c.removeAll(n); err != nil {
 				c.errs = append(c.errs, err)
 			}
 		}
 	}
+}
+
+// removeAll removes what is at a path and below it. It leaves what is mounted there from
+// elsewhere, and says so.
+func (c *cleaner) removeAll(path string) (left bool, err error) {
+	i, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	if !c.ours(path) {
+		return true, nil
+	}
+	var list []fs.DirEntry
+	if i.IsDir() {
+		list, err = os.ReadDir(path)
+	}
+	for _, e := range list {
+		l, lerr := c.removeAll(filepath.Join(path, e.Name()))
+		left, err = left || l, errors.Join(err, lerr)
+	}
+	if left || err != nil {
+		return true, err
+	}
+	if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return false, err
 }
 
 // keysComeBack says whether something on the machine makes host keys where there are

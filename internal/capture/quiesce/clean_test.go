@@ -55,7 +55,7 @@ func TestHostKeysThatComeBack(t *testing.T) {
 				files[name] = text
 			}
 			root := tree(t, files)
-			if err := Clean(root); err != nil {
+			if err := Clean(root, everything); err != nil {
 				t.Fatal(err)
 			}
 			if _, kept := content(t, root)["etc/ssh/ssh_host_rsa_key"]; kept == tt.goes {

@@ -7,6 +7,8 @@ package quiesce
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +18,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // mount is a line of mountinfo.
@@ -28,6 +33,7 @@ type mount struct {
 	point   string
 	kind    string
 	source  string
+	flags   string // of this mount: "rw,nosuid,relatime"
 	options string // of the file system
 	ro      bool   // the file system, not only this mount
 	within  string // what leads to it: empty, or the root folder of a process of another mount namespace
@@ -54,7 +60,7 @@ func parseMounts(r io.Reader) (list []mount, err error) {
 			return nil, fmt.Errorf("a line of mountinfo is not understood: %.200q", lines.Text())
 		}
 		list = append(list, mount{
-			id: f[0], options: f[sep+3],
+			id: f[0], flags: f[5], options: f[sep+3],
 			dev: f[2], root: unescape(f[3]), point: unescape(f[4]), kind: f[sep+1], source: unescape(f[sep+2]),
 			ro: slices.Contains(strings.Split(f[sep+3], ","), "ro"),
 		})
@@ -204,6 +210,9 @@ func (r roots) wholeBelow(dev string, all []mount, depth int) (names []string, d
 func (r roots) below(dir string, all []mount) (devs []string, err error) {
 	if file, err := os.ReadFile(filepath.Join(dir, "loop/backing_file")); err == nil { //nolint:gosec // the kernel's own
 		name := strings.TrimSuffix(strings.TrimSpace(string(file)), deletedMark)
+		if dev := deviceAt(name); dev != "" {
+			return []string{dev}, nil
+		}
 		var at mount
 		for _, m := range all {
 			if m.within == "" && within(name, m.point) && len(m.point) >= len(at.point) {
@@ -237,9 +246,14 @@ func (m mount) device() string {
 	if !strings.HasPrefix(m.dev, "0:") || !strings.HasPrefix(m.source, "/dev/") {
 		return m.dev
 	}
+	return cmp.Or(deviceAt(m.source), m.dev)
+}
+
+// deviceAt is the number of the device at a path; empty if there is none.
+func deviceAt(path string) string {
 	var st unix.Stat_t
-	if err := unix.Stat(m.source, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
-		return m.dev
+	if err := unix.Stat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return ""
 	}
 	return numbered(st.Rdev)
 }
@@ -322,4 +336,58 @@ func (d Disk) Written() (int64, error) {
 		return 0, fmt.Errorf("%s is not understood: %.200q", filepath.Join(d.sys, "stat"), b)
 	}
 	return total, nil
+}
+
+// pending is how many writes the kernel has given to the disk that it has not done yet.
+func (d Disk) pending() (int64, error) {
+	path := filepath.Join(d.sys, "inflight")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil // an older kernel
+	}
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(b)) // reads, writes
+	if len(f) != 2 {
+		return 0, fmt.Errorf("%s is not understood: %.200q", path, b)
+	}
+	return strconv.ParseInt(f[1], 10, 64)
+}
+
+// How long nothing must have happened to a disk that is taken to be quiet, and how long
+// that may take.
+const (
+	calm      = time.Second
+	calmLimit = time.Minute
+)
+
+// settle waits until the kernel has done what it still had to do. ext4 may give up blocks
+// some time after the change that freed them, from a queue of its own, and being read-only
+// does not wait for that.
+func (d Disk) settle(ctx context.Context) error {
+	err := settle(ctx, func() (written, pending int64, err error) {
+		written, err = d.Written()
+		pending, perr := d.pending()
+		return written, pending, errors.Join(err, perr)
+	})
+	if err != nil {
+		return fmt.Errorf("%s does not come to rest, although no file system lets anything through: %w", d.Name, err)
+	}
+	return nil
+}
+
+func settle(ctx context.Context, look func() (written, pending int64, err error)) error {
+	last, since := int64(-1), time.Now()
+	every := wait.Pace{First: 100 * time.Millisecond, Max: 100 * time.Millisecond, Factor: 1}
+	return wait.Loop{What: "the end of what is written to the disk", Timeout: calmLimit, Pace: every}.Until(ctx, func(context.Context) (bool, error) {
+		written, pending, err := look()
+		if err != nil {
+			return false, err
+		}
+		if written != last || pending > 0 {
+			last, since = written, time.Now()
+		}
+		return time.Since(since) >= calm, nil
+	})
 }

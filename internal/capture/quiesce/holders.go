@@ -8,14 +8,18 @@ package quiesce
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // holder is a process because of which a file system cannot be made read-only.
@@ -203,4 +207,51 @@ func (r roots) units(pids []int) (names []string) {
 		}
 	}
 	return names
+}
+
+// ungentle are programs that take the network down when they are asked to end, and leave
+// it as it is when they are not asked. The kernel cuts names at 15 characters.
+func ungentle() []string { return []string{"systemd-network", "dhcpcd"} }
+
+// endHolders ends whoever keeps file systems from being made read-only, but for those
+// over whose connection this was asked for.
+func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
+	stay := append([]int{1}, m.stay...)
+	inTheWay := func() (list []holder) {
+		for _, h := range m.at.holders(devs, os.Getpid()) {
+			if !slices.Contains(stay, h.pid) {
+				list = append(list, h)
+			}
+		}
+		return list
+	}
+	if slices.ContainsFunc(m.at.holders(devs, os.Getpid()), func(h holder) bool { return h.pid == 1 && len(h.deleted) > 0 }) {
+		// It was upgraded, and starts itself anew.
+		if _, err := run(ctx, "systemctl", "daemon-reexec"); err != nil {
+			m.Say("Files that an upgrade replaced are still in use by systemd: %v", err)
+		}
+	}
+	for _, way := range []struct {
+		signal unix.Signal
+		grace  time.Duration
+	}{{unix.SIGTERM, askedGrace}, {unix.SIGKILL, killedGrace}} {
+		list := inTheWay()
+		if len(list) == 0 {
+			return nil
+		}
+		for _, h := range list {
+			m.Say("Ending %s", h)
+			signal := way.signal
+			if slices.Contains(ungentle(), h.name) {
+				signal = unix.SIGKILL
+			}
+			_ = unix.Kill(h.pid, signal) // it may be gone
+		}
+		for end := time.Now().Add(way.grace); time.Now().Before(end) && len(inTheWay()) > 0; {
+			if err := wait.Sleep(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -100,6 +100,29 @@ func (r roots) hold(on mounted) (held, error) {
 	return held{}, fmt.Errorf("the %s file system %s cannot be reached, and may be written to: %w", on.kind, on, errors.Join(errs...))
 }
 
+// kept are the flags of mount(2) that a remount must repeat, since it drops them. What is
+// said of access times it keeps.
+func (m mount) kept() (flags uintptr) {
+	of := func(options string, names map[string]uintptr) {
+		for _, o := range strings.Split(options, ",") {
+			flags |= names[o]
+		}
+	}
+	of(m.flags, map[string]uintptr{"nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC, "nosymfollow": unix.MS_NOSYMFOLLOW})
+	of(m.options, map[string]uintptr{"sync": unix.MS_SYNCHRONOUS, "mand": unix.MS_MANDLOCK, "lazytime": unix.MS_LAZYTIME})
+	return flags
+}
+
+// writable undoes that a file system was made read-only. The mount by which it is held may
+// have been read-only by itself.
+func (h held) writable() error {
+	err := unix.Mount("", h.path(), "", unix.MS_REMOUNT|h.kept(), "")
+	if err == nil && slices.Contains(strings.Split(h.flags, ","), "ro") {
+		err = unix.Mount("", h.path(), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|h.kept(), "")
+	}
+	return err
+}
+
 // numbered is a device as the kernel writes it.
 func numbered(dev uint64) string { return fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev)) }
 
@@ -124,10 +147,10 @@ func overlays(all []mount, m mount) (devs []string) {
 	return devs
 }
 
-// unused sees whether nobody uses a partition that nothing is known to be mounted from: a
+// unused sees whether nobody uses a device that nothing is known to be mounted from: a
 // file system may have been detached from all folders and still be there, or a program
 // may have it open by itself.
-func (r roots) unused(p Part, name string) error {
+func (r roots) unused(name string) error {
 	f, err := os.OpenFile(filepath.Join(r.dev, strings.ReplaceAll(name, "!", "/")), unix.O_RDONLY|unix.O_EXCL|unix.O_NONBLOCK, 0)
 	if err == nil {
 		return f.Close()
@@ -135,7 +158,70 @@ func (r roots) unused(p Part, name string) error {
 	if errors.Is(err, unix.EBUSY) {
 		err = errors.New("it is in use, although nothing is mounted from it that could be seen")
 	}
-	return fmt.Errorf("partition %d cannot be captured: %w", p.Number, err)
+	return err
+}
+
+// above are the devices that are made of one, by their folders in sysfs. A loop device
+// that has a device in place of a file holds it without the kernel saying so.
+func (r roots) above(dir, dev string) (dirs []string, err error) {
+	holders, err := os.ReadDir(filepath.Join(dir, "holders"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var links []string
+	for _, h := range holders {
+		links = append(links, filepath.Join(dir, "holders", h.Name()))
+	}
+	loops, _ := filepath.Glob(filepath.Join(r.sys, "dev/block/*/loop/backing_file"))
+	for _, l := range loops {
+		b, err := os.ReadFile(l)
+		if err == nil && dev != "" && deviceAt(strings.TrimSpace(string(b))) == dev {
+			links = append(links, filepath.Dir(filepath.Dir(l)))
+		}
+	}
+	for _, l := range links {
+		at, err := filepath.EvalSymlinks(l)
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, at)
+	}
+	return dirs, nil
+}
+
+// leaves sees whether nobody uses what is made of a device in the end and is not known to
+// be mounted.
+func (r roots) leaves(dir string, on []mounted, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("%s is made of itself", filepath.Base(dir))
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "dev"))
+	if err != nil {
+		return err
+	}
+	dev := strings.TrimSpace(string(b))
+	more, err := r.above(dir, dev)
+	if err != nil {
+		return err
+	}
+	// Partitions of it are devices by themselves, and whoever has one keeps others from
+	// the whole.
+	parts, _ := filepath.Glob(filepath.Join(dir, "*/partition"))
+	for _, p := range parts {
+		more = append(more, filepath.Dir(p))
+	}
+	for _, m := range more {
+		if err := r.leaves(m, on, depth+1); err != nil {
+			return err
+		}
+	}
+	if len(more) > 0 || slices.ContainsFunc(on, func(m mounted) bool { return m.device() == dev }) {
+		return nil
+	}
+	if err := r.unused(filepath.Base(dir)); err != nil {
+		return fmt.Errorf("of %s, which is made of it: %w", filepath.Base(dir), err)
+	}
+	return nil
 }
 
 // parts lists the partitions of the disk, with what is mounted from them.
@@ -178,16 +264,19 @@ func (r roots) parts(d Disk, on []mounted, swaps []string) (list []Part, err err
 		if slices.Contains(swaps, p.dev) {
 			p.Mounted = "swap"
 		}
-		holders, err := os.ReadDir(filepath.Join(dir, "holders"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		holders, err := r.above(dir, p.dev)
+		if err != nil {
 			return nil, err
 		}
 		for _, h := range holders {
-			p.Holders = append(p.Holders, h.Name())
+			p.Holders = append(p.Holders, filepath.Base(h))
+			if err := r.leaves(h, on, 0); err != nil {
+				return nil, fmt.Errorf("partition %d cannot be captured: %w", p.Number, err)
+			}
 		}
 		if name != "" && len(p.Holders) == 0 && (p.Mounted == "" || p.Mounted == "swap") {
-			if err := r.unused(*p, name); err != nil {
-				return nil, err
+			if err := r.unused(name); err != nil {
+				return nil, fmt.Errorf("partition %d cannot be captured: %w", p.Number, err)
 			}
 		}
 	}

@@ -206,9 +206,7 @@ func TestPrepareNested(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestPrepareOfChild$", "-test.v")
-		cmd.Env = append(os.Environ(), "ARMFREE_TEST_ROOT="+r.root, "ARMFREE_TEST_SYS="+r.at.sys, "ARMFREE_TEST_DEV="+r.at.dev, "ARMFREE_TEST_ORPHANS=1")
-		if out, err := cmd.CombinedOutput(); err != nil || strings.Count(string(out), "Orphans:true") != 2 {
+		if out, err := r.ofChild(t, "ARMFREE_TEST_WORKS=1"); err != nil || strings.Count(out, "Orphans:true") != 2 {
 			t.Errorf("%v\n%s", err, out)
 		}
 		if err := errors.Join(writable(r.root), writable(r.data), writable(filepath.Join(r.root, "inner"))); err != nil {
@@ -284,30 +282,64 @@ func TestPrepareFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestPrepareOfChild$", "-test.v")
-			cmd.Env = append(os.Environ(), "ARMFREE_TEST_ROOT="+r.root, "ARMFREE_TEST_SYS="+r.at.sys, "ARMFREE_TEST_DEV="+r.at.dev)
-			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), fmt.Sprintf("(process %d) has open for writing %s", os.Getpid(), f.Name())) {
-				t.Errorf("%v\n%s", err, out)
-			}
-			if err := writable(r.data); err != nil {
-				t.Error(err)
+			for _, late := range []string{"", "1"} { // noticed at first, and when it opens the file meanwhile
+				out, err := r.ofChild(t, "ARMFREE_TEST_LATE="+late)
+				says := map[string]string{"": "nothing was stopped", "1": "cannot be made read-only (device or resource busy)"}[late]
+				if err != nil || !strings.Contains(out, fmt.Sprintf("(process %d) has open for writing %s", os.Getpid(), f.Name())) || !strings.Contains(out, says) {
+					t.Errorf("%v\n%s", err, out)
+				}
+				if err := writable(r.data); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	})
 }
 
-// TestPrepareOfChild is what TestPrepareFails and TestPrepareNested run: it says why its
-// parent is in the way, or how it was quieted all the same.
+// ofChild prepares the machine from a process that the test has started.
+func (r *real) ofChild(t *testing.T, env ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestPrepareOfChild$", "-test.v")
+	cmd.Env = append(append(os.Environ(), "ARMFREE_TEST_ROOT="+r.root, "ARMFREE_TEST_SYS="+r.at.sys, "ARMFREE_TEST_DEV="+r.at.dev), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestPrepareOfChild is what ofChild runs: it says why its parent is in the way, or how it
+// was quieted all the same.
 func TestPrepareOfChild(t *testing.T) {
 	root := os.Getenv("ARMFREE_TEST_ROOT")
 	if root == "" {
 		t.Skip("is a part of TestPrepareFails")
 	}
 	m := Machine{at: roots{"/proc", os.Getenv("ARMFREE_TEST_SYS"), os.Getenv("ARMFREE_TEST_DEV")}, root: root, Say: t.Logf}
+	if os.Getenv("ARMFREE_TEST_LATE") != "" {
+		d, err := m.at.disk(m.root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		on, err := m.at.on(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range on {
+			h, err := m.at.hold(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.held = append(m.held, h)
+		}
+		m.stay = m.at.stay(os.Getpid())
+		err = m.quiet(t.Context())
+		t.Log(err)
+		if rerr := m.Release(); err == nil || rerr != nil {
+			t.Errorf("%v, %v", err, rerr)
+		}
+		return
+	}
 	d, err := m.Prepare(t.Context(), false, "", "")
 	t.Logf("%v, %+v", err, d.Parts)
-	if os.Getenv("ARMFREE_TEST_ORPHANS") != "" {
+	if os.Getenv("ARMFREE_TEST_WORKS") != "" {
 		if err := errors.Join(err, m.Release()); err != nil {
 			t.Error(err)
 		}

@@ -145,7 +145,7 @@ func newReal(t *testing.T, k fileSystem) *real {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"size", "stat", "dev", "queue"} {
+	for _, name := range []string{"size", "stat", "dev", "queue", "inflight"} {
 		link("/sys/block/"+disk+"/"+name, filepath.Join(fake, name))
 	}
 	devs := filepath.Join(dir, "dev")

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Machine is the machine that this process runs on.
@@ -28,10 +26,11 @@ type Machine struct {
 
 	at     roots
 	root   string // where its root file system is mounted
+	stay   []int  // processes that must not end
 	held   []held
 	made   []held   // were made read-only
 	frozen []frozen // were frozen
-	swaps  []string // devices that were swapped to
+	swaps  []swap   // were swapped to
 }
 
 // frozen is a file system that lets no write through.
@@ -47,7 +46,8 @@ func kernel() roots { return roots{"/proc", "/sys", "/dev"} }
 // set, and the SSH key of the comment key or of that public part, and makes all file
 // systems of the disk read-only. It returns the disk, nothing of which changes from then
 // on: it has looked whether the kernel agrees. After an error everything may be written
-// to again.
+// to again. If the connection over which this is asked for would not survive that, the
+// error comes before anything is stopped.
 func (m *Machine) Prepare(ctx context.Context, clean bool, key, public string) (d Disk, err error) {
 	if m.at == (roots{}) {
 		m.at, m.root = kernel(), "/"
@@ -58,6 +58,9 @@ func (m *Machine) Prepare(ctx context.Context, clean bool, key, public string) (
 		}
 	}()
 	if d, err = m.at.disk(m.root); err != nil {
+		return d, err
+	}
+	if err := m.connected(ctx, d); err != nil {
 		return d, err
 	}
 	if err := d.count(); err != nil {
@@ -73,14 +76,6 @@ func (m *Machine) Prepare(ctx context.Context, clean bool, key, public string) (
 	if err := m.endSwapping(); err != nil {
 		return d, err
 	}
-	if clean {
-		if err := Clean(m.root); err != nil {
-			return d, fmt.Errorf("remove what is the machine's own: %w", err)
-		}
-	}
-	if err := ForgetKey(m.root, key, public); err != nil {
-		return d, fmt.Errorf("remove the build's SSH key: %w", err)
-	}
 	// Services have a hand in what is mounted.
 	on, err := m.at.on(d)
 	if err != nil {
@@ -93,10 +88,29 @@ func (m *Machine) Prepare(ctx context.Context, clean bool, key, public string) (
 		}
 		m.held = append(m.held, h)
 	}
+	// Whoever is asked to end may write last words, so that logs are emptied after that.
+	if err := m.endHolders(ctx, m.devs()); err != nil {
+		return d, err
+	}
+	if clean {
+		ours, err := m.ours()
+		if err == nil {
+			err = Clean(m.root, ours)
+		}
+		if err != nil {
+			return d, fmt.Errorf("remove what is the machine's own: %w", err)
+		}
+	}
+	if err := ForgetKey(m.root, key, public); err != nil {
+		return d, fmt.Errorf("remove the build's SSH key: %w", err)
+	}
 	if err := m.quiet(ctx); err != nil {
 		return d, err
 	}
 	if err := flush(d.Path); err != nil {
+		return d, err
+	}
+	if err := d.settle(ctx); err != nil {
 		return d, err
 	}
 	if err := m.verify(&d); err != nil {
@@ -140,7 +154,7 @@ func (m *Machine) verify(d *Disk) error {
 	for _, f := range m.frozen { // which may be mounted nowhere any more
 		on = append(on, f.mounted)
 	}
-	if d.Parts, err = m.at.parts(*d, on, m.swaps); err != nil {
+	if d.Parts, err = m.at.parts(*d, on, swapDevs(m.swaps)); err != nil {
 		return err
 	}
 	for i := range d.Parts {
@@ -218,13 +232,55 @@ func (m *Machine) quiet(ctx context.Context) error {
 	return nil
 }
 
-// devs are the devices by which files of it are known.
-func (h held) devs() map[string]bool {
-	devs := map[string]bool{h.dev: true}
-	for _, o := range h.overlay {
+// addDevs adds the devices by which files of it are known.
+func (m mounted) addDevs(devs map[string]bool) {
+	devs[m.dev] = true
+	for _, o := range m.overlay {
 		devs[o] = true
 	}
+}
+
+func (m mounted) devs() map[string]bool {
+	devs := map[string]bool{}
+	m.addDevs(devs)
 	return devs
+}
+
+// devs are those of all file systems that can be written to.
+func (m *Machine) devs() map[string]bool {
+	devs := map[string]bool{}
+	for _, h := range m.held {
+		if !h.ro {
+			h.addDevs(devs)
+		}
+	}
+	return devs
+}
+
+// ours says of paths whether they are on the disk that is captured: in a mount of a file
+// system of it, or of an overlay that writes to one.
+func (m *Machine) ours() (func(path string) bool, error) {
+	all, err := m.at.mounts()
+	if err != nil {
+		return nil, err
+	}
+	devs, ids := map[string]bool{}, map[string]bool{}
+	for _, h := range m.held {
+		h.addDevs(devs)
+	}
+	for _, o := range all {
+		ids[o.id] = devs[o.dev]
+	}
+	// Not by the numbers of devices: files of btrfs have those of subvolumes.
+	return func(path string) bool {
+		f, err := os.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+		return err == nil && ids[fieldOf(info, "mnt_id")]
+	}, nil
 }
 
 // readOnly makes a file system read-only, and ends whoever is in the way.
@@ -234,7 +290,7 @@ func (m *Machine) readOnly(ctx context.Context, h held) (err error) {
 			return err
 		}
 		unix.Sync()
-		if err = unix.Mount("", h.path(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err == nil {
+		if err = unix.Mount("", h.path(), "", unix.MS_REMOUNT|unix.MS_RDONLY|h.kept(), ""); err == nil {
 			m.made = append(m.made, h)
 			return nil
 		}
@@ -276,53 +332,6 @@ func (m *Machine) freeze(h held, why error) error {
 	return nil
 }
 
-// ungentle are programs that take the network down when they are asked to end, and leave
-// it as it is when they are not asked. The kernel cuts names at 15 characters.
-func ungentle() []string { return []string{"systemd-network", "dhcpcd"} }
-
-// endHolders ends whoever keeps file systems from being made read-only, but for those
-// over whose connection this was asked for.
-func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
-	stay := append(m.at.ancestors(os.Getpid()), 1)
-	inTheWay := func() (list []holder) {
-		for _, h := range m.at.holders(devs, os.Getpid()) {
-			if !slices.Contains(stay, h.pid) {
-				list = append(list, h)
-			}
-		}
-		return list
-	}
-	if slices.ContainsFunc(m.at.holders(devs, os.Getpid()), func(h holder) bool { return h.pid == 1 && len(h.deleted) > 0 }) {
-		// It was upgraded, and starts itself anew.
-		if _, err := run(ctx, "systemctl", "daemon-reexec"); err != nil {
-			m.Say("Files that an upgrade replaced are still in use by systemd: %v", err)
-		}
-	}
-	for _, way := range []struct {
-		signal unix.Signal
-		grace  time.Duration
-	}{{unix.SIGTERM, askedGrace}, {unix.SIGKILL, killedGrace}} {
-		list := inTheWay()
-		if len(list) == 0 {
-			return nil
-		}
-		for _, h := range list {
-			m.Say("Ending %s", h)
-			signal := way.signal
-			if slices.Contains(ungentle(), h.name) {
-				signal = unix.SIGKILL
-			}
-			_ = unix.Kill(h.pid, signal) // it may be gone
-		}
-		for end := time.Now().Add(way.grace); time.Now().Before(end) && len(inTheWay()) > 0; {
-			if err := wait.Sleep(ctx, 100*time.Millisecond); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // The requests of linux/fs.h. Freezing writes what is pending and lets nothing through
 // from then on.
 const (
@@ -330,8 +339,9 @@ const (
 	fiThaw   = 0xc0045878
 )
 
-// Release lets programs write again to what Prepare has frozen or made read-only.
-// Services stay stopped.
+// Release lets programs write again to what Prepare has frozen or made read-only, and the
+// kernel swap again: another Prepare has to know what was swapped to. Services stay
+// stopped.
 func (m *Machine) Release() error {
 	var errs []error
 	for _, f := range slices.Backward(m.frozen) {
@@ -340,13 +350,18 @@ func (m *Machine) Release() error {
 		}
 	}
 	for _, f := range slices.Backward(m.made) {
-		if err := unix.Mount("", f.path(), "", unix.MS_REMOUNT, ""); err != nil {
+		if err := f.writable(); err != nil {
 			errs = append(errs, fmt.Errorf("%s stays read-only: %w", f, err))
+		}
+	}
+	for _, s := range m.swaps {
+		if err := s.on(); err != nil {
+			errs = append(errs, fmt.Errorf("swapping to %s stays ended: %w", s.path, err))
 		}
 	}
 	for _, h := range m.held {
 		errs = append(errs, h.file.Close())
 	}
-	m.frozen, m.made, m.held = nil, nil, nil
+	m.frozen, m.made, m.held, m.swaps = nil, nil, nil, nil
 	return errors.Join(errs...)
 }

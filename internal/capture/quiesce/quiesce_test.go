@@ -63,6 +63,9 @@ func content(t *testing.T, root string) map[string]string {
 	return got
 }
 
+// everything is on the disk that is captured.
+func everything(string) bool { return true }
+
 func TestClean(t *testing.T) {
 	files := map[string]string{
 		"etc/machine-id": "0123\n", "var/lib/dbus/machine-id -> /etc/machine-id": "", "usr/bin/cloud-init": "x",
@@ -73,7 +76,7 @@ func TestClean(t *testing.T) {
 	}
 	root := tree(t, files)
 	for range 2 { // the second time changes nothing
-		if err := Clean(root); err != nil {
+		if err := Clean(root, everything); err != nil {
 			t.Fatal(err)
 		}
 		want := map[string]string{
@@ -86,7 +89,7 @@ func TestClean(t *testing.T) {
 	}
 	// Without anything that makes host keys nobody could sign in any more.
 	root = tree(t, map[string]string{"etc/ssh/ssh_host_rsa_key": "x", "var/log/x": ""})
-	if err := Clean(root); err != nil || content(t, root)["etc/ssh/ssh_host_rsa_key"] != "x" {
+	if err := Clean(root, everything); err != nil || content(t, root)["etc/ssh/ssh_host_rsa_key"] != "x" {
 		t.Errorf("%v, %v", content(t, root), err)
 	}
 }
@@ -142,12 +145,13 @@ user@1000.service loaded active running User Manager for UID 1000
 func machine(t *testing.T, mounts string) roots {
 	t.Helper()
 	root := tree(t, map[string]string{
-		"proc/self/mountinfo": mounts, "dev/sda3": "",
+		"proc/self/mountinfo": mounts, "dev/sda3": "", "dev/dm-1": "",
 		"sys/devices/sda/size":           "4096\n",
 		"sys/devices/sda/stat":           " 1 2 3 4 5 6 700 8 9 10 11 12 13 44 15 16 17\n",
 		"sys/devices/sda/sda1/partition": "1", "sys/devices/sda/sda1/start": "1", "sys/devices/sda/sda1/size": "100\n", "sys/devices/sda/sda1/dev": "8:1\n",
 		"sys/devices/sda/sda2/partition": "2", "sys/devices/sda/sda2/start": "200", "sys/devices/sda/sda2/size": "1800", "sys/devices/sda/sda2/dev": "8:2\n",
-		"sys/devices/sda/sda2/holders/dm-0/x": "", "sys/devices/sda/sda2/holders/dm-1/x": "",
+		"sys/devices/sda/sda2/holders/dm-0 -> ../../../dm-0": "", "sys/devices/sda/sda2/holders/dm-1 -> ../../../dm-1": "",
+		"sys/devices/dm-0/dev": "253:0\n", "sys/devices/dm-1/dev": "253:1\n",
 		"sys/devices/sda/sda3/partition": "3", "sys/devices/sda/sda3/start": "3000", "sys/devices/sda/sda3/size": "100", "sys/devices/sda/sda3/dev": "8:3\n",
 		"sys/devices/loop0/loop/backing_file": "/var/lib/disk image\n", "sys/devices/loop1/loop/backing_file": "/data here/disk (deleted)\n",
 		"sys/dev/block/7:0 -> ../../devices/loop0": "", "sys/dev/block/7:1 -> ../../devices/loop1": "",

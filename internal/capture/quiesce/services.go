@@ -14,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unsafe"
@@ -21,12 +22,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kept are units that go on: those that the network and the connection need, and the
-// system's own, which write to memory only.
+// kept are units that go on: those that the network needs, and the system's own, which
+// write to memory only. Beside them go on those of the connection, whatever they are.
 func kept() []string {
 	return []string{
 		"ssh*", "dbus*", "polkit*", "systemd-*", "user@*", "session-*", "NetworkManager*", "networking.service", "ifup@*", "dhcpcd*", "dhclient*",
-		"wpa_supplicant*", "iscsi*", "multipath*", "tailscaled*", "wg-quick@*", "getty@*", "serial-getty@*",
+		"wpa_supplicant*", "iscsi*", "multipath*", "wg-quick@*", "getty@*", "serial-getty@*",
 	}
 }
 
@@ -48,7 +49,7 @@ func (m *Machine) stopServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ours := m.at.units(m.at.ancestors(os.Getpid()))
+	ours := m.at.units(m.stay)
 	stop := toStop(listed, ours)
 	if len(stop) > 0 {
 		m.Say("Stopping %d services, timers and sockets", len(stop))
@@ -83,6 +84,43 @@ func toStop(listed string, ours []string) (stop []string) {
 	return stop
 }
 
+// swap is something that was swapped to.
+type swap struct {
+	path     string
+	dev      string // "8:3"; empty if it is a file
+	priority string
+}
+
+// swapDevs are the devices among them.
+func swapDevs(swaps []swap) (devs []string) {
+	for _, s := range swaps {
+		if s.dev != "" {
+			devs = append(devs, s.dev)
+		}
+	}
+	return devs
+}
+
+// swapPrefer has a priority in its lower bits; see linux/swap.h. Without it the kernel
+// gives one below 0.
+const swapPrefer = 0x8000
+
+// on has the kernel swap to it again.
+func (s swap) on() error {
+	name, err := unix.BytePtrFromString(s.path)
+	if err != nil {
+		return err
+	}
+	flags := uintptr(0)
+	if n, err := strconv.ParseUint(s.priority, 10, 15); err == nil {
+		flags = swapPrefer | uintptr(n)
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(name)), flags, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // endSwapping ends it: a swap file is on the disk, too.
 func (m *Machine) endSwapping() error {
 	b, err := os.ReadFile(filepath.Join(m.at.proc, "swaps"))
@@ -97,17 +135,16 @@ func (m *Machine) endSwapping() error {
 		if i == 0 || len(f) == 0 || strings.HasPrefix(filepath.Base(f[0]), "zram") {
 			continue
 		}
-		name, err := unix.BytePtrFromString(unescape(f[0]))
+		s := swap{path: unescape(f[0]), priority: f[len(f)-1]}
+		name, err := unix.BytePtrFromString(s.path)
 		if err != nil {
 			return err
 		}
 		if _, _, errno := unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(name)), 0, 0); errno != 0 {
 			return fmt.Errorf("swapping to %s cannot be ended, and it would write to the disk while that is read: %w", f[0], errno)
 		}
-		var st unix.Stat_t
-		if unix.Stat(unescape(f[0]), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
-			m.swaps = append(m.swaps, numbered(st.Rdev))
-		}
+		s.dev = deviceAt(s.path)
+		m.swaps = append(m.swaps, s)
 	}
 	return nil
 }

@@ -12,12 +12,12 @@
 package wire
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
@@ -111,42 +111,63 @@ const EndCommand = `printf '\145\000\000\000\000\000\000\000\000'`
 const maxFrame = 256 << 20
 
 // Writer sends frames; it may be used by many goroutines.
+//
+// The other side may stop to take what is written, and a write to a pipe cannot be ended:
+// so whoever sends waits no longer than its context lives. A frame that was begun then
+// goes on by itself, and keeps all others from being sent until it has gone.
 type Writer struct {
-	mu  sync.Mutex
-	out io.Writer
+	turn chan struct{} // taken by the frame that is being written
+	out  io.Writer
 }
 
 // NewWriter sends frames to out.
-func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
+func NewWriter(out io.Writer) *Writer { return &Writer{turn: make(chan struct{}, 1), out: out} }
 
-func (w *Writer) frame(kind byte, number uint32, data []byte) error {
+func (w *Writer) frame(ctx context.Context, kind byte, number uint32, data []byte) error {
 	head := []byte{kind}
 	head = binary.BigEndian.AppendUint32(head, number)
 	head = binary.BigEndian.AppendUint32(head, uint32(len(data))) //nolint:gosec // bounded by maxFrame
 	if len(data) > maxFrame {
 		return fmt.Errorf("a frame of %d bytes is too long", len(data))
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, err := w.out.Write(head); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := w.out.Write(data)
-	return err
+	select {
+	case w.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.out.Write(head)
+		if err == nil {
+			_, err = w.out.Write(data)
+		}
+		<-w.turn
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Message sends a message.
-func (w *Writer) Message(m Message) error {
+func (w *Writer) Message(ctx context.Context, m Message) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return w.frame(kindMessage, 0, b)
+	return w.frame(ctx, kindMessage, 0, b)
 }
 
-// Part sends a part.
-func (w *Writer) Part(number int, data []byte) error {
-	return w.frame(kindPart, uint32(number), data) //nolint:gosec // at most 10,000
+// Part sends a part. If ctx ends meanwhile data may be read for as long as the process
+// lives.
+func (w *Writer) Part(ctx context.Context, number int, data []byte) error {
+	return w.frame(ctx, kindPart, uint32(number), data) //nolint:gosec // at most 10,000
 }
 
 // Frame is what was received: a message, or a part if Number is not 0.

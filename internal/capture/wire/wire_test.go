@@ -16,7 +16,7 @@ func room(n int) []byte { return make([]byte, n) }
 func TestFrames(t *testing.T) {
 	var b bytes.Buffer
 	w := NewWriter(&b)
-	if err := errors.Join(w.Message(Message{Say: "hello"}), w.Part(7, []byte("data")), w.Part(8, nil)); err != nil {
+	if err := errors.Join(w.Message(t.Context(), Message{Say: "hello"}), w.Part(t.Context(), 7, []byte("data")), w.Part(t.Context(), 8, nil)); err != nil {
 		t.Fatal(err)
 	}
 	end, err := exec.CommandContext(t.Context(), "sh", "-c", EndCommand).Output()
