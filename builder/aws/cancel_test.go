@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
@@ -82,6 +83,7 @@ func TestCancelAnywhere(t *testing.T) {
 	t.Parallel()
 	for _, d := range moments(t) {
 		t.Run(d.String(), func(t *testing.T) {
+			sample.Case(t)
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -117,6 +119,7 @@ func TestLostReplies(t *testing.T) {
 		for _, f := range faults {
 			f = ec2sim.Fault{Kind: f.Kind, Op: d.Op, Skip: d.Nth - 1, Times: 1, Status: f.Status, Code: f.Code, Message: f.Message}
 			t.Run(d.String()+"-"+string(f.Kind), func(t *testing.T) {
+				sample.Case(t)
 				t.Parallel()
 				s := stage.ForTest(t, stage.Options{})
 				addFaults(t, s, f)

@@ -154,7 +154,7 @@ func codeRules() []rule {
 				"internal/e2e:bootstrapStage":                 "the AWS CLI may not be installed; make testacc installs it where it can",
 				"internal/e2e:newHost":                        "the artifacts of a release take minutes; .ci/run makes them first",
 				"internal/e2e/bootstrap:newOracle":            "openssl may not be installed",
-				"internal/e2e:acceptance":                     "an acceptance test, run by make testacc",
+				"internal/e2e:alone":                          "an acceptance test, run by make testacc",
 				"internal/e2e:newCLI":                         "the AWS CLI, where it is installed; .ci installs it",
 				"internal/sim/cmd/demo:acceptance":            "an acceptance test, run by make testacc",
 				"internal/sim/machine:guest":                  "an acceptance test, run by make testacc",

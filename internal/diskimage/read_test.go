@@ -13,10 +13,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // What qemu-img makes, in every form that is supported, is read as it is.
 func TestReadWhatQEMUWrites(t *testing.T) {
+	sample.Not(t)
 	needQemuImg(t)
 	d := newDisk(strings.Repeat("tn0b..ttn", 20), 700)
 	dir := t.TempDir()
@@ -143,6 +146,7 @@ func everything(t testing.TB, file []byte) {
 
 // Bytes that are wrong are an error, or other bytes; never a panic, and never a loop.
 func TestDamagedImages(t *testing.T) {
+	sample.Not(t)
 	r := rand.New(rand.NewPCG(9, 9))
 	for _, o := range variants() {
 		good, _ := written(t, newDisk("tn0b..ttn", 0), o)

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zlib"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // stream writes a disk as a streamOptimized VMDK the way VMware's specification tells
@@ -90,6 +92,7 @@ func stream(t testing.TB, d testDisk) []byte {
 }
 
 func TestReadVMDK(t *testing.T) {
+	sample.Not(t)
 	for name, d := range disks() {
 		t.Run(name, func(t *testing.T) {
 			file := stream(t, d)
@@ -224,6 +227,7 @@ func FuzzReadVMDK(f *testing.F) {
 }
 
 func TestDamagedVMDK(t *testing.T) {
+	sample.Not(t)
 	good := stream(t, newDisk("tn0b"+strings.Repeat(".", 600)+"tt", 0))
 	r := rand.New(rand.NewPCG(3, 0))
 	for range 2000 {

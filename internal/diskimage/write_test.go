@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // disks are the maps that every variant is tried with.
@@ -36,6 +38,7 @@ func disks() map[string]testDisk {
 }
 
 func TestQEMUReadsWhatIsWritten(t *testing.T) {
+	sample.Not(t)
 	needQemuImg(t)
 	for name, d := range disks() {
 		for _, o := range variants() {
@@ -49,6 +52,7 @@ func TestQEMUReadsWhatIsWritten(t *testing.T) {
 
 // Maps by chance, larger ones than the table has.
 func TestQEMUReadsRandomDisks(t *testing.T) {
+	sample.Not(t)
 	needQemuImg(t)
 	for seed := range uint64(8) {
 		d := randomDisk(rand.New(rand.NewPCG(seed, 0)))

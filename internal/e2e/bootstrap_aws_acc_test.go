@@ -24,7 +24,7 @@ import (
 // account: it plans without changing anything, applies once, and undoes all of it;
 // in between a build succeeds with exactly the secrets that it wrote.
 func TestAccBootstrapAWS(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	s := bootstrapStage(t)
 	secrets := filepath.Join(t.TempDir(), "secrets")
 
@@ -122,7 +122,7 @@ func TestAccBootstrapAWS(t *testing.T) {
 
 // With --github there is a role for the jobs of a repository, and no key.
 func TestAccBootstrapGitHub(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	s := bootstrapStage(t)
 	issuer, err := oidc.NewIssuer("repo:octo/images:ref:refs/heads/main")
 	s.must(err)
@@ -156,7 +156,7 @@ func TestAccBootstrapGitHub(t *testing.T) {
 // The script touches nothing that it did not make, and refuses what it does not
 // understand before it does anything.
 func TestAccBootstrapRefuses(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	s := bootstrapStage(t)
 	_, err := s.iam.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("somebody")})
 	s.must(err)

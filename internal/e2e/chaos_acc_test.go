@@ -48,7 +48,7 @@ func divisor(a, b int) int {
 // its steps on the machine. This takes some requests; CHAOS=each takes the first and the last of
 // each kind, CHAOS=rest the others, and CHAOS=all takes all.
 func TestAccChaos(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	p := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)
 	var table matrix
 	begun := time.Now()

@@ -16,8 +16,16 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/runpacker"
 )
 
-// acceptance skips t unless the acceptance tests are wanted.
+// acceptance skips t unless the acceptance tests are wanted, and has it run beside others:
+// most of such a test is waiting for programs that wait.
 func acceptance(t *testing.T) {
+	t.Helper()
+	alone(t)
+	t.Parallel()
+}
+
+// alone is acceptance for tests that measure, or that change what all share.
+func alone(t *testing.T) {
 	t.Helper()
 	if os.Getenv("PACKER_ACC") == "" {
 		t.Skip("an acceptance test: run it by \"make testacc\"")

@@ -32,7 +32,7 @@ type gossSide struct {
 // Packer and the real goss on a native SSH server: by ours, and by the
 // unmodified peer where PEER_GOSS_PLUGIN is the path of its binary.
 func TestAccGossDropIn(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	ours := gossSide{"ours", packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source), runpacker.Source}
 	sides := []gossSide{ours}
 	if binary := os.Getenv("PEER_GOSS_PLUGIN"); binary != "" {

@@ -81,7 +81,7 @@ func (l *launches) checkGaps(t *testing.T) {
 // With RECORD=1 the peer is watched until it gives up, which takes 35 minutes;
 // else for four attempts.
 func TestAccPeerOracleScarcity(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	plugin := os.Getenv("PEER_ORACLE_PLUGIN")
 	if plugin == "" {
 		t.Skip("PEER_ORACLE_PLUGIN does not name a binary of packer-plugin-oracle; package scarcity has what it was seen to do")

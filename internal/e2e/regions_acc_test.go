@@ -30,7 +30,7 @@ const manyRegions = `us-ashburn-1 us-phoenix-1 uk-london-1 us-sanjose-1 us-chica
 // of the plugin for each of them: together they must fit on the small machine
 // that a pipeline runs on.
 func TestAccManyRegions(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	home := t.TempDir()
 	p, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), os.Getenv("ACC_PLUGIN"), runpacker.Source, home)
 	if err != nil {

@@ -104,7 +104,7 @@ func peak(home string) (most int64) {
 
 // The plugin moves a disk that is larger than the memory that it may take.
 func TestAccStreamMemory(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	const data, limit = 512 << 20, 256 << 20
 	home := t.TempDir()
 	p, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), os.Getenv("ACC_PLUGIN"), runpacker.Source, home)
@@ -151,7 +151,7 @@ func TestAccStreamMemory(t *testing.T) {
 // Packer and its plugins are killed in the middle of the way, as when a computer is
 // switched off: the next run uploads what is missing, and nothing is left on any disk.
 func TestAccStreamKilled(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	home := t.TempDir()
 	p, err := runpacker.Install(t.Context(), os.Getenv("ACC_PACKER"), os.Getenv("ACC_PLUGIN"), runpacker.Source, home)
 	if err != nil {

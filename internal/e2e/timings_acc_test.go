@@ -23,7 +23,7 @@ import (
 // the path of the peer's binary; without it ours runs alone. Nothing is asserted
 // of times but their order.
 func TestAccPeerTimings(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	const template = "oracle-oci.pkr.hcl"
 	plugin := os.Getenv("PEER_ORACLE_PLUGIN")
 	ours := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)

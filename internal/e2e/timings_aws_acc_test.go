@@ -90,7 +90,7 @@ func (w *awsWatch) stop(t *testing.T) (took []time.Duration, requests int) {
 // the peer's binary; without it ours runs alone. Nothing is asserted of times but
 // their order.
 func TestAccAWSTimings(t *testing.T) {
-	acceptance(t)
+	alone(t)
 	const template = "amazon-ebs.pkr.hcl"
 	plugin := os.Getenv("PEER_AMAZON_PLUGIN")
 	ours := packer(t, os.Getenv("ACC_PLUGIN"), runpacker.Source)

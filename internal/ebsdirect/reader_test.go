@@ -20,6 +20,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // bubble runs a test in virtual time.
@@ -66,6 +67,7 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 			}
 			for n := range requests(op) {
 				t.Run(fmt.Sprintf("%s %s %d", name, op, n), func(t *testing.T) {
+					sample.Case(t)
 					bubble(t, func(t *testing.T) {
 						k := newKit(t, kitOptions{})
 						f := ec2sim.Fault{Kind: f.Kind, Status: f.Status, Code: f.Code, Times: 1, Skip: n}

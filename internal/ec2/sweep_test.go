@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
@@ -149,6 +150,7 @@ func TestSweepFaults(t *testing.T) {
 			{Kind: ec2sim.FaultStatusAfterEffect, Status: 502, Times: 1},
 		} {
 			t.Run(fmt.Sprintf("%s-%s-%d", op, f.Kind, f.Status), func(t *testing.T) {
+				sample.Case(t)
 				bubble(t, func(t *testing.T) {
 					s := newSim(t, simOptions{})
 					s.dead(t, "dead", OnDemand)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
@@ -168,6 +169,7 @@ func TestSweepExportFaults(t *testing.T) {
 			{Kind: ec2sim.FaultStatus, Status: 403, Code: "AccessDenied", Message: "not you"},
 		} {
 			t.Run(fmt.Sprintf("%s-%s-%d", op, f.Kind, f.Status), func(t *testing.T) {
+				sample.Case(t)
 				bubble(t, func(t *testing.T) {
 					s, images := exports(t, 2)
 					s.stuck(t)

@@ -23,6 +23,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // bubble runs a test in virtual time.
@@ -124,6 +125,7 @@ func TestEveryRequestFails(t *testing.T) {
 		} {
 			for i := range n {
 				t.Run(fmt.Sprintf("%s %s %d %d", op, f.Kind, f.Status, i), func(t *testing.T) {
+					sample.Case(t)
 					bubble(t, func(t *testing.T) {
 						k := newKit(t)
 						if err := k.aws.AddFaults(ec2sim.Fault{Kind: f.Kind, Op: op, Status: f.Status, Code: f.Code, Times: 1, Skip: i}); err != nil {
@@ -143,6 +145,7 @@ func TestEveryRequestFails(t *testing.T) {
 		} {
 			for i := range n {
 				t.Run(fmt.Sprintf("%s %s %d %d", op, f.Kind, f.Status, i), func(t *testing.T) {
+					sample.Case(t)
 					bubble(t, func(t *testing.T) {
 						k := newKit(t)
 						if err := k.oci.AddFaults(ocisim.Fault{Kind: f.Kind, Op: op, Status: f.Status, Code: f.Code, Times: 1, Skip: i}); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
@@ -186,6 +187,7 @@ func TestSweepFaults(t *testing.T) {
 			{Kind: ocisim.FaultStatusAfterEffect, Status: 502, Times: 1},
 		} {
 			t.Run(fmt.Sprintf("%s-%s-%d", op, f.Kind, f.Status), func(t *testing.T) {
+				sample.Case(t)
 				synctest.Test(t, func(t *testing.T) {
 					s := newSim(t, simOptions{})
 					bucket := s.newBucket(t)

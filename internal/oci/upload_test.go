@@ -19,6 +19,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // smallParts lets parts be small.
@@ -158,6 +159,7 @@ func TestUploadFaults(t *testing.T) {
 		for name, f := range faults {
 			for skip := range 2 {
 				t.Run(fmt.Sprintf("%s %s %d", op, name, skip), func(t *testing.T) {
+					sample.Case(t)
 					synctest.Test(t, func(t *testing.T) {
 						s := newSim(t, simOptions{config: smallParts})
 						b := s.newBucket(t)

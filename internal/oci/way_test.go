@@ -27,6 +27,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // makeBucket makes a bucket as a tenancy's user would.
@@ -337,6 +338,7 @@ func (e *endless) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // An object of 2 GiB goes through less than 128 MiB of memory.
 func TestRelayMemory(t *testing.T) {
+	sample.Not(t)
 	e := &endless{size: 2<<30 + 1, table: noise(1<<20 - 7)}
 	w := &RelayWay{Bucket: &Bucket{Client: clientOver(t, &http.Client{Transport: e}), Namespace: "ns", Bucket: "b"}, Timeout: time.Hour}
 	var most atomic.Uint64

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // moment is a request at which something goes wrong.
@@ -100,6 +101,7 @@ func TestOneFaultAnywhere(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s %s %d %s", route, kind, i, m.op), func(t *testing.T) {
+					sample.Case(t)
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
 						v := newVirtual(t)
@@ -137,6 +139,7 @@ func TestKilledAnywhere(t *testing.T) {
 		for _, m := range at {
 			i := m.n
 			t.Run(fmt.Sprintf("%s %d %s", route, i, m.op), func(t *testing.T) {
+				sample.Case(t)
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					v := newVirtual(t)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // newDropIn is a check under the plugin's default name, with its working
@@ -115,6 +117,7 @@ func TestDropInLayout(t *testing.T) {
 	} {
 		for _, fails := range []bool{false, true} {
 			t.Run(fmt.Sprint(tt.name, fails), func(t *testing.T) {
+				sample.Case(t)
 				c, work := newDropIn(t)
 				if tt.name == "a deep folder" {
 					work = filepath.Join(c.base, "a", "b", "c")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // The script of finish runs once the machine has passed, as goss does, and is
@@ -52,6 +53,7 @@ func TestFinish(t *testing.T) {
 		{name: "everything stays", options: map[string]any{"keep_remote": true}, script: "exit 0", ran: true, state: goss.ProofPassed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			sample.Case(t)
 			if tt.orders == nil {
 				tt.orders = []string{pass}
 			}

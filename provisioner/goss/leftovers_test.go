@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // However a check ends, the machine is as it was: the same files with the same
@@ -55,6 +56,7 @@ func TestNothingStays(t *testing.T) {
 				continue // there it is a folder of the user's
 			}
 			t.Run(name, func(t *testing.T) {
+				sample.Case(t)
 				pids := filepath.Join(t.TempDir(), "pids")
 				var orders []string
 				for _, o := range tt.orders {

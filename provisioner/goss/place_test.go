@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/proof"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // A gossfile that did not arrive whole in remote_path is not run: half of it
@@ -35,6 +36,7 @@ func TestPuttingInPlaceFails(t *testing.T) {
 				continue // nothing is in the way; the folder is there
 			}
 			t.Run(fmt.Sprint(tt.name, there), func(t *testing.T) {
+				sample.Case(t)
 				c, work := newDropIn(t, "print checks/pass.json", "exit 99")
 				if there {
 					err := os.MkdirAll(filepath.Join(work, "checks"), 0o755)
@@ -72,6 +74,7 @@ func TestPlacedFilesGoWithoutTheFolder(t *testing.T) {
 	} {
 		for _, there := range []bool{false, true} {
 			t.Run(fmt.Sprint(tt.name, there), func(t *testing.T) {
+				sample.Case(t)
 				c, work := newDropIn(t, "print checks/pass.json")
 				if there {
 					if err := os.CopyFS(work, os.DirFS(tree(t, map[string]string{"checks/goss.yaml": "theirs", "checks/other": "theirs"}))); err != nil {

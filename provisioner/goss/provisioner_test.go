@@ -17,6 +17,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/armfree/packer-plugin-armfree/internal/goss"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 func TestProvision(t *testing.T) {
@@ -82,6 +83,7 @@ func TestProvision(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			sample.Case(t)
 			c := newCheck(t, tt.orders...)
 			for name, value := range tt.options {
 				c.options[name] = value
@@ -162,6 +164,7 @@ func TestProvisionOnABadLine(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			sample.Case(t)
 			c := newCheck(t, "print checks/pass.json")
 			tt.set(c.host)
 			if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), tt.says) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // strict needs the lines in which goss says that it forgot a test.
@@ -42,6 +44,7 @@ func TestStrictHearsWarnings(t *testing.T) {
 		{name: "cut short without strict", lenient: true, download: short},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			sample.Case(t)
 			c := newCheck(t, warned...)
 			c.options["strict"] = !tt.lenient
 			if tt.level != "" {

@@ -21,6 +21,7 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/sim/inpacker"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/machine"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/stage"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/tripwire"
 )
@@ -101,6 +102,7 @@ func (b Builder) Cancelled(t *testing.T) {
 				of = func(s *stage.Stage) tripwire.Cloud { return s.AWS.Cloud }
 			}
 			t.Run(fmt.Sprintf("%s/%s-%d", route, m.Op, m.Nth), func(t *testing.T) {
+				sample.Case(t)
 				t.Parallel()
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -146,6 +148,7 @@ func (b Builder) BadDays(t *testing.T) {
 		for _, op := range ops {
 			for name, f := range faults {
 				t.Run(route+"/"+op+"/"+name, func(t *testing.T) {
+					sample.Case(t)
 					t.Parallel()
 					s := b.online(t, nil)
 					f.Op, f.Times = op, 1
