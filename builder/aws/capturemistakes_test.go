@@ -94,6 +94,16 @@ func TestCaptureMistakes(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for method, want := range map[string]int{"capture": 1, "ami": 0} {
+		in := settings(s)
+		if in["image_method"], in["packer_force"] = method, true; want > 0 {
+			in["capture_to"] = to(s)
+		}
+		_, said, err := (&Builder{Mask: new(mask.Masker)}).Prepare(in)
+		if err != nil || strings.Count(strings.Join(said, "\n"), "packer build -force has no effect") != want {
+			t.Errorf("%s: %q, %v", method, said, err)
+		}
+	}
 }
 
 // What the block leaves out comes from the environment, also if there is no block at all.

@@ -223,7 +223,7 @@ func (r *run) inOCI(ctx context.Context, o *OCI) ([]fleet.Place, error) {
 		return nil, err
 	}
 	for i := range builds {
-		builds[i].Image.Capture = o.Capture.Config()
+		builds[i].Image.Capture = o.Capture.Config(&o.Options, c.forOCI())
 	}
 	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
 	r.b.Mask.Add(base64.StdEncoding.EncodeToString(builds[0].UserData))

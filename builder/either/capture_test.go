@@ -116,9 +116,9 @@ func TestCaptureOnAWS(t *testing.T) {
 	}{
 		{"a bucket of its own", onAWS, nil, true, ocibuild.CapturedID, "aws", 1, 1},
 		{"the bucket of the block oci", onAWS, set{"capture_bucket": stage.BucketName}, false, ocibuild.CapturedID, "aws", 1, 1},
-		{"the bucket of the block oci, which captures, too", onAWS, set{"image_method": "capture", "capture_bucket": stage.BucketName}, false, ocibuild.CapturedID, "aws", 2, 1},
+		{"the bucket of the block oci, which captures, too", set{"prefer": []string{"aws", "oci"}, "tags": set{}}, set{"image_method": "capture", "capture_bucket": stage.BucketName}, false, ocibuild.CapturedID, "aws", 2, 1},
 		{"found on OCI, which makes an image", nil, set{"capture_bucket": stage.BucketName}, false, ocibuild.BuilderID, "", 1, 1},
-		{"found on OCI, which captures", nil, set{"image_method": "capture", "capture_bucket": stage.BucketName, "capture_route": "relay"}, true, ocibuild.CapturedID, "oci", 2, 2},
+		{"found on OCI, which captures", set{"tags": set{}}, set{"image_method": "capture", "capture_bucket": stage.BucketName, "capture_route": "relay"}, true, ocibuild.CapturedID, "oci", 2, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -198,6 +198,49 @@ func TestCaptureOptionsOfAWS(t *testing.T) {
 	}
 	if err := prepare(nil, set{"capture_bucket": "b"}, set{"image_method": "capture"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Tags for both clouds are a mistake where neither makes an image, and a warning where one
+// does not. Those of a block are that block's.
+func TestCaptureHasNoTags(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	captures := set{"image_method": "capture", "capture_bucket": "b"}
+	for _, tt := range []struct {
+		name         string
+		tags         interface{}
+		inOCI, inAWS set // nil: there is no such block
+		warns, fails string
+	}{
+		{"neither captures", nil, set{}, set{}, "", ""},
+		{"as it turns out", nil, set{"image_method": "auto", "capture_bucket": "b"}, set{}, "", ""},
+		{"oci captures", nil, captures, set{}, `tags are for images: image_method = "capture" in the block oci captures disks`, ""},
+		{"what only AWS can fill in", set{"a": "{{ .SourceAMI }}"}, captures, set{}, "in the block oci captures disks", ""},
+		{"aws captures", nil, set{"capture_bucket": "b"}, set{"image_method": "capture"}, `tags are for images: image_method = "capture" in the block aws captures disks`, ""},
+		{"both", nil, captures, set{"image_method": "capture"}, "", `tags are for images, and with image_method = "capture" in the blocks oci and aws none is made: remove them; the post-processor armfree-oci-cross-tenancy-copy, which makes the image, has destination.tags`},
+		{"oci alone", nil, captures, nil, "", "in the block oci none is made"},
+		{"none", set{}, captures, nil, "", ""},
+		{"a block's own", set{}, set{"image_method": "capture", "capture_bucket": "b", "tags": set{"a": "b"}, "image_launch_mode": "NATIVE"}, set{}, "", `oci: image_method = "capture" makes no image, so that tags, image_launch_mode would have no effect`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := settings(s)
+			if tt.tags != nil {
+				in["tags"] = tt.tags
+			}
+			for name, block := range map[string]set{"oci": tt.inOCI, "aws": tt.inAWS} {
+				if maps.Copy(in[name].(set), block); block == nil {
+					delete(in, name)
+				}
+			}
+			_, warnings, err := (&Builder{Mask: new(mask.Masker)}).Prepare(in)
+			said := strings.Join(warnings, "\n")
+			if strings.Contains(said, "tags are for images") != (tt.warns != "") || !strings.Contains(said, tt.warns) {
+				t.Errorf("warns %q", said)
+			}
+			if (err == nil) != (tt.fails == "") || err != nil && (!strings.Contains(err.Error(), tt.fails) || strings.Count(err.Error(), "* ") > 1) {
+				t.Errorf("fails with %v", err)
+			}
+		})
 	}
 }
 

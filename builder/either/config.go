@@ -88,7 +88,7 @@ type Config struct {
 	ImageName string `mapstructure:"image_name" required:"false"`
 	// Tags of the image, in either cloud. Those of a block count before them.
 	// What only one cloud can fill in, such as `{{ .SourceAMI }}`, belongs into
-	// its block.
+	// its block. Disks that are captured have none.
 	Tags map[string]string `mapstructure:"tags" required:"false"`
 	// User data for cloud-init, in either cloud, where a block has none of its
 	// own.

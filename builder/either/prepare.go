@@ -66,7 +66,9 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	c.Limits.Defaults(0)
 	note(c.Limits.Problems()...)
 	note(c.preparePreference()...)
-	note(c.share()...)
+	untagged, clash := c.share()
+	warnings = append(warnings, untagged...)
+	note(clash...)
 	note(c.prepareConnection()...)
 	note(c.Checks.Prepare()...)
 	if o := c.OCI; o != nil {
@@ -131,20 +133,22 @@ func (c *Config) preparePreference() (list []error) {
 }
 
 // share gives each block what is said for both.
-func (c *Config) share() (list []error) {
+func (c *Config) share() (warnings []string, list []error) {
 	o, a := c.OCI, c.AWS
 	if !c.SkipCreateImage && (o != nil && o.SkipCreateImage || a != nil && a.SkipCreateAMI) {
 		list = append(list, errors.New("skip_create_image is for both clouds: set it outside of the blocks oci and aws"))
 	}
 	if o != nil {
-		tags, err := c.plainTags()
-		if err != nil {
-			list = append(list, err)
+		if !o.Always() {
+			tags, err := c.plainTags()
+			if err != nil {
+				list = append(list, err)
+			}
+			o.Tags = both(tags, o.Tags)
 		}
 		if o.ImageName+o.ImageNamePrefix == "" {
 			o.ImageName = c.ImageName
 		}
-		o.Tags = both(tags, o.Tags)
 		if o.UserData+o.UserDataFile == "" && o.Metadata["user_data"] == "" {
 			o.UserData, o.UserDataFile = c.UserData, c.UserDataFile
 		}
@@ -155,11 +159,8 @@ func (c *Config) share() (list []error) {
 		if a.AMIName+a.AMINamePrefix == "" {
 			a.AMIName = c.ImageName
 		}
-		switch {
-		case !a.Captures():
+		if !a.Captures() {
 			a.ImageTags = both(c.Tags, a.ImageTags)
-		case o == nil && len(c.Tags) > 0:
-			list = append(list, errors.New("tags are for images, and with image_method = \"capture\" in the block aws none is made"))
 		}
 		if a.UserData+a.UserDataFile == "" {
 			a.UserData, a.UserDataFile = c.UserData, c.UserDataFile
@@ -167,7 +168,36 @@ func (c *Config) share() (list []error) {
 		a.PinHostKey = a.PinHostKey || c.PinHostKey
 		a.SkipCreateAMI = c.SkipCreateImage
 	}
-	return list
+	switch blocks := c.capturing(); {
+	case len(c.Tags) == 0 || len(blocks) == 0:
+	case len(blocks) == 1 && o != nil && a != nil:
+		warnings = append(warnings, fmt.Sprintf("tags are for images: %s in the block %s captures disks, which get none; destination.tags of the post-processor armfree-oci-cross-tenancy-copy are for what is made of them", captureMethod, blocks[0]))
+	default:
+		list = append(list, fmt.Errorf("tags are for images, and with %s in the %s none is made: remove them; the post-processor armfree-oci-cross-tenancy-copy, which makes the image, has destination.tags", captureMethod, said(blocks)))
+	}
+	return warnings, list
+}
+
+// captureMethod is how a template says it.
+const captureMethod = `image_method = "capture"`
+
+// capturing are the blocks that never make an image, but capture disks.
+func (c *Config) capturing() (blocks []string) {
+	if c.OCI != nil && c.OCI.Always() {
+		blocks = append(blocks, ociBlock)
+	}
+	if c.AWS != nil && c.AWS.Captures() {
+		blocks = append(blocks, awsBlock)
+	}
+	return blocks
+}
+
+// said is "block oci", or "blocks oci and aws".
+func said(blocks []string) string {
+	if len(blocks) == 1 {
+		return "block " + blocks[0]
+	}
+	return "blocks " + strings.Join(blocks, " and ")
 }
 
 // plainTags are the tags for both clouds, rendered; for AWS that is done once the
@@ -249,7 +279,7 @@ func (c *Config) prepareOCI(o *OCI) (warnings []string, list []error) {
 	o.credentials, bad = o.Access.Prepare(atOCI, "")
 	warnings, list = o.Options.Prepare(c.forOCI())
 	lent := c.AWS != nil && c.AWS.Captures() && c.AWS.CaptureTo == nil
-	list = append(list, in(atOCI, o.Capture.Prepare(&c.Comm, o.BootVolumeSizeInGBs, c.SkipCreateImage, lent)...)...)
+	list = append(list, in(atOCI, o.Capture.Prepare(&o.Options, &c.Comm, lent)...)...)
 	if o.PinHostKey && c.Comm.Type == "winrm" {
 		list = append(list, errors.New(atOCI+"ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}

@@ -91,7 +91,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	// In a request it is encoded, and Oracle's SDK logs requests if it is told to.
 	b.Mask.Add(base64.StdEncoding.EncodeToString(builds[0].UserData))
 	for i := range builds {
-		builds[i].Image.Capture = c.Capture.Config()
+		builds[i].Image.Capture = c.Capture.Config(&c.Options, c.given())
 	}
 	places, err := ocibuild.Places(who, builds, id, ui.Sayf)
 	if err != nil {

@@ -78,7 +78,7 @@ func (c *Config) Prepare(raws ...interface{}) (warnings []string, err error) {
 	if c.PinHostKey && c.Comm.Type == "winrm" {
 		note(errors.New("ssh_pin_host_key is for SSH, and communicator is \"winrm\""))
 	}
-	note(c.Capture.Prepare(&c.Comm, c.BootVolumeSizeInGBs, c.SkipCreateImage, false)...)
+	note(c.Capture.Prepare(&c.Options, &c.Comm, false)...)
 	note(c.Bastion.Prepare(&c.Options, &c.Comm)...)
 	note(c.Checks.Prepare()...)
 	return warnings, mistakes.Err()

@@ -53,7 +53,7 @@ func proofs() map[string]proof {
 		"ssh_clear_authorized_keys": by(TestTemporaryKeyIsForgotten),
 		"ssh_keypair_name":          {why: "OCI has no key pairs with names; no effect, as with oracle-oci"},
 
-		"image_method": by(TestCapture, TestCaptureIsNotNeeded), "capture_bucket": by(TestCapture, TestCaptureFails), "capture_route": by(TestCapture, TestCaptureDirect),
+		"image_method": by(TestCapture, TestCaptureIsNotNeeded, TestCaptureMistakes), "capture_bucket": by(TestCapture, TestCaptureFails), "capture_route": by(TestCapture, TestCaptureDirect),
 		"capture_namespace": by(TestCaptureOptionsOnTheWire), "capture_compression": by(TestCaptureOptionsOnTheWire), "capture_clean": by(TestCaptureOptionsOnTheWire),
 
 		"tenancy_ocid": by(TestAccessOnTheWire), "user_ocid": by(TestAccessOnTheWire), "fingerprint": by(TestAccessOnTheWire),

@@ -62,12 +62,15 @@ func (o *Options) ofAMI() (names []string) {
 }
 
 // checkCapture sees what does not go with a disk that is captured.
-func (o *Options) checkCapture(n *notes) {
+func (o *Options) checkCapture(n *notes, force bool) {
 	if !o.Captures() {
 		return
 	}
 	if names := o.ofAMI(); len(names) > 0 {
 		n.bad("image_method = %q makes no AMI and no snapshot, so that %s would have no effect: remove what is for AMIs only", captureDisk, strings.Join(names, ", "))
+	}
+	if force {
+		n.warn("image_method = %q makes no AMI, so packer build -force has no effect; the post-processor armfree-oci-cross-tenancy-copy has image_name_conflict = \"replace\"", captureDisk)
 	}
 	if o.DisableStopInstance {
 		n.bad("image_method = %q reads the disk of a machine that runs, and with disable_stop_instance the last provisioner shuts it down", captureDisk)

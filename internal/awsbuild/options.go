@@ -78,7 +78,7 @@ func (o *Options) Prepare(g Given) ([]string, []error) {
 	o.Machine.prepare(n, &o.Search)
 	o.userData = o.readUserData(n)
 	o.prepareWayIn(n, g)
-	o.checkCapture(n)
+	o.checkCapture(n, g.Force)
 	o.Image.prepare(n, g, time.Now())
 	if wanted, _ := o.spot(); wanted && o.DisableStopInstance && !o.SkipCreateAMI {
 		n.bad("disable_stop_instance waits for a machine that has stopped, and a spot machine that shuts down is terminated: remove it and let no provisioner shut the machine down, or ask for on-demand machines only")

@@ -39,6 +39,9 @@ type CaptureConfig struct {
 	Method    Method
 	Bucket    string
 	Namespace string // empty: the tenancy's own
+	// NoEffect says of options that are for images that they have no effect where there is
+	// none; empty if there are no such options.
+	NoEffect string
 }
 
 // Captures says, once Plan has looked, whether the disk is captured.
@@ -73,6 +76,9 @@ func (s *survey) checkImaging(ctx context.Context) {
 	if !b.captures {
 		s.checkImageLimit(ctx)
 		return
+	}
+	if b.cfg.Image.Capture.NoEffect != "" {
+		s.note("No image is made in %s, so %s", b.Region, b.cfg.Image.Capture.NoEffect)
 	}
 	b.bucket = &Bucket{Client: b.Client, Namespace: b.cfg.Image.Capture.Namespace, Bucket: b.cfg.Image.Capture.Bucket}
 	if err := b.bucket.Check(ctx); err != nil {

@@ -37,13 +37,15 @@ type Options struct {
 	// `OCI_COMPARTMENT_OCID`, else to the tenancy.
 	CompartmentOCID string `mapstructure:"compartment_ocid" required:"false"`
 
-	userData []byte // the user's own
+	userData []byte    // the user's own
+	ofImages []ofImage // what the template says of the image
 }
 
 // Prepare fills in what the template leaves out and checks all that can be checked
 // without a request. It returns a line for each thing that is not as it may seem,
 // and every problem, in the words of the template.
 func (o *Options) Prepare(g Given) (warnings []string, errs []error) {
+	o.ofImages = o.ofImage()
 	o.CompartmentOCID = cmp.Or(o.CompartmentOCID, os.Getenv("OCI_COMPARTMENT_OCID"))
 	o.Search.defaults()
 	if len(o.ImageShapes) == 0 {

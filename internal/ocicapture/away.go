@@ -60,14 +60,24 @@ type Away struct {
 	tags  map[string]string // that the image is to have
 }
 
-// look is what was seen of the bucket, by whichever region was first to ask.
+// look is what was seen of the bucket, for all regions of a plan, by whichever was first
+// to ask.
 type look struct {
-	once sync.Once
-	err  error
+	mu    sync.Mutex
+	asked map[*Away]bool // the regions that know of it
+	err   error
 }
 
-func (l *look) at(ctx context.Context, to Target) error {
-	l.once.Do(func() { l.err = to.Bucket.CheckCapture(ctx, to.Option) })
+// at looks at the bucket, once for all regions. A region that asks again plans again, so
+// it is looked at again: somebody may have mended it (-on-error=ask).
+func (l *look) at(ctx context.Context, a *Away) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.asked) == 0 || l.asked[a] {
+		l.asked = map[*Away]bool{}
+		l.err = a.to.Bucket.CheckCapture(ctx, a.to.Option)
+	}
+	l.asked[a] = true
 	return l.err
 }
 
@@ -86,7 +96,7 @@ func Capturing(places []fleet.Place, to Target) (all []fleet.Place) {
 func (a *Away) Plan(ctx context.Context) (cloud.Plan, error) {
 	var wrong error
 	var looking sync.WaitGroup
-	looking.Go(func() { wrong = a.look.at(ctx, a.to) })
+	looking.Go(func() { wrong = a.look.at(ctx, a) })
 	plan, err := a.Machines.Plan(ctx)
 	looking.Wait()
 	// One region says what is wrong for all of them; where nobody answers, none can go on.

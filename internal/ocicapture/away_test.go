@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -132,6 +133,41 @@ func TestOnceForAllRegions(t *testing.T) {
 	}
 	if got := sweep.Commands("x", "b", left); len(got) != 1 || got[0] != "x sweep --build b --cloud oci --region eu-frankfurt-1" {
 		t.Errorf("%q", got)
+	}
+}
+
+// What was seen of the bucket is for the regions of one plan. The next one (-on-error=ask)
+// looks again, also in another order.
+func TestNextPlanLooksAgain(t *testing.T) {
+	s := stage.ForTest(t, stage.Options{})
+	who := s.Production // who has no bucket
+	client, err := oci.NewClient(oci.Credentials{
+		Tenancy: who.ID, User: who.UserID, Fingerprint: who.Fingerprint(), KeyPEM: who.PrivateKeyPEM(), Region: stage.ProductionRegion,
+	}, oci.Options{HTTP: s.Net.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := Capturing([]fleet.Place{
+		{Cloud: "moon", Region: "moon-1", Site: &machines{}}, {Cloud: "moon", Region: "moon-2", Site: &machines{}}, {Cloud: "moon", Region: "moon-3", Site: &machines{}},
+	}, Target{Bucket: &oci.Bucket{Client: client, Bucket: stage.BucketName}, Option: "capture_to", Owner: owner.NewBuild(time.Now(), time.Hour)})
+	forward := fleet.New(places...)
+	slices.Reverse(places)
+	for i, tt := range []struct {
+		plan  func(context.Context) (cloud.Plan, error)
+		fails bool
+	}{{forward.Plan, true}, {forward.Plan, true}, {fleet.New(places...).Plan, true}, {forward.Plan, false}, {fleet.New(places...).Plan, false}} {
+		if i == 3 {
+			if err := s.MakeBucket(t.Context(), who, stage.ProductionRegion); err != nil {
+				t.Fatal(err)
+			}
+		}
+		plan, err := tt.plan(t.Context())
+		if (err != nil) != tt.fails || err != nil && strings.Count(err.Error(), "no bucket") != 1 || err == nil && len(plan.Offers) != 3 {
+			t.Errorf("plan %d: %d offers, %v", i, len(plan.Offers), err)
+		}
+		if n := s.Cloud.CountRequests("HeadBucket"); n != i+1 {
+			t.Errorf("plan %d: the bucket was asked for %d times in all", i, n)
+		}
 	}
 }
 

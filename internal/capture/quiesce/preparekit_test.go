@@ -24,6 +24,10 @@ import (
 // namespace of its own.
 const inNamespace = "ARMFREE_TEST_NAMESPACE"
 
+// required, if it is set, makes it a failure that something is not here which these tests
+// need: a test that is skipped looks like one that passed.
+const required = "REQUIRE_FILE_SYSTEMS"
+
 // alone runs a test again, by itself, where it may mount what it likes.
 func alone(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
@@ -31,15 +35,18 @@ func alone(t *testing.T, test func(t *testing.T)) {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			t.Fatal(err)
 		}
+		if os.Getenv(required) != "" {
+			needOverlays(t)
+		}
 		test(t)
 		return
 	}
 	if _, err := os.Stat("/dev/loop-control"); err != nil || os.Getuid() != 0 {
-		t.Skip("needs root and loop devices")
+		lacks(t, errors.New("root and loop devices are needed"))
 	}
 	for _, tool := range []string{"mke2fs", "e2fsck", "losetup"} {
 		if _, err := program(tool); err != nil {
-			t.Skip(err)
+			lacks(t, err)
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "5m")
@@ -49,6 +56,56 @@ func alone(t *testing.T, test func(t *testing.T)) {
 	t.Logf("%s", out)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if os.Getenv(required) != "" && strings.Contains(string(out), "--- SKIP") {
+		t.Fatalf("a part of it was skipped; %s says that nothing may be missing", required)
+	}
+}
+
+// lacks ends a test for which something is not here.
+func lacks(t *testing.T, what error) {
+	t.Helper()
+	if os.Getenv(required) != "" {
+		t.Fatalf("%v; %s says that nothing may be missing", what, required)
+	}
+	t.Skipf("%v; %s=1 makes that a failure", what, required)
+}
+
+// What is not here is a failure where it is required, and only there.
+func TestRequired(t *testing.T) {
+	const child = "ARMFREE_TEST_LACKS"
+	if os.Getenv(child) != "" {
+		lacks(t, errors.New("nothing is here"))
+	}
+	for value, want := range map[string]string{"": "--- SKIP: TestRequired", "1": "--- FAIL: TestRequired"} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestRequired$", "-test.v")
+		cmd.Env = append(os.Environ(), child+"=1", required+"="+value)
+		out, err := cmd.CombinedOutput()
+		if (err != nil) != (value != "") || !strings.Contains(string(out), want) {
+			t.Errorf("%s=%s: %v\n%s", required, value, err, out)
+		}
+	}
+}
+
+// needOverlays fails where there are none: a test that would use one goes on without.
+func needOverlays(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	for _, d := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := filepath.Join(dir, "merged")
+	if err := unix.Mount("overlay", at, "overlay", 0, "lowerdir="+dir+"/lower,upperdir="+dir+"/upper,workdir="+dir+"/work"); err != nil {
+		lacks(t, fmt.Errorf("there are no overlays here: %w", err))
+	}
+	if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+		t.Error(err)
 	}
 }
 
