@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -65,13 +66,20 @@ func (b *Bucket) Upload(ctx context.Context, object string) (*Upload, error) {
 func (b *Bucket) UploadBy(ctx context.Context, object, id string) (*Upload, error) {
 	u := &Upload{bucket: b, object: object, by: id, sent: map[int]part{}}
 	// A reply that is lost leaves an upload behind, which the list then has.
-	err := repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
+	return u, taken(object, repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
 		if found, err := u.find(ctx); err != nil || found {
 			return err
 		}
 		return u.create(ctx)
-	})
-	return u, err
+	}))
+}
+
+// taken says in plain words that there is an object of the name by now.
+func taken(object string, err error) error {
+	if status(err) == http.StatusPreconditionFailed {
+		return fmt.Errorf("there is an object %q by now, which is not overwritten; see who else writes to the bucket, or choose another name: %w", object, err)
+	}
+	return err
 }
 
 func (u *Upload) create(ctx context.Context) error {
@@ -241,18 +249,22 @@ func (u *Upload) Commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var d objectstorage.CommitMultipartUploadDetails
-	for _, n := range slices.Sorted(maps.Keys(u.there)) {
-		if p, ok := u.sent[n]; ok {
-			d.PartsToCommit = append(d.PartsToCommit, objectstorage.CommitMultipartUploadPartDetails{PartNum: &n, Etag: &p.etag})
-		} else {
-			d.PartsToExclude = append(d.PartsToExclude, n)
-		}
-	}
-	open := false // an earlier request may have taken effect
-	return repeat(ctx, "commit upload of", u.object, func(ctx context.Context) error {
-		got, err := u.commit(ctx, d)
+	open := false   // an earlier request may have taken effect
+	looked := false // at the parts
+	return taken(u.object, repeat(ctx, "commit upload of", u.object, func(ctx context.Context) error {
+		got, err := u.commit(ctx, u.details())
 		e := wrap("commit upload of", u.object, err)
+		if !looked && code(e, invalidPart) {
+			looked = true
+			same, lerr := u.look(ctx)
+			if lerr != nil {
+				return lerr
+			}
+			if same {
+				got, err = u.commit(ctx, u.details())
+				e = wrap("commit upload of", u.object, err)
+			}
+		}
 		switch {
 		case err == nil && got == want:
 			return nil
@@ -266,7 +278,42 @@ func (u *Upload) Commit(ctx context.Context) error {
 		}
 		open = open || lost(e)
 		return err
-	})
+	}))
+}
+
+// invalidPart is the code for a part that is not there in the version that is named.
+const invalidPart = "InvalidUploadPart"
+
+// details say which parts the object is made of.
+func (u *Upload) details() (d objectstorage.CommitMultipartUploadDetails) {
+	for _, n := range slices.Sorted(maps.Keys(u.there)) {
+		if p, ok := u.sent[n]; ok {
+			d.PartsToCommit = append(d.PartsToCommit, objectstorage.CommitMultipartUploadPartDetails{PartNum: &n, Etag: &p.etag})
+		} else {
+			d.PartsToExclude = append(d.PartsToExclude, n)
+		}
+	}
+	return d
+}
+
+// look takes what the service has of the parts now, and says whether that is what was
+// sent. A request that was given up and repeated may arrive after its repetition: the
+// same part, under another ETag.
+func (u *Upload) look(ctx context.Context) (same bool, err error) {
+	there, _, err := u.bucket.partsOf(ctx, u.object, u.id)
+	if err != nil {
+		return false, err
+	}
+	for n, p := range u.sent {
+		if is := there[n]; is.md5 != p.md5 || is.size != p.size {
+			return false, nil
+		}
+	}
+	for n := range u.sent {
+		u.sent[n] = there[n]
+	}
+	u.there = there
+	return true, nil
 }
 
 func (u *Upload) commit(ctx context.Context, d objectstorage.CommitMultipartUploadDetails) (sum string, err error) {
