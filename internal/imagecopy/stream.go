@@ -126,7 +126,7 @@ func (s *Streamed) takeUp(ctx context.Context, d Delivery) (bool, error) {
 		d.Say("The object of an earlier run is used")
 		return true, nil
 	case !ours(d.Object):
-		return false, fmt.Errorf("the object %q is none that an earlier run of this copy made", d.Object)
+		return false, fmt.Errorf("the object %q is none that an earlier run of this copy made, and stays; choose another object_name or delete it", d.Object)
 	}
 	d.Say("The object %s is none that an earlier run of this copy made: it is made again", d.Object)
 	return false, d.Store.Remove(ctx, d.Object)
