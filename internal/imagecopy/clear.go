@@ -115,19 +115,48 @@ func (c *Copy) remove(g context.Context, s Store, object string) error {
 	switch _, uploads := c.Source.(Recognizer); {
 	case err != nil:
 		return err
-	case made:
+	case made && (!uploads || ours(object)):
 		return s.Remove(g, object)
 	case !uploads:
 		return nil
+	case made:
+		err = s.Delete(g, object)
 	}
-	notes, err := s.Notes(g)
 	errs := []error{err}
-	for _, n := range notes {
-		if b, _, perr := owner.ParseName(n.Name); perr == nil && b.ID == c.Owner.ID && n.Object == object {
-			errs = append(errs, s.Abort(g, object, n.Created, b.Expires))
-		}
+	runs, err := c.runs(g)
+	errs = append(errs, err)
+	for _, r := range runs {
+		errs = append(errs, s.Abort(g, object, r.from, r.until))
 	}
 	return errors.Join(errs...)
+}
+
+// span is when a run of a copy was under way at most, by its note.
+type span struct{ from, until time.Time }
+
+// runs are those of this copy.
+func (c *Copy) runs(ctx context.Context) (all []span, err error) {
+	notes, err := c.Store.Notes(ctx)
+	for _, n := range notes {
+		if b, _, perr := owner.ParseName(n.Name); perr == nil && b.ID == c.Owner.ID && n.Object == c.Object {
+			all = append(all, span{n.Created, b.Expires})
+		}
+	}
+	return all, err
+}
+
+// since is when the first of them began; zero where nobody else uploads what this copy does.
+func (c *Copy) since(ctx context.Context) (first time.Time, err error) {
+	if _, uploads := c.Source.(Recognizer); !uploads || ours(c.Object) {
+		return first, nil
+	}
+	runs, err := c.runs(ctx)
+	for _, r := range runs {
+		if first.IsZero() || r.from.Before(first) {
+			first = r.from
+		}
+	}
+	return first, err
 }
 
 // made says whether this copy made the object that is there.

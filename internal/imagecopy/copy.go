@@ -237,11 +237,15 @@ func (c *Copy) export(ctx context.Context) error {
 	const what = "export"
 	c.board.set(what, "waiting")
 	defer c.board.drop(what)
-	err := c.Source.Deliver(ctx, Delivery{
+	since, err := c.since(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.Source.Deliver(ctx, Delivery{
 		Store: c.Store, Object: c.Object, Owner: c.Owner, Token: c.ThisRun.Token("export", c.image.ID), Life: c.WriteLife,
 		Again: c.again, Busy: c.image.Busy, Say: c.Say, Secret: c.Secret,
 		Progress: func(p float64) { c.board.set(what, percent(p)) },
-		Asked:    func() { c.asked = true },
+		Asked:    func() { c.asked = true }, Since: since,
 	})
 	if err != nil {
 		return err

@@ -186,6 +186,8 @@ func (s store) Remove(ctx context.Context, object string) error {
 	return s.step(ctx, s.at("remove"), func() { delete(s.objects, s.name+object) })
 }
 
+func (s store) Delete(ctx context.Context, object string) error { return s.Remove(ctx, object) }
+
 func (s store) Abort(ctx context.Context, object string, from, until time.Time) error {
 	return s.step(ctx, s.at("abort"), func() {
 		s.uploads[s.name+object] = slices.DeleteFunc(s.uploads[s.name+object], func(begun time.Time) bool { return !begun.Before(from) && !begun.After(until) })

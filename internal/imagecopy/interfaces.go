@@ -61,6 +61,9 @@ type Delivery struct {
 	Secret func(string)
 	// Progress is told how far it is, in percent; negative if that is not known.
 	Progress func(percent float64)
+	// Since is when the first run of this copy began, by the store's clock, where the
+	// template chose the object's name: what was begun of it before is somebody else's.
+	Since time.Time
 	// Asked is told that the cloud is now asked to write the object. A source whose
 	// objects can be recognized need not tell.
 	Asked func()
@@ -78,6 +81,8 @@ type Store interface {
 	Unshare(ctx context.Context, id, role string) error
 	// Remove deletes an object and what was uploaded of it. None is no error.
 	Remove(ctx context.Context, object string) error
+	// Delete is Remove without what was uploaded.
+	Delete(ctx context.Context, object string) error
 	// Abort removes what was uploaded of an object that did not come to be, of what was
 	// begun at from or later, and at until at the latest, by the store's clock. None is no
 	// error.

@@ -191,6 +191,9 @@ func (b *Bucket) Remove(ctx context.Context, object string) error {
 	return errors.Join(b.abortUploads(ctx, object), b.deleteObject(ctx, object))
 }
 
+// Delete implements imagecopy.Store.
+func (b *Bucket) Delete(ctx context.Context, object string) error { return b.deleteObject(ctx, object) }
+
 func (b *Bucket) deleteObject(ctx context.Context, object string) error {
 	err := repeat(ctx, "delete object", object, func(ctx context.Context) error {
 		_, err := b.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
@@ -286,7 +289,7 @@ func moment(t *common.SDKTime) time.Time {
 }
 
 func (b *Bucket) abortUploads(ctx context.Context, object string) error {
-	uploads, err := b.uploadsOf(ctx, object)
+	uploads, err := b.uploadsOf(ctx, object, time.Time{})
 	errs := []error{err}
 	for _, id := range uploads {
 		errs = append(errs, (&Upload{bucket: b, object: object, id: id}).Abort(ctx))

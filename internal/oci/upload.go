@@ -38,6 +38,7 @@ type Upload struct {
 	object string
 	id     string
 	by     string // what the object says it was made by; may be empty
+	since  time.Time
 
 	mu    sync.Mutex
 	there map[int]part // what the service has
@@ -58,13 +59,13 @@ const madeByKey = owner.Key + "-copy"
 // one that has most. Parts that are there are known by their checksums, so that it
 // does not matter who left them. The object must not exist.
 func (b *Bucket) Upload(ctx context.Context, object string) (*Upload, error) {
-	return b.UploadBy(ctx, object, "")
+	return b.UploadBy(ctx, object, "", time.Time{})
 }
 
 // UploadBy is Upload for the copy with an id, of which [Bucket.MadeBy] then knows that it
-// made the object.
-func (b *Bucket) UploadBy(ctx context.Context, object, id string) (*Upload, error) {
-	u := &Upload{bucket: b, object: object, by: id, sent: map[int]part{}}
+// made the object. It does not go on with an upload that was begun before since.
+func (b *Bucket) UploadBy(ctx context.Context, object, id string, since time.Time) (*Upload, error) {
+	u := &Upload{bucket: b, object: object, by: id, since: since, sent: map[int]part{}}
 	// A reply that is lost leaves an upload behind, which the list then has.
 	return u, taken(object, repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
 		if found, err := u.find(ctx); err != nil || found {
@@ -104,7 +105,7 @@ func (u *Upload) create(ctx context.Context) error {
 
 // find looks for an upload of the object, and for what it has.
 func (u *Upload) find(ctx context.Context) (bool, error) {
-	ids, err := u.bucket.uploadsOf(ctx, u.object)
+	ids, err := u.bucket.uploadsOf(ctx, u.object, u.since)
 	if err != nil {
 		return false, err
 	}
@@ -124,11 +125,12 @@ func (u *Upload) find(ctx context.Context) (bool, error) {
 	return best >= 0, nil
 }
 
-// uploadsOf lists the uploads of an object that are neither committed nor aborted.
-func (b *Bucket) uploadsOf(ctx context.Context, object string) (ids []string, err error) {
+// uploadsOf lists the uploads of an object that are neither committed nor aborted, and were
+// not begun before a time.
+func (b *Bucket) uploadsOf(ctx context.Context, object string, since time.Time) (ids []string, err error) {
 	all, err := b.uploads(ctx)
 	for _, up := range all {
-		if text(up.Object) == object {
+		if text(up.Object) == object && !moment(up.TimeCreated).Before(since) {
 			ids = append(ids, text(up.UploadId))
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/objectstorage"
 
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
 )
 
@@ -65,6 +66,41 @@ func TestStreamForeignObjectStays(t *testing.T) {
 				}
 				if left := f.left(); !slices.Equal(left, []string{"object " + named}) {
 					t.Errorf("left %q\n%s", left, said)
+				}
+			})
+		})
+	}
+}
+
+// Nor does a copy go on with what somebody else uploads under that name, or remove it,
+// however the copy ends; its own it takes up.
+func TestStreamForeignUploadStays(t *testing.T) {
+	for name, tt := range map[string]struct{ again, fails bool }{"": {}, "taken up": {again: true}, "of one that fails": {fails: true}, "taken up, and fails": {again: true, fails: true}} {
+		t.Run(name, func(t *testing.T) {
+			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+				f.tag(t, proven())
+				in := f.settings()
+				in["object_name"] = named
+				f.begin(t, named)
+				time.Sleep(time.Minute)
+				if tt.again {
+					f.killed(t, in)
+				}
+				if tt.fails {
+					if err := f.AddFaults(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CommitMultipartUpload", Status: 400, Code: "InvalidParameter"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				image, said, err := f.copy(t.Context(), t, in)
+				if (err != nil) != tt.fails || strings.Contains(said, "1 parts were there from an earlier run") != (tt.again && !tt.fails) {
+					t.Errorf("%v\n%s", err, said)
+				}
+				want := []string{"image " + image, "upload " + named}
+				if tt.fails {
+					want = want[1:]
+				}
+				if left := f.left(); !slices.Equal(slices.Sorted(slices.Values(left)), want) {
+					t.Errorf("left %q, want %q\n%s", left, want, said)
 				}
 			})
 		})
