@@ -29,8 +29,9 @@ type Found struct {
 	Unfinished bool
 	// Failed means that it was started and did not pass.
 	Failed bool
-	// Source is the id of the image that it is a copy of, if it was one of ours.
-	Source string
+	// Source is the id of the image that it is a copy of, and Form what that travelled
+	// as, if it was one of ours and says so.
+	Source, Form string
 	// Verified is how a finished copy was verified by starting it; nil if it was
 	// not.
 	Verified *Verified
@@ -60,10 +61,21 @@ type Import struct {
 	Has map[string]string
 }
 
-// Note says which object belongs to a copy, for whoever comes after it.
+// Note says which object belongs to a copy, for whoever comes after it. Created is when it
+// was written, by the store's clock: the run that wrote it began nothing before.
 type Note struct {
 	Name, Object string
+	Created      time.Time
 }
+
+// FormError says that a cloud does not take an image in the form in which it travels. No
+// other way to that cloud changes it.
+type FormError struct{ Err error }
+
+func (e *FormError) Error() string { return e.Err.Error() }
+
+// Unwrap returns why.
+func (e *FormError) Unwrap() error { return e.Err }
 
 // Access is what a link allows.
 type Access int

@@ -159,18 +159,25 @@ func (c *Copy) look(ctx context.Context, t Target, img cloud.Image) (s standing,
 	if name == "" {
 		name = img.Name
 	}
+	var other error
 	for _, f := range images {
 		finished := f.Ready && f.Mark != "" && !f.Unfinished
+		copied := c.Conflict == Skip && finished && f.Name == name && f.Source == img.ID && img.ID != ""
 		switch {
 		case f.Mark == mark && f.Unfinished:
 			s.begun = append(s.begun, f)
-		case f.Mark == mark && c.again && finished, c.Conflict == Skip && finished && f.Name == name && f.Source == img.ID && img.ID != "":
+		case f.Mark == mark && c.again && finished, copied && c.formed(f, mark):
 			if s.done == "" {
 				s.done, s.has = f.ID, f
 			}
+		case copied:
+			other = c.otherForm(f)
 		case f.Name == name && name != "":
 			s.older = append(s.older, f)
 		}
+	}
+	if s.done == "" && other != nil {
+		return s, other
 	}
 	for _, f := range s.begun {
 		if f.Failed && t.Verify == nil {
@@ -181,6 +188,25 @@ func (c *Copy) look(ctx context.Context, t Target, img cloud.Image) (s standing,
 		return s, fmt.Errorf("there is an image %q already (%s), and image_name_conflict is \"fail\"", name, s.older[0].ID)
 	}
 	return s, nil
+}
+
+// formed says whether a finished image is of what this copy would make it of. That of the
+// very same copy is; one that does not say so, which an earlier version made, is unless the
+// template asks for a form.
+func (c *Copy) formed(f cloud.Found, mark string) bool {
+	return f.Mark == mark || f.Form == string(c.form()) || f.Form == "" && !c.FormGiven
+}
+
+func (c *Copy) form() Form { return cmp.Or(c.Form, Archive) }
+
+// otherForm says that an image is in the way that is a copy of the same source in another
+// form: whoever asks for this one does not want that one, and it may be in use.
+func (c *Copy) otherForm(f cloud.Found) error {
+	is := fmt.Sprintf("by image_format = %q", f.Form)
+	if f.Form == "" {
+		is = "without a note of its image_format"
+	}
+	return fmt.Errorf("there is an image %q already (%s), a copy of the same source %s, and not by %q, which this copy is to use; set image_name_conflict = \"replace\" to have it replaced, delete it, or give the new one another name", f.Name, f.ID, is, c.form())
 }
 
 // mark is what the image of a destination is found by.

@@ -25,13 +25,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
-	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // Copy is one image on its way.
@@ -41,6 +39,9 @@ type Copy struct {
 	Targets []Target
 	Object  string // in the bucket
 	Form    Form   // what the object is; default Archive
+	// FormGiven means that the template asks for that form: a finished image that does
+	// not say in which it came is not taken for this copy's.
+	FormGiven bool
 	// Owner is the identity of the copy: the same each time that the same copy is
 	// made. ThisRun tells the runs apart.
 	Owner, ThisRun owner.Build
@@ -61,10 +62,13 @@ type Copy struct {
 
 	image cloud.Image
 	again bool // an earlier run was broken off
-	read  lazy // the link to the object, which is made when it is first needed
-	board board
-	found ledger
-	lost  lostImports
+	asked bool // the cloud was asked to write the object; read once that is over
+	// silent means that the object, which this run made, does not say so, as it should.
+	silent bool
+	read   lazy // the link to the object, which is made when it is first needed
+	board  board
+	found  ledger
+	lost   lostImports
 	// reading are the destinations that may still read the object.
 	reading readers
 	cleared bool // links and objects are gone; read once nobody reads any more
@@ -233,13 +237,22 @@ func (c *Copy) export(ctx context.Context) error {
 	const what = "export"
 	c.board.set(what, "waiting")
 	defer c.board.drop(what)
-	err := c.Source.Deliver(ctx, Delivery{
+	since, err := c.since(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.Source.Deliver(ctx, Delivery{
 		Store: c.Store, Object: c.Object, Owner: c.Owner, Token: c.ThisRun.Token("export", c.image.ID), Life: c.WriteLife,
 		Again: c.again, Busy: c.image.Busy, Say: c.Say, Secret: c.Secret,
 		Progress: func(p float64) { c.board.set(what, percent(p)) },
+		Asked:    func() { c.asked = true }, Since: since,
 	})
 	if err != nil {
 		return err
+	}
+	if r, knows := c.Source.(Recognizer); knows && !ours(c.Object) {
+		made, err := r.Recognize(ctx, c.Object, c.Owner.ID)
+		c.silent = err == nil && !made
 	}
 	size, there, err := c.Store.Size(ctx, c.Object)
 	if err != nil {
@@ -254,111 +267,4 @@ func (c *Copy) export(ctx context.Context) error {
 	}
 	c.Say("Exported %.1f MB in %s", float64(size)/1e6, time.Since(start).Round(time.Second))
 	return nil
-}
-
-// cleanup removes the links, then the objects, and the note last.
-func (c *Copy) cleanup(ctx context.Context) error {
-	g, cancel := wait.Cleanup(ctx, c.Cleanup)
-	defer cancel()
-	if !c.cleared {
-		if err := c.clear(g); err != nil {
-			return err // the note stays, for whoever tidies up
-		}
-	}
-	notes, err := c.Store.Notes(g)
-	errs := []error{err}
-	over := c.over(notes)
-	for _, n := range notes {
-		b, _, perr := owner.ParseName(n.Name)
-		switch {
-		case perr != nil:
-		case b.ID == c.Owner.ID:
-			errs = append(errs, c.Store.Forget(g, n.Name))
-		case over[b.ID]:
-			errs = append(errs, c.sweep(g, b, n))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// over says of which copies the time is over, by the store's clock: what they left may
-// go. A copy that was killed and taken up has a note of each run, and the last one
-// counts. If the store has not said what time it is, none is over.
-func (c *Copy) over(notes []cloud.Note) map[string]bool {
-	now, last := c.Store.Now(), map[string]time.Time{}
-	for _, n := range notes {
-		if b, _, err := owner.ParseName(n.Name); err == nil && b.Expires.After(last[b.ID]) {
-			last[b.ID] = b.Expires
-		}
-	}
-	over := map[string]bool{}
-	for id, expires := range last {
-		over[id] = !now.IsZero() && now.After(expires.Add(c.Grace))
-	}
-	return over
-}
-
-// clearEarly removes links and objects once nobody reads them any more: verifying may
-// take hours, in which a link is a danger and an object costs money. Where that fails it
-// is tried again at the end.
-func (c *Copy) clearEarly(ctx context.Context) {
-	g, cancel := wait.Cleanup(ctx, c.Cleanup)
-	defer cancel()
-	c.Say("Every import is over: the object and the links to it are removed")
-	if err := c.clear(g); err != nil {
-		c.Warn("They are tried again at the end: %v", err)
-		return
-	}
-	c.cleared = true
-}
-
-// clear removes the links, and then the objects.
-func (c *Copy) clear(g context.Context) error {
-	var errs []error
-	clean := func(s Store, object string) {
-		for _, role := range []string{owner.RoleExport, owner.RoleImport} {
-			if err := s.Unshare(g, c.Owner.ID, role); err != nil {
-				errs = append(errs, fmt.Errorf("the pre-authenticated request %s is left: %w", c.Owner.Name(role), err))
-			}
-		}
-		if c.Given && s == c.Store && object == c.Object {
-			return
-		}
-		if err := s.Remove(g, object); err != nil {
-			errs = append(errs, fmt.Errorf("the object %s is left: %w", object, err))
-		}
-	}
-	clean(c.Store, c.Object)
-	if t, is := c.Source.(Tidier); is && c.again {
-		errs = append(errs, t.Tidy(g))
-	}
-	for i, t := range c.Targets {
-		for _, w := range t.Ways {
-			if !c.board.went(i, w.Route()) && (!c.again || w.Check(g) != nil) {
-				continue // a bucket that cannot be used was not used
-			}
-			before := len(errs)
-			if clean(w, c.detourName(i)); len(errs) == before {
-				errs = append(errs, c.forgetDetour(g, w, i)) // last: a sweep goes by it
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// sweep removes what another copy left, which was killed and whose time is over.
-func (c *Copy) sweep(ctx context.Context, b owner.Build, n cloud.Note) error {
-	if captured(n.Object) && !strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
-		// A copy of a disk that was captured: the disk is not the copy's.
-		return errors.Join(c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport), c.Store.Forget(ctx, n.Name))
-	}
-	if !ours(n.Object) && !captured(n.Object) {
-		c.Warn("An earlier copy was broken off and left the object %s, which does not have a name of this plugin's: please delete it if it is not needed", n.Object)
-		return c.Store.Forget(ctx, n.Name)
-	}
-	c.Say("Removing what is left of an earlier copy: %s", n.Object)
-	return errors.Join(
-		c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport),
-		c.Store.Remove(ctx, n.Object), c.Store.Forget(ctx, n.Name),
-	)
 }

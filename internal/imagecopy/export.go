@@ -48,6 +48,7 @@ func (e Exported) Deliver(ctx context.Context, d Delivery) error {
 	}
 	d.Secret(to.URL)
 	d.Say("Exporting the image to the object %s", d.Object)
+	d.Asked()
 	job, err := e.Export(ctx, to, d.Token)
 	if err != nil {
 		return err

@@ -25,6 +25,8 @@ type world struct {
 	links   map[string]int // by name; a name may have several
 	objects map[string]int64
 	notes   map[string]string // name -> object
+	noted   map[string]time.Time
+	uploads map[string][]time.Time // when those of an object were begun
 	images  map[string]cloud.Found
 	source  bool // the source image is there
 	img     cloud.Image
@@ -41,7 +43,7 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
+		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, noted: map[string]time.Time{}, uploads: map[string][]time.Time{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
 		fail: map[string]error{}, lose: map[string]error{}, source: true, img: cloud.Image{ID: "i", Name: "debian", SizeGB: 3},
 	}
 }
@@ -89,6 +91,11 @@ func (w *world) left() (all []string) {
 	}
 	for n := range w.notes {
 		all = append(all, "note "+n)
+	}
+	for o, begun := range w.uploads {
+		for range begun {
+			all = append(all, "upload "+o)
+		}
 	}
 	for i, f := range w.images {
 		if f.Unfinished {
@@ -179,15 +186,23 @@ func (s store) Remove(ctx context.Context, object string) error {
 	return s.step(ctx, s.at("remove"), func() { delete(s.objects, s.name+object) })
 }
 
+func (s store) Delete(ctx context.Context, object string) error { return s.Remove(ctx, object) }
+
+func (s store) Abort(ctx context.Context, object string, from, until time.Time) error {
+	return s.step(ctx, s.at("abort"), func() {
+		s.uploads[s.name+object] = slices.DeleteFunc(s.uploads[s.name+object], func(begun time.Time) bool { return !begun.Before(from) && !begun.After(until) })
+	})
+}
+
 func (s store) Note(ctx context.Context, n cloud.Note) error {
-	return s.step(ctx, s.at("note"), func() { s.notes[s.name+n.Name] = n.Object })
+	return s.step(ctx, s.at("note"), func() { s.notes[s.name+n.Name], s.noted[s.name+n.Name] = n.Object, time.Now() })
 }
 
 func (s store) Notes(ctx context.Context) (all []cloud.Note, err error) {
 	err = s.step(ctx, s.at("notes"), func() {
 		for n, o := range s.notes {
 			if strings.HasPrefix(n, s.name+"armfree-") {
-				all = append(all, cloud.Note{Name: n[len(s.name):], Object: o})
+				all = append(all, cloud.Note{Name: n[len(s.name):], Object: o, Created: s.noted[n]})
 			}
 		}
 	})

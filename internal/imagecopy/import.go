@@ -181,16 +181,19 @@ func (c *Copy) fresh(ctx context.Context, i int) (id, route string, err error) {
 			return id, w.Route(), nil
 		}
 		errs = append(errs, fmt.Errorf("by the route %s: %w", w.Route(), err))
-		if ctx.Err() != nil || isUnproven(err) || isReplaced(err) {
+		if ctx.Err() != nil || isUnproven(err) || isReplaced(err) || isForm(err) {
 			break
 		}
 		c.Say("%s: the route %s does not work: %v", t.Name(), w.Route(), err)
 	}
-	if err = errors.Join(errs...); !isUnproven(err) && !isReplaced(err) {
+	if err = errors.Join(errs...); !isUnproven(err) && !isReplaced(err) && !isForm(err) {
 		err = help.About(help.Links, err)
 	}
 	return "", t.Ways[len(t.Ways)-1].Route(), err
 }
+
+// isForm says that no route to the destination helps.
+func isForm(err error) bool { return errors.As(err, new(*cloud.FormError)) }
 
 // detourName is the object's name in a bucket nearer to a destination. It is of this
 // plugin and this copy, also if the object in the source's bucket is not: a sweep knows

@@ -61,6 +61,12 @@ type Delivery struct {
 	Secret func(string)
 	// Progress is told how far it is, in percent; negative if that is not known.
 	Progress func(percent float64)
+	// Since is when the first run of this copy began, by the store's clock, where the
+	// template chose the object's name: what was begun of it before is somebody else's.
+	Since time.Time
+	// Asked is told that the cloud is now asked to write the object. A source whose
+	// objects can be recognized need not tell.
+	Asked func()
 }
 
 // Store is the bucket through which the image travels.
@@ -75,6 +81,12 @@ type Store interface {
 	Unshare(ctx context.Context, id, role string) error
 	// Remove deletes an object and what was uploaded of it. None is no error.
 	Remove(ctx context.Context, object string) error
+	// Delete is Remove without what was uploaded.
+	Delete(ctx context.Context, object string) error
+	// Abort removes what was uploaded of an object that did not come to be, of what was
+	// begun at from or later, and at until at the latest, by the store's clock. None is no
+	// error.
+	Abort(ctx context.Context, object string, from, until time.Time) error
 
 	// Note keeps a note, in place of one of the same name.
 	Note(ctx context.Context, n cloud.Note) error
@@ -113,7 +125,7 @@ type Destination interface {
 	// Lost says whether err leaves open if the request took effect.
 	Lost(err error) bool
 	// Refused says whether err is about where the image is read from, so that
-	// another route may do.
+	// another route may do. A *cloud.FormError is not.
 	Refused(err error) bool
 }
 
@@ -176,7 +188,8 @@ type Conflict string
 // The rules.
 const (
 	// Skip takes an image that is a finished copy of the same source as the
-	// result. Other images of the name stay beside the new one.
+	// result, unless it travelled in another form: that is an error. Other images of
+	// the name stay beside the new one.
 	Skip Conflict = "skip"
 	// Fail ends the copy before it begins.
 	Fail Conflict = "fail"

@@ -216,10 +216,10 @@ func TestSweep(t *testing.T) {
 		w.notes[b.Name(owner.RoleCopy)], w.objects[object], w.links[b.Name(owner.RoleImport)] = object, 7, 1
 	}
 	_, said, err := run(t.Context(), w, "a")
-	if err != nil || !strings.Contains(said, "left the object mine.oci") || !strings.Contains(said, "Removing what is left of an earlier copy: armfree-copy-late.oci") {
+	if err != nil || !strings.Contains(said, "used the object mine.oci") || !strings.Contains(said, "Removing what is left of an earlier copy: armfree-copy-late.oci") {
 		t.Errorf("%v\n%s", err, said)
 	}
-	mustLeave(t, w, "image debian@a", "link "+chosen.Name(owner.RoleImport), "link "+young.Name(owner.RoleImport),
+	mustLeave(t, w, "image debian@a", "link "+young.Name(owner.RoleImport),
 		"note "+young.Name(owner.RoleCopy), "object armfree-copy-young.oci", "object mine.oci")
 }
 

@@ -60,8 +60,9 @@ func (o steadyObject) Commit(ctx context.Context) error {
 // all at the same time and with nothing on a local disk.
 type Streamed struct {
 	Disk
-	// Begin begins the upload of an object for the copy with an id, or goes on with one.
-	Begin func(ctx context.Context, object, id string) (imagestream.Object, error)
+	// Begin begins the upload of an object for the copy with an id, or goes on with one that
+	// was not begun before a time.
+	Begin func(ctx context.Context, object, id string, since time.Time) (imagestream.Object, error)
 	// MadeBy is the id that Begin was given for an object; empty if that is not how the
 	// object came to be.
 	MadeBy func(ctx context.Context, object string) (id string, err error)
@@ -126,7 +127,7 @@ func (s *Streamed) takeUp(ctx context.Context, d Delivery) (bool, error) {
 		d.Say("The object of an earlier run is used")
 		return true, nil
 	case !ours(d.Object):
-		return false, fmt.Errorf("the object %q is none that an earlier run of this copy made", d.Object)
+		return false, fmt.Errorf("the object %q is none that an earlier run of this copy made, and stays; choose another object_name or delete it", d.Object)
 	}
 	d.Say("The object %s is none that an earlier run of this copy made: it is made again", d.Object)
 	return false, d.Store.Remove(ctx, d.Object)
@@ -152,7 +153,7 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	r, err := imagestream.Run(ctx, imagestream.Job{
 		Source: src, FullSize: full, Archive: s.archive(), Image: s.Image, Keep: true, ProgressEvery: time.Second,
 		Begin: func(ctx context.Context) (imagestream.Object, error) {
-			o, err := s.Begin(ctx, d.Object, d.Owner.ID)
+			o, err := s.Begin(ctx, d.Object, d.Owner.ID, d.Since)
 			if disk, is := s.Disk.(Steady); is && err == nil {
 				o = steadyObject{o, disk}
 			}

@@ -191,6 +191,9 @@ func (b *Bucket) Remove(ctx context.Context, object string) error {
 	return errors.Join(b.abortUploads(ctx, object), b.deleteObject(ctx, object))
 }
 
+// Delete implements imagecopy.Store.
+func (b *Bucket) Delete(ctx context.Context, object string) error { return b.deleteObject(ctx, object) }
+
 func (b *Bucket) deleteObject(ctx context.Context, object string) error {
 	err := repeat(ctx, "delete object", object, func(ctx context.Context) error {
 		_, err := b.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
@@ -221,34 +224,24 @@ func (b *Bucket) Note(ctx context.Context, n cloud.Note) error {
 
 // Notes implements imagecopy.Store.
 func (b *Bucket) Notes(ctx context.Context) (notes []cloud.Note, err error) {
-	prefix := owner.Key + "-"
-	var start *string
-	for {
-		var r objectstorage.ListObjectsResponse
-		err := repeat(ctx, "list objects of", b.Bucket, func(ctx context.Context) (err error) {
-			r, err = b.objects.ListObjects(shield(ctx), objectstorage.ListObjectsRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, Prefix: &prefix, Start: start, RequestMetadata: once()})
-			return err
-		})
+	objects, err := b.ownObjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range objects {
+		if _, is := noteMark(text(o.Name)); !is {
+			continue
+		}
+		object, err := b.readNote(ctx, text(o.Name))
+		if missing(err) {
+			continue // somebody else's copy has just ended
+		}
 		if err != nil {
 			return nil, err
 		}
-		for _, o := range r.Objects {
-			if _, is := noteMark(text(o.Name)); !is {
-				continue
-			}
-			object, err := b.readNote(ctx, text(o.Name))
-			if missing(err) {
-				continue // somebody else's copy has just ended
-			}
-			if err != nil {
-				return nil, err
-			}
-			notes = append(notes, cloud.Note{Name: text(o.Name), Object: object})
-		}
-		if start = r.NextStartWith; text(start) == "" {
-			return notes, nil
-		}
+		notes = append(notes, cloud.Note{Name: text(o.Name), Object: object, Created: moment(o.TimeCreated)})
 	}
+	return notes, nil
 }
 
 func (b *Bucket) readNote(ctx context.Context, name string) (object string, err error) {
@@ -270,8 +263,33 @@ func (b *Bucket) Forget(ctx context.Context, name string) error { return b.delet
 // Now implements imagecopy.Store.
 func (b *Bucket) Now() time.Time { return b.now() }
 
+// Abort implements imagecopy.Store. Of what has no date nobody knows whose it is.
+func (b *Bucket) Abort(ctx context.Context, object string, from, until time.Time) error {
+	uploads, err := b.uploads(ctx)
+	errs := []error{err}
+	for _, up := range uploads {
+		if text(up.Object) == object && within(moment(up.TimeCreated), from, until) {
+			errs = append(errs, (&Upload{bucket: b, object: object, id: text(up.UploadId)}).Abort(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// within says whether something was begun while a copy was under way.
+func within(begun, from, until time.Time) bool {
+	return !begun.IsZero() && !from.IsZero() && !begun.Before(from) && !begun.After(until)
+}
+
+// moment is a time that the service told; zero if it did not.
+func moment(t *common.SDKTime) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
 func (b *Bucket) abortUploads(ctx context.Context, object string) error {
-	uploads, err := b.uploadsOf(ctx, object)
+	uploads, err := b.uploadsOf(ctx, object, time.Time{})
 	errs := []error{err}
 	for _, id := range uploads {
 		errs = append(errs, (&Upload{bucket: b, object: object, id: id}).Abort(ctx))

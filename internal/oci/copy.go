@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/core"
@@ -130,6 +132,8 @@ type Importer struct {
 	// VMDK says that what is imported is a bare disk in that format, which says nothing of
 	// itself, in place of an .oci archive.
 	VMDK bool
+	// Form is noted on the image: what it travelled as, where the template has a choice.
+	Form string
 }
 
 // Name implements imagecopy.Destination.
@@ -143,10 +147,11 @@ const importing = "import image"
 
 // Refused implements imagecopy.Destination: the request was refused as wrong, or
 // what it led to came to nothing. How the service words that it cannot read a
-// link is unverified against the real service, so that the words are not looked at.
+// link is unverified against the real service, so that the words are not looked at. What
+// is about the image itself is no reason to bring the same image by another route.
 func (*Importer) Refused(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || errors.As(err, new(*cloud.FormError)) {
 		return false
 	}
 	return code(err, "InvalidParameter", "CannotParseRequest") || e.Op == importing && e.Status == 0
@@ -170,7 +175,22 @@ func (m *Importer) Import(ctx context.Context, i cloud.Import) (string, string, 
 		DefinedTags:        m.DefinedTags,
 		ImageSourceDetails: source,
 	}, with)
+	if with != nil && aboutLaunch(err) {
+		err = &cloud.FormError{Err: fmt.Errorf("OCI does not take the launch options without which a VMDK starts by BIOS, as no machine on Ampere does; set image_format = \"oci\": an archive says by itself how it starts: %w", err)}
+	}
 	return id, text(work), err
+}
+
+// aboutLaunch says that a request was refused for how machines of the image are to start.
+// How the service words that is unverified: the names of the fields are what it would
+// hardly leave out.
+func aboutLaunch(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Status != http.StatusBadRequest {
+		return false
+	}
+	m := strings.ToLower(e.Message)
+	return strings.Contains(m, "launchoptions") || strings.Contains(m, "launchmode")
 }
 
 // system is the operating system that an image is to say it holds.
@@ -210,7 +230,7 @@ func (m *Importer) Images(ctx context.Context) ([]cloud.Found, error) {
 			}
 			f := cloud.Found{ID: *i.Id, Name: text(i.DisplayName), Ready: i.LifecycleState == core.ImageLifecycleStateAvailable || i.LifecycleState == core.ImageLifecycleStateExporting}
 			if t, err := owner.ParseTag(i.FreeformTags[owner.Key]); err == nil && t.Role == owner.RoleImport {
-				f.Mark, f.Unfinished, f.Failed, f.Source = t.Attempt, t.Unfinished, t.Failed, t.Source
+				f.Mark, f.Unfinished, f.Failed, f.Source, f.Form = t.Attempt, t.Unfinished, t.Failed, t.Source, t.Form
 				f.Verified, f.Tags = verifiedOf(t, i.FreeformTags), i.FreeformTags
 			}
 			found = append(found, f)
@@ -248,7 +268,7 @@ func (m *Importer) Pend(ctx context.Context, id string, i cloud.Import, failed b
 // people look images up, are what the source image says.
 func (m *Importer) Seal(ctx context.Context, id string, i cloud.Import) error {
 	w := m.completion()
-	t := owner.Tag{Build: m.Owner.ID, Role: owner.RoleImport, Attempt: i.Mark, Series: m.seriesOf(i.Source), Source: i.Source.ID}
+	t := owner.Tag{Build: m.Owner.ID, Role: owner.RoleImport, Attempt: i.Mark, Series: m.seriesOf(i.Source), Source: i.Source.ID, Form: m.Form}
 	if made, err := owner.ParseTag(i.Source.Tags[owner.Key]); err == nil {
 		t.Origin = made.Build
 	}
@@ -256,6 +276,8 @@ func (m *Importer) Seal(ctx context.Context, id string, i cloud.Import) error {
 		t.Verified = v.By
 	}
 	if i.Has != nil {
+		had, _ := owner.ParseTag(i.Has[owner.Key])
+		t.Form = had.Form // it is not imported again
 		w.tags = t.With(withVerified(i.Has, i.Verified))
 		return m.seal(ctx, id, w)
 	}

@@ -142,10 +142,7 @@ func status(err error) int {
 
 // thing is a resource with our tag, or without.
 func thing(kind sweep.Kind, id, name *string, tags map[string]string, created *common.SDKTime, in string) sweep.Thing {
-	t := sweep.Thing{Kind: kind, ID: text(id), Name: text(name), In: in}
-	if created != nil {
-		t.Created = created.Time
-	}
+	t := sweep.Thing{Kind: kind, ID: text(id), Name: text(name), In: in, Created: moment(created)}
 	var err error
 	t.Mark, err = owner.ParseTag(tags[owner.Key])
 	t.Ours = err == nil

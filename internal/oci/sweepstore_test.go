@@ -4,6 +4,7 @@
 package oci
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -206,5 +207,64 @@ func TestObjectMark(t *testing.T) {
 	}
 	if got, is := noteMark("armfree-b1-image-2000000000"); is {
 		t.Errorf("%+v", got)
+	}
+}
+
+// An upload of an object whose name the template chose is known by the note of its copy:
+// begun while that was under way. Nobody else's upload under that name goes, and nor does
+// the object; nor the note where it cannot be read, which is the last trace.
+func TestSweepNamedByTheTemplate(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		build bool // the copy is named
+		blind bool // the note cannot be read
+	}{{"", false, false}, {"by its copy", true, false}, {"without reading the note", false, true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hidden := ""
+				s := newSim(t, simOptions{wrap: func(next http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if hidden != "" && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/o/"+hidden) {
+							refuse(w, http.StatusNotFound, "ObjectNotFound", "no")
+							return
+						}
+						next.ServeHTTP(w, r)
+					})
+				}})
+				bucket := s.newBucket(t)
+				bucket.put(t, "mine.oci", "anybody's")
+				bucket.upload(t, "mine.oci") // before the copy
+				time.Sleep(time.Minute)
+				by := owner.NewBuild(time.Now(), 8*time.Hour)
+				note := by.Name(owner.RoleCopy)
+				bucket.put(t, note, "mine.oci")
+				time.Sleep(time.Minute)
+				bucket.upload(t, "theirs.oci")
+				keep := s.there()
+				bucket.upload(t, "mine.oci")
+				before := s.there()
+				if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 2 || !slices.Equal(s.there(), before) {
+					t.Errorf("before its time is over: removed %v, kept %v", r.Removed, r.Kept)
+				}
+				rules := sweep.Rules{Builds: []string{by.ID}}
+				if !tt.build {
+					rules = sweep.Rules{}
+					time.Sleep(12 * time.Hour)
+					bucket.upload(t, "mine.oci") // after it
+					keep, before = append(keep, "upload mine.oci"), append(before, "upload mine.oci")
+				}
+				if tt.blind {
+					hidden, keep = note, before
+				} else {
+					keep = slices.DeleteFunc(keep, func(name string) bool { return name == "object "+note })
+				}
+				r := s.sweep(t, func(w *sweep.Sweep) { w.Rules = rules })
+				there := s.there()
+				slices.Sort(there)
+				if slices.Sort(keep); len(r.Left) > 0 || !slices.Equal(there, keep) {
+					t.Errorf("left %v, removed %v, there is %q, want %q", r.Left, r.Removed, there, keep)
+				}
+			})
+		})
 	}
 }

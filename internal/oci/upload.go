@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -37,6 +38,7 @@ type Upload struct {
 	object string
 	id     string
 	by     string // what the object says it was made by; may be empty
+	since  time.Time
 
 	mu    sync.Mutex
 	there map[int]part // what the service has
@@ -57,21 +59,28 @@ const madeByKey = owner.Key + "-copy"
 // one that has most. Parts that are there are known by their checksums, so that it
 // does not matter who left them. The object must not exist.
 func (b *Bucket) Upload(ctx context.Context, object string) (*Upload, error) {
-	return b.UploadBy(ctx, object, "")
+	return b.UploadBy(ctx, object, "", time.Time{})
 }
 
 // UploadBy is Upload for the copy with an id, of which [Bucket.MadeBy] then knows that it
-// made the object.
-func (b *Bucket) UploadBy(ctx context.Context, object, id string) (*Upload, error) {
-	u := &Upload{bucket: b, object: object, by: id, sent: map[int]part{}}
+// made the object. It does not go on with an upload that was begun before since.
+func (b *Bucket) UploadBy(ctx context.Context, object, id string, since time.Time) (*Upload, error) {
+	u := &Upload{bucket: b, object: object, by: id, since: since, sent: map[int]part{}}
 	// A reply that is lost leaves an upload behind, which the list then has.
-	err := repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
+	return u, taken(object, repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
 		if found, err := u.find(ctx); err != nil || found {
 			return err
 		}
 		return u.create(ctx)
-	})
-	return u, err
+	}))
+}
+
+// taken says in plain words that there is an object of the name by now.
+func taken(object string, err error) error {
+	if status(err) == http.StatusPreconditionFailed {
+		return fmt.Errorf("there is an object %q by now, which is not overwritten; see who else writes to the bucket, or choose another name: %w", object, err)
+	}
+	return err
 }
 
 func (u *Upload) create(ctx context.Context) error {
@@ -96,7 +105,7 @@ func (u *Upload) create(ctx context.Context) error {
 
 // find looks for an upload of the object, and for what it has.
 func (u *Upload) find(ctx context.Context) (bool, error) {
-	ids, err := u.bucket.uploadsOf(ctx, u.object)
+	ids, err := u.bucket.uploadsOf(ctx, u.object, u.since)
 	if err != nil {
 		return false, err
 	}
@@ -116,11 +125,12 @@ func (u *Upload) find(ctx context.Context) (bool, error) {
 	return best >= 0, nil
 }
 
-// uploadsOf lists the uploads of an object that are neither committed nor aborted.
-func (b *Bucket) uploadsOf(ctx context.Context, object string) (ids []string, err error) {
+// uploadsOf lists the uploads of an object that are neither committed nor aborted, and were
+// not begun before a time.
+func (b *Bucket) uploadsOf(ctx context.Context, object string, since time.Time) (ids []string, err error) {
 	all, err := b.uploads(ctx)
 	for _, up := range all {
-		if text(up.Object) == object {
+		if text(up.Object) == object && !moment(up.TimeCreated).Before(since) {
 			ids = append(ids, text(up.UploadId))
 		}
 	}
@@ -241,18 +251,22 @@ func (u *Upload) Commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var d objectstorage.CommitMultipartUploadDetails
-	for _, n := range slices.Sorted(maps.Keys(u.there)) {
-		if p, ok := u.sent[n]; ok {
-			d.PartsToCommit = append(d.PartsToCommit, objectstorage.CommitMultipartUploadPartDetails{PartNum: &n, Etag: &p.etag})
-		} else {
-			d.PartsToExclude = append(d.PartsToExclude, n)
-		}
-	}
-	open := false // an earlier request may have taken effect
-	return repeat(ctx, "commit upload of", u.object, func(ctx context.Context) error {
-		got, err := u.commit(ctx, d)
+	open := false   // an earlier request may have taken effect
+	looked := false // at the parts
+	return taken(u.object, repeat(ctx, "commit upload of", u.object, func(ctx context.Context) error {
+		got, err := u.commit(ctx, u.details())
 		e := wrap("commit upload of", u.object, err)
+		if !looked && code(e, invalidPart) {
+			looked = true
+			same, lerr := u.look(ctx)
+			if lerr != nil {
+				return lerr
+			}
+			if same {
+				got, err = u.commit(ctx, u.details())
+				e = wrap("commit upload of", u.object, err)
+			}
+		}
 		switch {
 		case err == nil && got == want:
 			return nil
@@ -266,7 +280,42 @@ func (u *Upload) Commit(ctx context.Context) error {
 		}
 		open = open || lost(e)
 		return err
-	})
+	}))
+}
+
+// invalidPart is the code for a part that is not there in the version that is named.
+const invalidPart = "InvalidUploadPart"
+
+// details say which parts the object is made of.
+func (u *Upload) details() (d objectstorage.CommitMultipartUploadDetails) {
+	for _, n := range slices.Sorted(maps.Keys(u.there)) {
+		if p, ok := u.sent[n]; ok {
+			d.PartsToCommit = append(d.PartsToCommit, objectstorage.CommitMultipartUploadPartDetails{PartNum: &n, Etag: &p.etag})
+		} else {
+			d.PartsToExclude = append(d.PartsToExclude, n)
+		}
+	}
+	return d
+}
+
+// look takes what the service has of the parts now, and says whether that is what was
+// sent. A request that was given up and repeated may arrive after its repetition: the
+// same part, under another ETag.
+func (u *Upload) look(ctx context.Context) (same bool, err error) {
+	there, _, err := u.bucket.partsOf(ctx, u.object, u.id)
+	if err != nil {
+		return false, err
+	}
+	for n, p := range u.sent {
+		if is := there[n]; is.md5 != p.md5 || is.size != p.size {
+			return false, nil
+		}
+	}
+	for n := range u.sent {
+		u.sent[n] = there[n]
+	}
+	u.there = there
+	return true, nil
 }
 
 func (u *Upload) commit(ctx context.Context, d objectstorage.CommitMultipartUploadDetails) (sum string, err error) {

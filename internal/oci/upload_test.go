@@ -253,3 +253,63 @@ func TestUploadCancel(t *testing.T) {
 		}
 	})
 }
+
+// A part that was given up and arrives after its repetition is the same part under another
+// ETag: the object is made of it. What arrives late and is something else is not.
+func TestLatePart(t *testing.T) {
+	late := func(skip int) ocisim.Fault {
+		return ocisim.Fault{Kind: ocisim.FaultLate, Op: "UploadPart", Skip: skip, Times: 1, Delay: ocisim.Duration(10 * time.Minute)}
+	}
+	for name, tt := range map[string]struct {
+		faults []ocisim.Fault
+		old    bool // an earlier run uploads something else, which is late
+	}{
+		"the first":                 {faults: []ocisim.Fault{late(0)}},
+		"the last":                  {faults: []ocisim.Fault{late(3)}},
+		"several":                   {faults: []ocisim.Fault{late(1), late(3)}},
+		"another, under its number": {faults: []ocisim.Fault{late(0)}, old: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var c counter
+				s := newSim(t, simOptions{config: smallParts, wrap: c.wrap, faults: tt.faults})
+				b := s.newBucket(t)
+				if tt.old {
+					first, err := b.Upload(t.Context(), "disk.oci")
+					if err == nil {
+						err = first.Part(t.Context(), 1, []byte("something of old"))
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				u, err := b.Upload(t.Context(), "disk.oci")
+				if err == nil {
+					err = u.send(t.Context(), inParts())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				lists, commits := c.n["GET u"], c.n["POST u"]
+				err = u.Commit(t.Context())
+				lists, commits = c.n["GET u"]-lists, c.n["POST u"]-commits
+				if tt.old {
+					if !code(err, "InvalidUploadPart") || lists != 1 || commits != 1 {
+						t.Errorf("%v; %d lists, %d commits", err, lists, commits)
+					}
+					if err := u.Abort(t.Context()); err != nil || len(s.contents()) != 0 {
+						t.Errorf("%v; %v", err, s.contents())
+					}
+					return
+				}
+				if err != nil || lists != 1 || commits != 2 {
+					t.Fatalf("%v; %d lists, %d commits", err, lists, commits)
+				}
+				if got := b.get(t, "disk.oci"); !bytes.Equal(got, bytes.Join(inParts(), nil)) || len(s.contents()) != 1 {
+					t.Errorf("%q; %v", got, s.contents())
+				}
+			})
+		})
+	}
+}

@@ -43,6 +43,9 @@ type Tag struct {
 	// Source is the id of the image that this one is a copy of, and Origin the
 	// build that made that one, if they are known.
 	Source, Origin string
+	// Form is what that image travelled as ("oci", "vmdk"), where it might have been more
+	// than one thing; empty where it could not, or if an earlier version made the copy.
+	Form string
 }
 
 // maxValue is how many characters OCI allows in a tag's value.
@@ -70,7 +73,7 @@ func (t Tag) String() string {
 	if t.Series != "" {
 		s += " series=" + t.Series
 	}
-	for _, more := range []struct{ key, value string }{{"source", t.Source}, {"origin", t.Origin}} {
+	for _, more := range []struct{ key, value string }{{"source", t.Source}, {"form", t.Form}, {"origin", t.Origin}} {
 		// What is only good to know gives way to what things are found by.
 		if word := " " + more.key + "=" + more.value; more.value != "" && len(s)+len(word) <= maxValue {
 			s += word
@@ -103,6 +106,8 @@ func ParseTag(value string) (t Tag, err error) {
 			t.Source = v
 		case "origin":
 			t.Origin = v
+		case "form":
+			t.Form = v
 		case "expires":
 			if t.Expires, err = time.Parse(time.RFC3339, v); err != nil {
 				return Tag{}, ErrNotOurs

@@ -116,7 +116,11 @@ func TestProvenance(t *testing.T) {
 	if got, err := ParseTag(followed.String()); err != nil || got.Series != followed.Series || got.Source != source || len(followed.String()) > 256 {
 		t.Errorf("with a series: %q gives %+v, %v", followed.String(), got, err)
 	}
-	done.Source = strings.Repeat("s", 300)
+	done.Form = "vmdk"
+	if got, err := ParseTag(done.String()); err != nil || got.Form != done.Form || got.Source != source || len(done.String()) > 256 {
+		t.Errorf("with a form: %q gives %+v, %v", done.String(), got, err)
+	}
+	done.Form, done.Source = "", strings.Repeat("s", 300)
 	if got, err := ParseTag(done.String()); err != nil || got.Source != "" || got.Origin != done.Origin || len(done.String()) > 256 {
 		t.Errorf("%q gives %+v, %v", done.String(), got, err)
 	}

@@ -82,9 +82,9 @@ type Config struct {
 	// The name of the image in every destination that names none itself. Defaults
 	// to the name of the source image.
 	DestImageName string `mapstructure:"dest_image_name" required:"false"`
-	// The name of the object while the image travels. It must not exist yet.
-	// Defaults to a name made of the source image's OCID and of where it goes, which
-	// is the same when the same copy is made again.
+	// The name of the object while the image travels. It must not exist yet, and nobody
+	// else may use it meanwhile. Defaults to a name made of the source image's OCID and of
+	// where it goes, which is the same when the same copy is made again.
 	ObjectName string `mapstructure:"object_name" required:"false"`
 	// For how many hours the pre-authenticated requests are valid at most through
 	// which the image is written and read. They live as long as the timeouts below
@@ -105,9 +105,10 @@ type Config struct {
 	// `expires_in_hours` if that is less.
 	ImportTimeout time.Duration `mapstructure:"import_timeout" required:"false"`
 	// What to do about images that have the name in a destination already. `skip`
-	// takes a finished copy of the same source image as the result, and makes the
-	// new image beside any other; `fail` ends the copy before it begins; `replace`
-	// deletes them once the new image is finished. Defaults to `skip`.
+	// takes a finished copy of the same source image as the result, unless it travelled in
+	// another `image_format`, which ends the copy before it begins, and makes the new image
+	// beside any other; `fail` ends the copy before it begins; `replace` deletes them once
+	// the new image is finished. Defaults to `skip`.
 	ImageNameConflict string `mapstructure:"image_name_conflict" required:"false"`
 	// How large the source image may be, in GB of what is stored of it. Defaults to
 	// `20`, which is what Object Storage is free for. `-1` is no limit.

@@ -66,6 +66,9 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 	}
 	for _, m := range importers {
 		m.Owner, m.VMDK = id, form == imagecopy.VMDK
+		if what.disk != nil { // of others there is one form only
+			m.Form = string(form)
+		}
 	}
 	for _, v := range provers {
 		v.copied = id.ID
@@ -82,11 +85,11 @@ func (p *PostProcessor) plan(ctx context.Context, what subject, ui packersdk.Ui)
 		object = imagecopy.ObjectName(what.id, id, form)
 	}
 	return &imagecopy.Copy{
-		Source:   p.source(what, bucket, ui),
-		Store:    bucket,
-		Targets:  targets,
-		Object:   object,
-		Form:     form,
+		Source:  p.source(what, bucket, ui),
+		Store:   bucket,
+		Targets: targets,
+		Object:  object,
+		Form:    form, FormGiven: what.disk != nil && c.ImageFormat != "",
 		Given:    what.object != nil,
 		Owner:    id,
 		ThisRun:  run,

@@ -42,7 +42,7 @@ func TestStreamAMI(t *testing.T) {
 			if img.LaunchOptions.Firmware != core.LaunchOptionsFirmwareUefi64 || *img.OperatingSystem != "Debian" || *img.OperatingSystemVersion != "12" || *img.DisplayName != []string{"copied", "second"}[i] {
 				t.Errorf("%+v", img)
 			}
-			for key, want := range map[string]string{"armfree-validated": "true tests=9", "armfree": "source=" + f.ami + " origin=b1"} {
+			for key, want := range map[string]string{"armfree-validated": "true tests=9", "armfree": "source=" + f.ami + " form=oci origin=b1"} {
 				if got := img.FreeformTags[key]; !strings.Contains(got, want) || strings.Contains(got, "state=") {
 					t.Errorf("the tag %s is %q", key, got)
 				}

@@ -19,8 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/oracle/oci-go-sdk/v65/core"
 
+	"github.com/armfree/packer-plugin-armfree/internal/help"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
 	"github.com/armfree/packer-plugin-armfree/internal/preflight"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
@@ -147,23 +149,37 @@ func TestStreamVMDKByBIOS(t *testing.T) {
 }
 
 // A service that does not know the field says so, and nothing stays; nor of an import that
-// comes to nothing.
+// comes to nothing. The field is the same by every route, so that no other one is tried; nor
+// is it about links.
 func TestStreamVMDKRefused(t *testing.T) {
-	for name, fault := range map[string]ocisim.Fault{
-		"the field":  {Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 400, Code: "InvalidParameter", Message: "Unrecognized field launchOptions"},
-		"the import": {Kind: ocisim.FaultImportFails, Message: "The VMDK is broken."},
+	const field, broken = "Unrecognized field launchOptions", "The VMDK is broken."
+	for name, tt := range map[string]struct {
+		fault ocisim.Fault
+		route string
+		final bool
+	}{
+		"the field":           {ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 400, Code: "InvalidParameter", Message: field}, "", true},
+		"the field, unread":   {ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 400, Code: "CannotParseRequest", Message: field}, "", true},
+		"the mode":            {ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 400, Code: "InvalidParameter", Message: "Unknown launchMode CUSTOM"}, "", true},
+		"the field, by relay": {ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 400, Code: "InvalidParameter", Message: field}, "relay", true},
+		"the link":            {ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 400, Code: "InvalidParameter", Message: "Invalid sourceUri"}, "", false},
+		"the import":          {ocisim.Fault{Kind: ocisim.FaultImportFails, Message: broken}, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
 				f.tag(t, proven())
-				if err := f.AddFaults(fault); err != nil {
+				if err := f.AddFaults(tt.fault); err != nil {
 					t.Fatal(err)
 				}
-				in := f.by(way{"vmdk", ""})
+				in := f.by(way{"vmdk", tt.route})
 				dest(in)["relay_bucket"] = "images"
 				_, said, err := f.copy(t.Context(), t, in)
-				if err == nil || strings.Count(err.Error(), fault.Message) != 2 || !strings.Contains(said, "by the route relay") {
+				times := map[bool]int{true: 1, false: 2}[tt.final]
+				if err == nil || strings.Count(err.Error(), tt.fault.Message) != times || tt.route == "" && strings.Contains(said, "by the route relay") == tt.final {
 					t.Errorf("%v\n%s", err, said)
+				}
+				if tt.final && (!strings.Contains(said, `image_format = "oci"`) || strings.Contains(said, help.Links.URL())) {
+					t.Errorf("it does not say what to do, or is said to be about links:\n%s", said)
 				}
 				if left := f.left(); len(left) > 0 {
 					t.Errorf("left: %q", left)
@@ -171,6 +187,86 @@ func TestStreamVMDKRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Another form is another image: a finished copy in the one is not taken for a copy in the
+// other, and the source does not go for it.
+func TestStreamAnotherForm(t *testing.T) {
+	inFlight(t, blocks(1), func(t *testing.T, f *flying) {
+		f.tag(t, proven())
+		as := func(form string, options map[string]interface{}) (string, string, error) {
+			in := f.settings()
+			maps.Copy(in, options)
+			if form != "" {
+				in["image_format"] = form
+			}
+			f.wire.reset(nil)
+			return f.copy(t.Context(), t, in)
+		}
+		archive, said, err := as("", nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		refused := func(form, there string, says ...string) {
+			t.Helper()
+			_, said, err := as(form, map[string]interface{}{"keep_source_image": false})
+			for _, want := range append(says, there, "nothing was started", `image_name_conflict = "replace"`) {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%q: %q is not said: %v\n%s", form, want, err, said)
+				}
+			}
+			f.mustLeave(t, there, said)
+			if slices.Contains(f.wire.ops, "POST /20160918/images") || !f.there(t) {
+				t.Errorf("%q: the AMI is there: %t; %q", form, f.there(t), f.wire.ops)
+			}
+		}
+		same := func(form, there string) {
+			t.Helper()
+			if again, said, err := as(form, nil); err != nil || again != there {
+				t.Errorf("%q: %s after %s, %v\n%s", form, again, there, err, said)
+			}
+		}
+		same("", archive)
+		same("oci", archive)
+		refused("vmdk", archive, `by image_format = "oci"`, `not by "vmdk"`)
+		vmdk, said, err := as("vmdk", map[string]interface{}{"image_name_conflict": "replace"})
+		if err != nil || vmdk == archive {
+			t.Fatalf("%s after %s, %v\n%s", vmdk, archive, err, said)
+		}
+		f.mustLeave(t, vmdk, said)
+		same("vmdk", vmdk)
+		refused("", vmdk, `by image_format = "vmdk"`, `not by "oci"`)
+		refused("oci", vmdk, `by image_format = "vmdk"`, `not by "oci"`)
+
+		// One that does not say it was made before there was a choice, or by this very copy.
+		img := f.get(t, vmdk)
+		tags := img.FreeformTags
+		tags["armfree"] = strings.Replace(tags["armfree"], " form=vmdk", "", 1)
+		if _, err := f.compute(t, f.production).UpdateImage(t.Context(), core.UpdateImageRequest{ImageId: &vmdk, UpdateImageDetails: core.UpdateImageDetails{FreeformTags: tags}}); err != nil {
+			t.Fatal(err)
+		}
+		same("", vmdk)
+		same("vmdk", vmdk)
+		refused("oci", vmdk, `without a note of its image_format`, `not by "oci"`)
+		// Nor is it known once it has been verified.
+		verified := dest(f.by(way{"", "verify"}))
+		if again, said, err := as("", map[string]interface{}{"destination": []interface{}{verified}}); err != nil || again != vmdk || !strings.Contains(said, "is verified") {
+			t.Errorf("%s, %v\n%s", again, err, said)
+		}
+		if tag := f.get(t, vmdk).FreeformTags["armfree"]; strings.Contains(tag, "form=") || !strings.Contains(tag, "verified=") {
+			t.Errorf("the tag is %q", tag)
+		}
+	})
+}
+
+// there says whether the AMI is.
+func (f *flying) there(t *testing.T) bool {
+	t.Helper()
+	images, err := f.client().DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(images.Images) > 0
 }
 
 // A copy of a VMDK is started, kept for the series, and not made twice.

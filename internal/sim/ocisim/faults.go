@@ -66,13 +66,18 @@ const (
 	FaultThrottle FaultKind = "throttle"
 	// FaultSlow adds Delay to a lifecycle state that operation Op leads to.
 	FaultSlow FaultKind = "slow"
+	// FaultLate takes a part (Op UploadPart) in, closes the connection without an answer,
+	// and does what was asked Delay later. That a part which is on its way at the service
+	// takes the place of one that came after it and was done before it, is how the last
+	// writer wins everywhere there; unverified against the real service.
+	FaultLate FaultKind = "late"
 )
 
 // faultKinds lists every kind, for checking what is asked for.
 func faultKinds() []FaultKind {
 	return []FaultKind{FaultCapacity, FaultLimit, FaultLimitValue, FaultShapeAbsent, FaultStatus,
 		FaultStatusAfterEffect, FaultCutAfterEffect, FaultMalformedHeader, FaultLaunchFails, FaultLaunchStuck,
-		FaultImageConflict, FaultExportLost, FaultImportFails, FaultNoShapes, FaultCapacityReport, FaultThrottle, FaultSlow}
+		FaultImageConflict, FaultExportLost, FaultImportFails, FaultNoShapes, FaultCapacityReport, FaultThrottle, FaultSlow, FaultLate}
 }
 
 // Fault is one thing that goes wrong: what, to whom, and when. Empty selectors

@@ -104,6 +104,8 @@ func (f Fault) validate() error {
 		return fmt.Errorf("fault %s needs the name of a limit", f.Kind)
 	case f.Kind == FaultSlow && (f.State == "" || f.Delay <= 0):
 		return fmt.Errorf("fault %s needs a state and a delay", f.Kind)
+	case f.Kind == FaultLate && (f.Op != "UploadPart" || f.Delay <= 0):
+		return fmt.Errorf("fault %s needs the operation UploadPart and a delay", f.Kind)
 	case f.Kind == FaultCapacityReport && f.Availability == "":
 		return fmt.Errorf("fault %s needs an availability", f.Kind)
 	case f.Kind == FaultThrottle && (f.Every <= 0 || f.Burst < 1):

@@ -5,9 +5,13 @@ package ocisim
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/schedule"
 )
@@ -23,6 +27,28 @@ func (f *Fault) spoil(w http.ResponseWriter, out *rendered) {
 		// net/http's way to close a connection without an answer.
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// errLate says that a request gets no answer, and has its effect later.
+var errLate = errors.New("it is done later")
+
+// later does what a request asks for, whose body is read first, some time after its
+// connection was closed.
+func (c *Cloud) later(q *call, handle func(*call) (*reply, error), delay time.Duration) error {
+	body, err := io.ReadAll(q.Body)
+	if err != nil {
+		return fail(http.StatusBadRequest, "RequestBodyIncomplete", "The request body ended early.")
+	}
+	c.background(func(ctx context.Context) {
+		if schedule.Pause(ctx, delay) != nil {
+			return
+		}
+		late := *q
+		late.Request = q.Request.Clone(ctx)
+		late.Body = io.NopCloser(bytes.NewReader(body))
+		_, _ = handle(&late) // nobody waits for the answer
+	})
+	return errLate
 }
 
 // sendMalformed writes a reply by hand, because net/http refuses to write a

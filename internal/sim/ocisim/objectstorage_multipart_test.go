@@ -160,6 +160,47 @@ func TestMultipart(t *testing.T) {
 }
 
 // The SDK's own upload manager, which runs several parts at a time.
+// A part that gets no answer and is late takes the place of its repetition, with an ETag of
+// its own.
+func TestLatePart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStorage(t)
+		s.bucket(s.client, s.mine, "b")
+		id := s.begin("o")
+		if err := s.cloud.AddFaults(Fault{Kind: FaultLate, Op: "UploadPart", Times: 1, Delay: Duration(time.Minute)}); err != nil {
+			t.Fatal(err)
+		}
+		list := func() []objectstorage.MultipartUploadPartSummary {
+			l, err := s.client.ListMultipartUploadParts(t.Context(), objectstorage.ListMultipartUploadPartsRequest{
+				NamespaceName: &s.mine.Namespace, BucketName: new("b"), ObjectName: new("o"), UploadId: &id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Items
+		}
+		if etag, err := s.part(id, "o", 1, "aaaaaaaaaa"); err == nil || len(list()) != 0 {
+			t.Fatalf("there is an answer: %s, %v; %v", etag, err, list())
+		}
+		etag, err := s.part(id, "o", 1, "aaaaaaaaaa")
+		if err != nil || len(list()) != 1 || *list()[0].Etag != etag {
+			t.Fatalf("%s, %v; %v", etag, err, list())
+		}
+		time.Sleep(2 * time.Minute)
+		now := *list()[0].Etag
+		of := func(etag string) objectstorage.CommitMultipartUploadPartDetails {
+			return objectstorage.CommitMultipartUploadPartDetails{PartNum: new(1), Etag: &etag}
+		}
+		if now == etag {
+			t.Error("it has not arrived")
+		}
+		_, err = s.commit(id, "o", nil, of(etag))
+		wantRefusal(t, "the part that was replaced", err, 400, "InvalidUploadPart")
+		if _, err := s.commit(id, "o", nil, of(now)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestUploadManager(t *testing.T) {
 	s := newStorage(t)
 	s.bucket(s.client, s.mine, "b")

@@ -97,6 +97,9 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.log = append(c.log, entry)
 	c.mu.Unlock()
+	if errors.Is(err, errLate) {
+		panic(http.ErrAbortHandler)
+	}
 	if hit != nil {
 		out.close()
 		hit.spoil(w, out)
@@ -157,6 +160,11 @@ func (c *Cloud) answer(q *call, entry *Request) (*reply, error) {
 		c.mu.Unlock()
 		entry.Fault = string(hit.Kind)
 		return nil, hit.error()
+	}
+	if late := c.faults.hit(q.target(), FaultLate); late != nil {
+		c.mu.Unlock()
+		entry.Fault = string(late.Kind)
+		return nil, c.later(q, route.handle, time.Duration(late.Delay))
 	}
 	if route.unlocked {
 		c.mu.Unlock()

@@ -220,6 +220,8 @@ func TestFaultsRefused(t *testing.T) {
 		{ocisim.Fault{Kind: ocisim.FaultCapacity, Region: "eu-frankfort-1"}, "eu-frankfort-1"},
 		{ocisim.Fault{Kind: ocisim.FaultCapacityReport}, "availability"},
 		{ocisim.Fault{Kind: ocisim.FaultThrottle, Burst: 1}, "token"},
+		{ocisim.Fault{Kind: ocisim.FaultLate, Op: "PutObject", Delay: minute}, "UploadPart"},
+		{ocisim.Fault{Kind: ocisim.FaultLate, Op: "UploadPart"}, "delay"},
 		{ocisim.Fault{Kind: ocisim.FaultThrottle, Every: minute}, "burst"},
 		{ocisim.Fault{Kind: ocisim.FaultThrottle, Every: minute, Burst: 1, Times: 3}, "bucket"},
 	} {
