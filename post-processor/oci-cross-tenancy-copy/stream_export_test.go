@@ -277,6 +277,7 @@ func TestExportCancelledAnywhere(t *testing.T) {
 				f.clean(t, said)
 				if err == nil {
 					f.mustLeave(t, image, said)
+					f.mustHold(t, f.disk)
 				} else if left := f.left(); len(left) > 0 {
 					t.Errorf("left: %q\n%s", left, said)
 				}
@@ -306,6 +307,7 @@ func TestExportKilledAnywhere(t *testing.T) {
 					t.Fatalf("%v\n%s", err, said)
 				}
 				f.mustLeave(t, image, said)
+				f.mustHold(t, f.disk)
 				f.clean(t, said)
 			})
 		})
