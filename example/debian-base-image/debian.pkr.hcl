@@ -31,7 +31,7 @@ variable "file" {
 
 variable "checksum" {
   type        = string
-  description = "The digest of the file, \"sha512:...\"; empty takes it from SHA512SUMS."
+  description = "The digest of the file, \"sha512:...\"; empty takes it from SHA512SUMS, which is read either way."
   default     = ""
 }
 

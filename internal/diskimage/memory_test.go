@@ -5,9 +5,12 @@ package diskimage
 
 import (
 	"context"
+	"encoding/binary"
 	"iter"
 	"runtime"
 	"testing"
+
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 // far is a disk of which every so many bytes one cluster has something in it.
@@ -50,6 +53,7 @@ func inUse() int64 {
 // smaller, take two bytes for each cluster, and those of 16 TiB, or as much as fits into a
 // VMDK, of which nearly nothing is written take next to nothing.
 func TestMemoryOfTables(t *testing.T) {
+	sample.Not(t)
 	const mib = 1 << 20
 	for _, o := range []Options{{}, {Format: VMDK}} {
 		o = o.withDefaults()
@@ -93,5 +97,39 @@ func TestMemoryOfTables(t *testing.T) {
 				t.Errorf("%.1f MiB", float64(peak)/mib)
 			}
 		})
+	}
+}
+
+// zeroFile is a file of zeros, save its beginning.
+type zeroFile []byte
+
+func (z zeroFile) ReadAt(p []byte, at int64) (int, error) {
+	clear(p)
+	if at < int64(len(z)) {
+		copy(p, z[at:])
+	}
+	return len(p), nil
+}
+
+// The longest table of tables that a qcow2 file may have is in memory once.
+func TestMemoryOfL1(t *testing.T) {
+	const begin, disk = 512, maxL1 / 8 * (512 / 8 * 512)
+	h := make([]byte, headerLength)
+	copy(h, "QFI\xfb")
+	be := binary.BigEndian
+	be.PutUint32(h[4:], 2)
+	be.PutUint32(h[20:], 9)
+	be.PutUint64(h[24:], disk)
+	be.PutUint32(h[36:], maxL1/8)
+	be.PutUint64(h[40:], begin)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	src, err := Open(zeroFile(h), begin+maxL1)
+	runtime.ReadMemStats(&after)
+	if err != nil || src.Size() != disk {
+		t.Fatal(src, err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > maxL1+1<<20 {
+		t.Errorf("%d bytes were allocated for a table of %d", took, maxL1)
 	}
 }

@@ -34,9 +34,10 @@ type qcow2 struct {
 	kind Compression
 
 	l1    []uint64
-	l2    []uint64 // the table being filled
-	table int64    // its number
-	used  bool     // it has an entry
+	l2    []byte // the table being filled, as it will be written
+	table int64  // its number
+	used  bool   // it has an entry
+	zero  []byte // of one cluster
 	refs  refcounts
 	queue []int64 // plain clusters that wait, by their numbers
 	plain []byte  // and their bytes
@@ -46,12 +47,13 @@ func newQCOW2(file *counted, size int64, kind Compression) *qcow2 {
 	size = (size + 511) &^ 511
 	return &qcow2{
 		file: file, size: size, kind: kind,
-		l1: make([]uint64, (size+ClusterSize*tableEntries-1)/(ClusterSize*tableEntries)), l2: make([]uint64, tableEntries),
+		l1: make([]uint64, (size+ClusterSize*tableEntries-1)/(ClusterSize*tableEntries)), l2: make([]byte, ClusterSize),
+		zero: make([]byte, ClusterSize),
 	}
 }
 
 func (q *qcow2) begin(ctx context.Context) error {
-	_, err := q.put(ctx, make([]byte, ClusterSize)) // the header
+	_, err := q.put(ctx, q.zero) // the header
 	return err
 }
 
@@ -78,8 +80,13 @@ func (q *qcow2) add(ctx context.Context, c cluster) error {
 	for n := at / ClusterSize; n <= last/ClusterSize; n++ {
 		q.refs.add(n)
 	}
-	q.l2[c.index%tableEntries] = flagCompressed | uint64(last/512-at/512)<<sectorsShift | uint64(at)
+	q.enter(c.index, flagCompressed|uint64(last/512-at/512)<<sectorsShift|uint64(at))
 	return nil
+}
+
+// enter makes an entry in the table being filled.
+func (q *qcow2) enter(index int64, entry uint64) {
+	binary.BigEndian.PutUint64(q.l2[8*(index%tableEntries):], entry)
 }
 
 // refcounts are how often each cluster of the file is used. They are kept as they will
@@ -102,7 +109,7 @@ func (r *refcounts) add(n int64) {
 // put writes whole clusters at the next multiple of a cluster.
 func (q *qcow2) put(ctx context.Context, p []byte) (at int64, err error) {
 	if rest := q.file.at % ClusterSize; rest > 0 {
-		if err := q.file.Write(ctx, make([]byte, ClusterSize-rest)); err != nil {
+		if err := q.file.Write(ctx, q.zero[rest:]); err != nil {
 			return 0, err
 		}
 	}
@@ -120,7 +127,7 @@ func (q *qcow2) flush(ctx context.Context) error {
 	}
 	at, err := q.put(ctx, q.plain)
 	for i, index := range q.queue {
-		q.l2[index%tableEntries] = flagCopied | uint64(at+int64(i)*ClusterSize)
+		q.enter(index, flagCopied|uint64(at+int64(i)*ClusterSize))
 	}
 	q.queue, q.plain = q.queue[:0], q.plain[:0]
 	return err
@@ -134,7 +141,7 @@ func (q *qcow2) endTable(ctx context.Context) error {
 	if err := q.flush(ctx); err != nil {
 		return err
 	}
-	at, err := q.put(ctx, words(q.l2))
+	at, err := q.put(ctx, q.l2)
 	q.l1[q.table] = flagCopied | uint64(at)
 	clear(q.l2)
 	q.used = false

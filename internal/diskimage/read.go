@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 )
 
 // pieceSize is the size of pieces of files.
@@ -85,6 +86,32 @@ func (r rawFile) ReadPiece(_ context.Context, p Piece, buf []byte) error {
 	}
 	clear(buf[n:])
 	return nil
+}
+
+// spares are things that one goroutine at a time uses, and the next one after it. There are
+// never more than were in use at the same time: a sync.Pool drops some and makes new ones,
+// which is too much of things that have megabytes.
+type spares[T any] struct {
+	mu   sync.Mutex
+	free []*T
+}
+
+// get is one that nobody uses.
+func (s *spares[T]) get() *T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free); n > 0 {
+		t := s.free[n-1]
+		s.free = s.free[:n-1]
+		return t
+	}
+	return new(T)
+}
+
+func (s *spares[T]) put(t *T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, t)
 }
 
 // noEOF says that an end came too early.

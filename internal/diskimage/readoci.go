@@ -28,7 +28,13 @@ func openOCI(file io.ReaderAt, length int64) (Source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the .oci archive is damaged: %w", err)
 		}
-		if h.Typeflag != tar.TypeReg || !strings.EqualFold(path.Ext(h.Name), ".qcow2") {
+		if !strings.EqualFold(path.Ext(h.Name), ".qcow2") {
+			continue
+		}
+		if sparse(h) {
+			return nil, fmt.Errorf("%s in the .oci archive is stored as a sparse file, without its holes, as \"tar --sparse\" does it; unpack the archive, and name the image that is in it", h.Name)
+		}
+		if h.Typeflag != tar.TypeReg {
 			continue
 		}
 		at, err := whole.Seek(0, io.SeekCurrent)
@@ -42,4 +48,18 @@ func openOCI(file io.ReaderAt, length int64) (Source, error) {
 		return src, nil
 	}
 	return nil, errors.New("the image is a tar archive without a qcow2 file, as an .oci archive would have it; unpack it, and name the image that is in it")
+}
+
+// sparse says that a member is not in the archive as it is: its holes are left out. For it
+// archive/tar has the length of the whole.
+func sparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }

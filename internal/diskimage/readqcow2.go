@@ -34,8 +34,9 @@ type qcow2File struct {
 	bits   uint
 	size   int64
 	v3     bool
-	l1     []uint64
-	unpack sync.Pool // of *unpacker
+	zstd   bool   // it is what clusters are compressed by, and deflate is not
+	l1     []byte // as it is in the file: it may be large
+	unpack spares[unpacker]
 
 	mu     sync.Mutex
 	tables []cachedTable // the last used comes first
@@ -92,15 +93,11 @@ func openQCOW2(file io.ReaderAt, length int64) (*qcow2File, error) {
 	if l1Entries < needed || needed*8 > maxL1 || l1At%512 != 0 || l1At > uint64(length) || l1At+needed*8 > uint64(length) {
 		return nil, errors.New("the qcow2 image is damaged: its L1 table does not fit the disk or the file")
 	}
-	table := make([]byte, needed*8)
-	if err := q.readFull(table, int64(l1At)); err != nil {
+	q.l1 = make([]byte, needed*8)
+	if err := q.readFull(q.l1, int64(l1At)); err != nil {
 		return nil, err
 	}
-	for i := range int(needed) {
-		q.l1 = append(q.l1, be.Uint64(table[8*i:])&offsetMask)
-	}
-	isZstd := features&incompatibleZstd != 0
-	q.unpack.New = func() any { return &unpacker{zstd: isZstd} }
+	q.zstd = features&incompatibleZstd != 0
 	return q, nil
 }
 
@@ -149,10 +146,15 @@ func (q *qcow2File) Pieces(ctx context.Context) iter.Seq2[Piece, error] {
 // absent is for how many bytes from at on there is no table.
 func (q *qcow2File) absent(at, perTable int64) int64 {
 	i := at / perTable
-	for i < int64(len(q.l1)) && q.l1[i] == 0 {
+	for 8*i < int64(len(q.l1)) && q.table(i) == 0 {
 		i++
 	}
 	return i*perTable - at
+}
+
+// table is where an L2 table is in the file; 0 if there is none.
+func (q *qcow2File) table(number int64) int64 {
+	return int64(binary.BigEndian.Uint64(q.l1[8*number:]) & offsetMask)
 }
 
 // used says whether something was written between two places on the disk.
@@ -169,7 +171,7 @@ func (q *qcow2File) used(from, to int64) (bool, error) {
 // entry is the L2 entry of a cluster, or 0.
 func (q *qcow2File) entry(cluster int64) (uint64, error) {
 	perTable := int64(1) << (q.bits - 3)
-	at := int64(q.l1[cluster/perTable])
+	at := q.table(cluster / perTable)
 	if at == 0 {
 		return 0, nil
 	}
@@ -240,40 +242,41 @@ func (q *qcow2File) readCompressed(e uint64, buf []byte) error {
 	if at >= q.length {
 		return fmt.Errorf("the qcow2 image is damaged: a compressed cluster at %d lies outside of it", at)
 	}
-	u := q.unpack.Get().(*unpacker) //nolint:forcetypeassert // the pool has nothing else
-	defer q.unpack.Put(u)
+	u := q.unpack.get()
+	defer q.unpack.put(u)
 	u.in = append(u.in[:0], make([]byte, min(sectors*sector-at%sector, q.length-at))...)
 	if err := q.readFull(u.in, at); err != nil {
 		return err
 	}
-	if err := u.run(1 << q.bits); err != nil {
+	out := buf
+	if len(out) < 1<<q.bits { // the end of the disk
+		out = make([]byte, 1<<q.bits)
+	}
+	if err := u.run(out, q.zstd); err != nil {
 		return fmt.Errorf("the qcow2 image is damaged: a compressed cluster at %d: %w", at, err)
 	}
-	copy(buf, u.out)
+	if len(out) > len(buf) {
+		copy(buf, out)
+	}
 	return nil
 }
 
 // unpacker makes clusters of what they were compressed to.
 type unpacker struct {
-	zstd    bool
-	in, out []byte
+	in      []byte
 	decoder *zstd.Decoder
 	inflate io.ReadCloser
 }
 
-// run fills out with so many bytes from in, which may be followed by something else.
-func (u *unpacker) run(size int) (err error) {
-	if cap(u.out) < size {
-		u.out = make([]byte, size)
-	}
-	u.out = u.out[:size]
-	if !u.zstd {
+// run fills out, and nothing beyond it, from in, which may be followed by something else.
+func (u *unpacker) run(out []byte, isZstd bool) (err error) {
+	if !isZstd {
 		if u.inflate == nil {
 			u.inflate = flate.NewReader(bytes.NewReader(u.in))
 		} else if err := u.inflate.(flate.Resetter).Reset(bytes.NewReader(u.in), nil); err != nil { //nolint:forcetypeassert // documented
 			return err
 		}
-		_, err := io.ReadFull(u.inflate, u.out)
+		_, err := io.ReadFull(u.inflate, out)
 		return err
 	}
 	if u.decoder == nil {
@@ -286,9 +289,12 @@ func (u *unpacker) run(size int) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := u.decoder.DecodeAll(frame, u.out[:0:size])
-	if err == nil && len(out) != size {
-		err = fmt.Errorf("it has %d bytes", len(out))
+	got, err := u.decoder.DecodeAll(frame, out[:0:len(out)])
+	if err == nil && len(got) != len(out) {
+		err = fmt.Errorf("it has %d bytes", len(got))
+	}
+	if err == nil && &got[0] != &out[0] { // it needed more room on its way
+		copy(out, got)
 	}
 	return err
 }

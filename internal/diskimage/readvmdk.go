@@ -12,7 +12,6 @@ import (
 	"io"
 	"iter"
 	"strings"
-	"sync"
 
 	"github.com/klauspost/compress/zlib"
 )
@@ -46,7 +45,7 @@ type vmdkFile struct {
 	compressed bool
 	zeros      bool     // an entry of 1 is a grain of zeros
 	directory  []uint32 // where the tables of grains are
-	unpack     sync.Pool
+	unpack     spares[grainUnpacker]
 
 	lock   chan struct{} // a mutex; it is held while a table is read, which may take a while
 	tables []grainTable  // the last used comes first
@@ -59,7 +58,6 @@ type grainTable struct {
 
 func openVMDK(file io.ReaderAt, length int64) (*vmdkFile, error) {
 	v := &vmdkFile{file: file, length: length, lock: make(chan struct{}, 1)}
-	v.unpack.New = func() any { return new(grainUnpacker) }
 	h := make([]byte, sector)
 	if err := v.readFull(h, 0); err != nil {
 		return nil, err
@@ -262,8 +260,8 @@ func (v *vmdkFile) ReadPiece(ctx context.Context, p Piece, buf []byte) error {
 	if err != nil {
 		return err
 	}
-	u := v.unpack.Get().(*grainUnpacker) //nolint:forcetypeassert // the pool has nothing else
-	defer v.unpack.Put(u)
+	u := v.unpack.get()
+	defer v.unpack.put(u)
 	for len(grains) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err

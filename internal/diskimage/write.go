@@ -30,7 +30,9 @@ type Options struct {
 	// Readers is how many pieces are read at the same time; default 48. Each takes
 	// up to twice the size of a piece in memory.
 	Readers int
-	// Encoders is how many processors compress; default all of them.
+	// Encoders is how many processors compress; default all of them, but no more than 16:
+	// each takes up to a megabyte of memory, and so many are faster than any disk that is
+	// read. There are never more than pieces are read at the same time.
 	Encoders int
 	// Progress is called after each piece, by one goroutine.
 	Progress func(Stats)
@@ -56,10 +58,14 @@ func (o Options) withDefaults() Options {
 		o.Readers = 48
 	}
 	if o.Encoders <= 0 {
-		o.Encoders = runtime.GOMAXPROCS(0)
+		o.Encoders = min(runtime.GOMAXPROCS(0), maxEncoders)
 	}
 	return o
 }
+
+// maxEncoders is how many encoders there are by default at most. EBS hands out 1000 blocks
+// of a snapshot in a second, which is 500 MiB; so many make 1 GiB of deflate.
+const maxEncoders = 16
 
 // cluster is what is written of one cluster of the disk.
 type cluster struct {
@@ -135,8 +141,9 @@ type pipeline struct {
 }
 
 func (p *pipeline) run(ctx context.Context, l layout) (stats Stats, err error) {
-	p.encoders = make(chan *encoder, p.options.Encoders)
-	for range p.options.Encoders {
+	encoders := min(p.options.Encoders, p.readers)
+	p.encoders = make(chan *encoder, encoders)
+	for range encoders {
 		e, err := newEncoder(p.options)
 		if err != nil {
 			return stats, err

@@ -6,10 +6,12 @@ package imagefile
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -28,6 +30,8 @@ const (
 	idle = time.Minute
 	// maxFile is more than any image that can be imported has, in bytes.
 	maxFile = 1 << 40
+	// maxRedirects is how many are followed, as Go's own client does it.
+	maxRedirects = 10
 )
 
 // fetch is one download, over as many requests as it takes.
@@ -40,17 +44,48 @@ type fetch struct {
 	most    int64  // that done ever was
 	tag     string // of the version that is being downloaded
 	moved   time.Time
-	told    time.Time
 	heard   atomic.Int64 // bytes, for the watch
 }
 
 // permanent is an answer that will be the same the next time.
 type permanent struct{ error }
 
+func (p permanent) Unwrap() error { return p.error }
+
+// passing says that there may be an answer the next time that there was none. What the
+// name, the certificate or the kind of the server is does not change by itself.
+func passing(err error) bool {
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, new(permanent)), errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &dns) && dns.IsNotFound:
+		return false
+	}
+	return !errors.As(err, new(*tls.CertificateVerificationError)) && !errors.As(err, new(tls.RecordHeaderError))
+}
+
+// following is the client with redirects that end: a server that has led nowhere leads
+// nowhere the next time.
+func following(client *http.Client) *http.Client {
+	c := *cmp.Or(client, &http.Client{})
+	follow := c.CheckRedirect
+	c.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		switch {
+		case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+			return permanent{fmt.Errorf("the server redirects to something that is neither http nor https (%s)", req.URL.Scheme)}
+		case len(via) > maxRedirects:
+			return permanent{fmt.Errorf("the server redirects more than %d times", maxRedirects)}
+		case follow != nil:
+			return follow(req, via)
+		}
+		return nil
+	}
+	return &c
+}
+
 func download(ctx context.Context, o Options, file *os.File, sum hash.Hash) error {
-	f := &fetch{options: o, file: file, sum: sum, moved: time.Now(), told: time.Now()}
+	f := &fetch{options: o, file: file, sum: sum, moved: time.Now()}
 	l := wait.Loop{What: "the image", Pace: wait.Backoff, Tolerate: func(err error) bool {
-		return !errors.As(err, new(permanent)) && time.Since(f.moved) < patience
+		return passing(err) && time.Since(f.moved) < patience
 	}}
 	return l.Until(ctx, func(ctx context.Context) (bool, error) {
 		err := f.attempt(ctx)
@@ -71,8 +106,7 @@ func (f *fetch) attempt(ctx context.Context) error {
 		req.Header.Set("If-Range", f.tag)
 	}
 	go f.watch(ctx, cancel)
-	client := cmp.Or(f.options.HTTP, &http.Client{})
-	resp, err := client.Do(req)
+	resp, err := following(f.options.HTTP).Do(req)
 	if err != nil {
 		return cause(ctx, err)
 	}
@@ -96,6 +130,9 @@ func (f *fetch) attempt(ctx context.Context) error {
 
 // restart begins with the first byte.
 func (f *fetch) restart(resp *http.Response) error {
+	if err := f.options.tooLarge(resp.ContentLength); err != nil {
+		return err
+	}
 	if resp.ContentLength > maxFile {
 		return fmt.Errorf("the file has %d bytes, more than any image that can be imported", resp.ContentLength)
 	}
@@ -126,16 +163,16 @@ func (f *fetch) take(body io.Reader) error {
 			f.sum.Write(buf[:n])
 			f.done += int64(n)
 			f.heard.Add(int64(n))
-			now := time.Now()
 			if f.done > f.most { // what was there already is no progress
-				f.most, f.moved = f.done, now
+				f.most, f.moved = f.done, time.Now()
 			}
-			if f.options.Progress != nil && now.Sub(f.told) >= 10*time.Second {
-				f.told = now
+			if f.options.Progress != nil {
 				f.options.Progress(f.done, f.total)
 			}
 		}
 		switch {
+		case f.options.Limit > 0 && f.done > f.options.Limit:
+			return permanent{&TooLargeError{Limit: f.options.Limit}}
 		case f.done > maxFile:
 			return permanent{errors.New("the file does not end")}
 		case errors.Is(err, io.EOF) && f.total > 0 && f.done < f.total:

@@ -37,6 +37,13 @@ type Options struct {
 	// Checksum is "sha256:" or "sha512:" and the digest of the file in hexadecimal; the
 	// name may be left out. Of a file of one's own see [Digest].
 	Checksum string
+	// Computed says that Checksum is what Digest said of the file, and that nobody else
+	// has: a file that has another one by now has changed.
+	Computed bool
+	// Limit is how long the file may be, in bytes; 0 is no limit. A longer one is a
+	// *[TooLargeError], as soon as that shows: of a download with its first answer, or
+	// else with the first byte that is too many.
+	Limit int64
 
 	// HTTP makes the requests; default: a client that obeys the proxies of the
 	// environment.
@@ -44,9 +51,30 @@ type Options struct {
 	// Dir is where a download is kept meanwhile; default: the folder for temporary
 	// files.
 	Dir string
-	// Progress is told of a download about each ten seconds: bytes so far, and of how
-	// many, or 0 if that is not known.
+	// Progress is told of each part of a download that has come: bytes so far, and of how
+	// many, or 0 if that is not known. It must not take long.
 	Progress func(done, of int64)
+}
+
+// TooLargeError says that the file is longer than [Options.Limit].
+type TooLargeError struct {
+	Size  int64 // of the file, in bytes; 0 if that is not known
+	Limit int64
+}
+
+func (e *TooLargeError) Error() string {
+	if e.Size == 0 {
+		return fmt.Sprintf("the file has more than %d bytes, which is the limit", e.Limit)
+	}
+	return fmt.Sprintf("the file has %d bytes, and the limit is %d", e.Size, e.Limit)
+}
+
+// tooLarge says that a file of so many bytes is too long, or that it is not.
+func (o Options) tooLarge(size int64) error {
+	if o.Limit > 0 && size > o.Limit {
+		return &TooLargeError{Size: size, Limit: o.Limit}
+	}
+	return nil
 }
 
 // Mistakes are all that is wrong with the options, in the words of a template.
@@ -143,10 +171,13 @@ func (i *Image) Unchanged() error {
 		return fmt.Errorf("source_file: %w", err)
 	}
 	if is.Size() != i.was.Size() || !is.ModTime().Equal(i.was.ModTime()) {
-		return fmt.Errorf("source_file: %s changed while it was read (%d bytes of %s, and now %d of %s), so that what was read of it is of no use; copy it once nothing writes to it any more",
-			i.file.Name(), i.was.Size(), stamp(i.was), is.Size(), stamp(is))
+		return changed(i.file.Name(), fmt.Sprintf(" (%d bytes of %s, and now %d of %s)", i.was.Size(), stamp(i.was), is.Size(), stamp(is)))
 	}
 	return nil
+}
+
+func changed(name, how string) error {
+	return fmt.Errorf("source_file: %s changed while it was read%s, so that what was read of it is of no use; copy it once nothing writes to it any more", name, how)
 }
 
 func stamp(i os.FileInfo) string { return i.ModTime().UTC().Format("2006-01-02 15:04:05.000 MST") }
@@ -189,13 +220,20 @@ func Open(ctx context.Context, o Options) (_ *Image, err error) {
 			return nil, fmt.Errorf("source_file: %w", err)
 		}
 		if i.was, err = i.file.Stat(); err == nil {
+			err = o.tooLarge(i.was.Size())
+		}
+		if err == nil {
 			_, err = io.Copy(sum, reader{ctx, i.file})
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	if got := sum.Sum(nil); string(got) != string(want) {
+	switch got := sum.Sum(nil); {
+	case string(got) == string(want):
+	case o.Computed && o.URL == "":
+		return nil, changed(name, "")
+	default:
 		return nil, fmt.Errorf("%s is not the image that source_checksum is of: its digest is %x; get the image again, or the checksum that belongs to it", name, got)
 	}
 	info, err := i.file.Stat()

@@ -19,7 +19,7 @@ import (
 func TestLifetimeDoesNotHoldUpTheBoot(t *testing.T) {
 	dir := t.TempDir()
 	up, asked := filepath.Join(dir, "up"), filepath.Join(dir, "asked")
-	script := "#!/bin/sh\necho \"$@\" >" + asked + ".new\nmv " + asked + ".new " + asked + "\nwhile [ ! -e " + up + " ]; do sleep 0.01; done\n"
+	script := "#!/bin/sh\necho \"$@\" >" + asked + ".new\nmv " + asked + ".new " + asked + "\nwhile [ -d " + dir + " ] && [ ! -e " + up + " ]; do sleep 0.01; done\n"
 	if err := os.WriteFile(filepath.Join(dir, "systemd-run"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,9 @@ type Config struct {
 	// the new image is finished. Defaults to `skip`.
 	ImageNameConflict string `mapstructure:"image_name_conflict" required:"false"`
 	// How large the source image may be, in GB of what is stored of it. Defaults to
-	// `20`, which is what Object Storage is free for. `-1` is no limit.
+	// `20`, which is what Object Storage is free for. `-1` is no limit. Of a file its
+	// length counts; one at a `source_url` is refused once its server says how long it is,
+	// or else once more than that has come.
 	SizeLimitInGBs int64 `mapstructure:"size_limit_in_gbs" required:"false"`
 	// Keep the source image. With `false` it is deleted once every destination has
 	// its copy and each has been verified. An AMI with more volumes than its root is then

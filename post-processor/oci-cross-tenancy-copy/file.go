@@ -5,35 +5,36 @@ package ocicrosstenancycopy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/diskimage"
 	"github.com/armfree/packer-plugin-armfree/internal/imagefile"
 	"github.com/armfree/packer-plugin-armfree/internal/oci"
+	"github.com/armfree/packer-plugin-armfree/internal/wait"
 )
 
 // file is an image file of the user's own. It is known by its digest.
 type file struct {
 	imagefile.Options
-	id    string
-	limit int64 // GB; 0 is none
-	own   bool  // its digest is computed here: nobody has said another
-	open  *imagefile.Image
+	id   string
+	open *imagefile.Image
 }
 
 // file is the one that the template names.
 func (p *PostProcessor) file(ctx context.Context) (subject, error) {
-	f := &file{Options: p.config.file(), limit: max(p.config.SizeLimitInGBs, 0)}
-	f.HTTP = p.HTTP
+	f := &file{Options: p.config.file()}
+	f.HTTP, f.Limit = p.HTTP, max(p.config.SizeLimitInGBs, 0)<<30
 	err := fileThere(f.File)
 	if err != nil {
 		return subject{}, err
 	}
 	if f.Checksum == "" {
-		f.own = true
+		f.Computed = true
 		if f.Checksum, err = imagefile.Digest(ctx, f.File); err != nil {
 			return subject{}, err
 		}
@@ -57,7 +58,7 @@ func (f *file) Describe(context.Context) (cloud.Image, error) {
 		return img, fmt.Errorf("source_file: %w", err)
 	}
 	img.SizeGB = gigabytes(i.Size())
-	if !f.own {
+	if !f.Computed {
 		return img, nil
 	}
 	if err := f.fits(); err != nil {
@@ -88,22 +89,42 @@ func gigabytes(n int64) int64 { return (n + 1<<30 - 1) >> 30 }
 
 // Open implements imagecopy.Disk.
 func (f *file) Open(ctx context.Context, say func(string, ...any)) (diskimage.Source, int64, error) {
+	options, stop := f.Options, func() {}
 	if f.URL != "" {
 		say("Downloading %s", f.Place())
+		options.Progress, stop = telling(ctx, say)
 	}
 	start := time.Now()
-	i, err := imagefile.Open(ctx, f.Options)
-	if err != nil {
+	i, err := imagefile.Open(ctx, options)
+	stop()
+	var large *imagefile.TooLargeError
+	switch {
+	case errors.As(err, &large) && large.Size == 0:
+		return nil, 0, fmt.Errorf("size_limit_in_gbs: %s has more than %d GB, which is the limit; raise the limit, or set it to -1 for none", f.Place(), gigabytes(large.Limit))
+	case errors.As(err, &large):
+		return nil, 0, fmt.Errorf("size_limit_in_gbs: %s has %d GB, and the limit is %d; raise the limit, or set it to -1 for none", f.Place(), gigabytes(large.Size), gigabytes(large.Limit))
+	case err != nil:
 		return nil, 0, err
 	}
 	f.open = i
-	if n := gigabytes(i.Length); f.limit > 0 && n > f.limit {
-		return nil, 0, fmt.Errorf("size_limit_in_gbs: %s has %d GB, and the limit is %d; raise the limit, or set it to -1 for none", f.Place(), n, f.limit)
-	}
 	if f.URL != "" {
 		say("Downloaded %.1f MB in %s; the digest is right", float64(i.Length)/1e6, time.Since(start).Round(time.Second))
 	}
 	return i, 0, nil
+}
+
+// telling says how far a download is, from time to time, until it is stopped.
+func telling(ctx context.Context, say func(string, ...any)) (progress func(done, of int64), stop func()) {
+	var done, of atomic.Int64
+	stop = wait.Tell(ctx, func(d time.Duration) {
+		const mb = 1e6
+		if of := of.Load(); of > 0 {
+			say("Downloading for %s: %.1f of %.1f MB", d, float64(done.Load())/mb, float64(of)/mb)
+		} else {
+			say("Downloading for %s: %.1f MB", d, float64(done.Load())/mb)
+		}
+	})
+	return func(d, o int64) { done.Store(d); of.Store(o) }, stop
 }
 
 // Unchanged implements imagecopy.Steady.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ec2sim"
+	"github.com/armfree/packer-plugin-armfree/internal/sim/sample"
 )
 
 const exportBucket = "armfree-exports"
@@ -257,6 +258,7 @@ func TestExportOneFaultAnywhere(t *testing.T) {
 func TestExportCancelledAnywhere(t *testing.T) {
 	for i, op := range exportMoments(t) {
 		t.Run(fmt.Sprintf("%d %s", i, op), func(t *testing.T) {
+			sample.Case(t)
 			t.Parallel()
 			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
 				f.tag(t, proven())
@@ -277,6 +279,7 @@ func TestExportCancelledAnywhere(t *testing.T) {
 				f.clean(t, said)
 				if err == nil {
 					f.mustLeave(t, image, said)
+					f.mustHold(t, f.disk)
 				} else if left := f.left(); len(left) > 0 {
 					t.Errorf("left: %q\n%s", left, said)
 				}
@@ -290,6 +293,7 @@ func TestExportCancelledAnywhere(t *testing.T) {
 func TestExportKilledAnywhere(t *testing.T) {
 	for i, op := range exportMoments(t) {
 		t.Run(fmt.Sprintf("%d %s", i, op), func(t *testing.T) {
+			sample.Case(t)
 			t.Parallel()
 			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
 				f.tag(t, proven())
@@ -306,6 +310,7 @@ func TestExportKilledAnywhere(t *testing.T) {
 					t.Fatalf("%v\n%s", err, said)
 				}
 				f.mustLeave(t, image, said)
+				f.mustHold(t, f.disk)
 				f.clean(t, said)
 			})
 		})

@@ -6,6 +6,8 @@ package ocicrosstenancycopy
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"iter"
 	"math/rand/v2"
 	"net/http"
@@ -220,6 +222,38 @@ func (f *flying) imported(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	return slices.DeleteFunc(files, func(name string) bool { return name == f.base })
+}
+
+// mustHold says that there is one imported image, and that its disk is the one of a file.
+func (f *flying) mustHold(t *testing.T, disk string) {
+	t.Helper()
+	files := f.imported(t)
+	if len(files) != 1 {
+		t.Fatalf("files %q", files)
+	}
+	sameDisk(t, disk, files[0])
+}
+
+// mustHoldBytes says that there is one imported image, and that its disk has these bytes and
+// no other.
+func (f *flying) mustHoldBytes(t *testing.T, want []byte) {
+	t.Helper()
+	files := f.imported(t)
+	if len(files) != 1 {
+		t.Fatalf("files %q", files)
+	}
+	d, err := machine.OpenDisk(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	got := make([]byte, d.Size())
+	if _, err := d.ReadAt(got, 0); err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the disk of %d bytes is not the %d bytes that were in the file", len(got), len(want))
+	}
 }
 
 // sameDisk compares two qcow2 files by the simulators' own reader, block by block.
