@@ -244,7 +244,11 @@ func (q *qcow2File) readCompressed(e uint64, buf []byte) error {
 	}
 	u := q.unpack.get()
 	defer q.unpack.put(u)
-	u.in = append(u.in[:0], make([]byte, min(sectors*sector-at%sector, q.length-at))...)
+	n := min(sectors*sector-at%sector, q.length-at)
+	if int64(cap(u.in)) < n { // append would make it twice where the compiler does not see that
+		u.in = make([]byte, n)
+	}
+	u.in = u.in[:n]
 	if err := q.readFull(u.in, at); err != nil {
 		return err
 	}

@@ -143,9 +143,6 @@ func TestMemory(t *testing.T) {
 		"qcow2 file of 400 GiB":     {file: packed{diskimage.MaxImage, 400}, processors: 64, slow: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if raceDetector && tt.file.size > 0 {
-				t.Skip("the race detector makes each sync.Pool drop things at random, and zstd keeps its tables for unpacking in some")
-			}
 			synctest.Test(t, func(t *testing.T) {
 				if tt.processors > 0 {
 					defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(tt.processors))

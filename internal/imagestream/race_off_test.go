@@ -1,8 +1,0 @@
-//go:build !race
-
-// Copyright (c) The packer-plugin-armfree Authors
-// SPDX-License-Identifier: MPL-2.0
-
-package imagestream_test
-
-const raceDetector = false
