@@ -8,15 +8,12 @@ import (
 	"testing"
 )
 
-// A sample has cases of each table, the same ones each time, and is about as small as it says.
+// A sample has cases of each table, and is about as small as it says.
 func TestSample(t *testing.T) {
 	for _, table := range []string{"TestOneFaultAnywhere/copy", "TestKilledAnywhere/export", "TestX/"} {
 		n := 0
 		for i := range 160 {
 			name := fmt.Sprintf("%s %d LaunchInstance", table, i)
-			if in(name) != in(name) {
-				t.Fatal("not the same")
-			}
 			if in(name) {
 				n++
 			}
