@@ -183,10 +183,15 @@ func (s store) Unshare(ctx context.Context, id, role string) error {
 }
 
 func (s store) Remove(ctx context.Context, object string) error {
-	return s.step(ctx, s.at("remove"), func() { delete(s.objects, s.name+object) })
+	return s.step(ctx, s.at("remove"), func() {
+		delete(s.objects, s.name+object)
+		delete(s.uploads, s.name+object)
+	})
 }
 
-func (s store) Delete(ctx context.Context, object string) error { return s.Remove(ctx, object) }
+func (s store) Delete(ctx context.Context, object string) error {
+	return s.step(ctx, s.at("delete"), func() { delete(s.objects, s.name+object) })
+}
 
 func (s store) Abort(ctx context.Context, object string, from, until time.Time) error {
 	return s.step(ctx, s.at("abort"), func() {
