@@ -115,9 +115,9 @@ func (c *Copy) remove(g context.Context, s Store, object string) error {
 	switch _, uploads := c.Source.(Recognizer); {
 	case err != nil:
 		return err
-	case made && (!uploads || ours(object)):
+	case ours(object):
 		return s.Remove(g, object)
-	case !uploads:
+	case !made && !uploads: // nothing was asked to write it
 		return nil
 	case made:
 		err = s.Delete(g, object)

@@ -138,6 +138,46 @@ func TestObjectOfNoExportStays(t *testing.T) {
 	mustLeave(t, w, "object o")
 }
 
+// What somebody else had begun to upload under that name stays, however the copy ends; what
+// is begun meanwhile may be the cloud's own.
+func TestUploadOfNoExportStays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		again bool // an earlier run was killed when the object was there
+		fail  string
+		left  []string
+	}{
+		"":                             {left: []string{"image debian@a", "upload o"}},
+		"that fails":                   {fail: "import a", left: []string{"upload o"}},
+		"of a run that was killed":     {again: true, left: []string{"image debian@a", "upload o"}},
+		"of one that came to nothing":  {again: true, fail: "await export", left: []string{"image debian@a", "upload o"}},
+		"of one that nobody asked for": {fail: "share write", left: []string{"upload o", "upload o"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.uploads["o"] = []time.Time{time.Now().Add(-24 * time.Hour)}
+			if tt.again {
+				note := newCopy(w, func(string, ...any) {}).Owner.Lasting(-20 * time.Minute).Name(owner.RoleCopy)
+				w.notes[note], w.noted[note], w.objects["o"] = "o", time.Now().Add(-time.Hour), 7
+			}
+			w.fail[tt.fail] = errors.New("no")
+			w.after = func(step string) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				switch {
+				case step == "note":
+					w.uploads["o"] = append(w.uploads["o"], time.Now())
+				case step == "await export" && tt.again:
+					delete(w.fail, step)
+				}
+			}
+			if _, said, err := run(t.Context(), w, "a"); (err != nil) != (tt.fail != "" && !tt.again) {
+				t.Errorf("%v\n%s", err, said)
+			}
+			mustLeave(t, w, tt.left...)
+		})
+	}
+}
+
 // Of another copy that was killed, and whose template chose the name, links and parts go.
 // The object stays, and is named if it is there; the note goes last.
 func TestSweepOfANamedObject(t *testing.T) {
