@@ -251,21 +251,22 @@ func (u *Upload) Commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	open := false   // an earlier request may have taken effect
-	looked := false // at the parts
+	open := false // an earlier request may have taken effect
+	looks := 0    // at the parts
 	return taken(u.object, repeat(ctx, "commit upload of", u.object, func(ctx context.Context) error {
 		got, err := u.commit(ctx, u.details())
 		e := wrap("commit upload of", u.object, err)
-		if !looked && code(e, invalidPart) {
-			looked = true
+		for looks < maxLooks && code(e, invalidPart) {
 			same, lerr := u.look(ctx)
-			if lerr != nil {
+			if lerr != nil && !missing(lerr) {
 				return lerr
 			}
-			if same {
-				got, err = u.commit(ctx, u.details())
-				e = wrap("commit upload of", u.object, err)
+			looks++
+			if !same { // or gone, perhaps by a commit that got no answer
+				break
 			}
+			got, err = u.commit(ctx, u.details())
+			e = wrap("commit upload of", u.object, err)
 		}
 		switch {
 		case err == nil && got == want:
@@ -285,6 +286,9 @@ func (u *Upload) Commit(ctx context.Context) error {
 
 // invalidPart is the code for a part that is not there in the version that is named.
 const invalidPart = "InvalidUploadPart"
+
+// maxLooks is how often a commit looks at the parts again: another one may be late.
+const maxLooks = 3
 
 // details say which parts the object is made of.
 func (u *Upload) details() (d objectstorage.CommitMultipartUploadDetails) {
