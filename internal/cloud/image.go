@@ -68,6 +68,12 @@ type Note struct {
 	Created      time.Time
 }
 
+// Within says whether something was begun at a time that is known, and not before from or
+// after until; a zero until is no bound.
+func Within(begun, from, until time.Time) bool {
+	return !begun.IsZero() && !from.IsZero() && !begun.Before(from) && (until.IsZero() || !begun.After(until))
+}
+
 // FormError says that a cloud does not take an image in the form in which it travels. No
 // other way to that cloud changes it.
 type FormError struct{ Err error }

@@ -193,14 +193,14 @@ func (s store) Delete(ctx context.Context, object string) error {
 	return s.step(ctx, s.at("delete"), func() { delete(s.objects, s.name+object) })
 }
 
-func (s store) Abort(ctx context.Context, object string, from, until time.Time) error {
+func (s store) Abort(ctx context.Context, object string, mine func(time.Time) bool) error {
 	return s.step(ctx, s.at("abort"), func() {
-		s.uploads[s.name+object] = slices.DeleteFunc(s.uploads[s.name+object], func(begun time.Time) bool { return !begun.Before(from) && !begun.After(until) })
+		s.uploads[s.name+object] = slices.DeleteFunc(s.uploads[s.name+object], func(begun time.Time) bool { return mine == nil || mine(begun) })
 	})
 }
 
 func (s store) Note(ctx context.Context, n cloud.Note) error {
-	return s.step(ctx, s.at("note"), func() { s.notes[s.name+n.Name], s.noted[s.name+n.Name] = n.Object, time.Now() })
+	return s.step(ctx, s.at("note"), func() { s.notes[s.name+n.Name], s.noted[s.name+n.Name] = n.Object, time.Now().Add(s.ahead) })
 }
 
 func (s store) Notes(ctx context.Context) (all []cloud.Note, err error) {

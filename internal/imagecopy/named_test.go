@@ -46,6 +46,7 @@ func TestWhoseObjectGoes(t *testing.T) {
 		deliver func(w *world, d Delivery) error
 		again   bool // an earlier run was killed, which had begun an upload
 		after   func(step string, by *string, blind *bool)
+		ahead   time.Duration // of the store's clock
 		left    []string
 	}{
 		"its own": {by: "me", left: []string{"image debian@a"}},
@@ -58,6 +59,12 @@ func TestWhoseObjectGoes(t *testing.T) {
 		},
 		"another's, where an earlier run had uploaded": {
 			deliver: func(*world, Delivery) error { return errTaken }, again: true, left: []string{"object o"},
+		},
+		"another's, where it lasted longer than it was to": {ahead: 24 * time.Hour,
+			deliver: func(w *world, d Delivery) error {
+				w.uploads["o"] = append(w.uploads["o"], time.Now().Add(w.ahead))
+				return errTaken
+			}, left: []string{"object o"},
 		},
 		"another's, put in its place": {by: "me", after: func(step string, by *string, _ *bool) {
 			if step == "seal a" {
@@ -76,6 +83,7 @@ func TestWhoseObjectGoes(t *testing.T) {
 				object = "o"
 			}
 			by, blind := "nobody yet", false
+			w.ahead = tt.ahead
 			w.uploads["o"] = []time.Time{time.Now().Add(-24 * time.Hour)} // somebody's
 			if tt.again {
 				note := newCopy(w, func(string, ...any) {}).Owner.Lasting(-20 * time.Minute).Name(owner.RoleCopy)
@@ -216,6 +224,38 @@ func TestSweepOfANamedObject(t *testing.T) {
 				t.Errorf("%v\n%s", err, said)
 			}
 			mustLeave(t, w, want...)
+		})
+	}
+}
+
+// An upload is gone on with if it was begun while a run of this copy was under way, as one
+// is now, and not in between.
+func TestWhoseUploadIsGoneOnWith(t *testing.T) {
+	for name, object := range map[string]string{"": "o", "of a name of this plugin's": objectPrefix + "x"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			now := time.Now()
+			note := newCopy(w, func(string, ...any) {}).Owner.Lasting(-80 * time.Minute).Name(owner.RoleCopy) // 20 minutes ago
+			w.notes[note], w.noted[note] = object, now.Add(-time.Hour)
+			by, blind, asked := "me", false, false
+			_, said, err := runWith(t.Context(), w, func(c *Copy) {
+				c.Object = object
+				c.Source = knowing{source: source{w}, by: &by, blind: &blind, deliver: func(d Delivery) error {
+					if asked = true; (d.Mine == nil) != ours(object) {
+						t.Fatal("whose it is must be told exactly where it may be anybody's")
+					}
+					for after, mine := range map[time.Duration]bool{-2 * time.Hour: false, -30 * time.Minute: true, -10 * time.Minute: false, time.Minute: true, 9 * time.Hour: true} {
+						if d.Mine != nil && d.Mine(now.Add(after)) != mine {
+							t.Errorf("begun after %s: want %t", after, mine)
+						}
+					}
+					w.objects[object], by = 9, d.Owner.ID
+					return nil
+				}}
+			}, "a")
+			if err != nil || !asked {
+				t.Errorf("%v\n%s", err, said)
+			}
 		})
 	}
 }

@@ -188,7 +188,7 @@ func (b *Bucket) links(ctx context.Context) (all []objectstorage.Preauthenticate
 // Remove implements imagecopy.Store. An upload that was broken off counts as
 // storage until it is aborted.
 func (b *Bucket) Remove(ctx context.Context, object string) error {
-	return errors.Join(b.abortUploads(ctx, object), b.deleteObject(ctx, object))
+	return errors.Join(b.Abort(ctx, object, nil), b.deleteObject(ctx, object))
 }
 
 // Delete implements imagecopy.Store.
@@ -263,21 +263,14 @@ func (b *Bucket) Forget(ctx context.Context, name string) error { return b.delet
 // Now implements imagecopy.Store.
 func (b *Bucket) Now() time.Time { return b.now() }
 
-// Abort implements imagecopy.Store. Of what has no date nobody knows whose it is.
-func (b *Bucket) Abort(ctx context.Context, object string, from, until time.Time) error {
-	uploads, err := b.uploads(ctx)
+// Abort implements imagecopy.Store.
+func (b *Bucket) Abort(ctx context.Context, object string, mine func(begun time.Time) bool) error {
+	uploads, err := b.uploadsOf(ctx, object, mine)
 	errs := []error{err}
-	for _, up := range uploads {
-		if text(up.Object) == object && within(moment(up.TimeCreated), from, until) {
-			errs = append(errs, (&Upload{bucket: b, object: object, id: text(up.UploadId)}).Abort(ctx))
-		}
+	for _, id := range uploads {
+		errs = append(errs, (&Upload{bucket: b, object: object, id: id}).Abort(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// within says whether something was begun while a copy was under way.
-func within(begun, from, until time.Time) bool {
-	return !begun.IsZero() && !from.IsZero() && !begun.Before(from) && !begun.After(until)
 }
 
 // moment is a time that the service told; zero if it did not.
@@ -286,13 +279,4 @@ func moment(t *common.SDKTime) time.Time {
 		return time.Time{}
 	}
 	return t.Time
-}
-
-func (b *Bucket) abortUploads(ctx context.Context, object string) error {
-	uploads, err := b.uploadsOf(ctx, object, time.Time{})
-	errs := []error{err}
-	for _, id := range uploads {
-		errs = append(errs, (&Upload{bucket: b, object: object, id: id}).Abort(ctx))
-	}
-	return errors.Join(errs...)
 }

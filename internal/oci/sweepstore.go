@@ -131,7 +131,7 @@ type namedUploads struct {
 // the upload was begun.
 func (u *namedUploads) mark(ctx context.Context, t sweep.Thing, notes []sweep.Thing, n needs) (owner.Tag, bool, error) {
 	for _, note := range notes {
-		if !within(t.Created, note.Created, note.Mark.Expires) {
+		if !cloud.Within(t.Created, note.Created, note.Mark.Expires) {
 			continue
 		}
 		object, known := u.read[note.Name]

@@ -37,8 +37,8 @@ type Upload struct {
 	bucket *Bucket
 	object string
 	id     string
-	by     string // what the object says it was made by; may be empty
-	since  time.Time
+	by     string                     // what the object says it was made by; may be empty
+	mine   func(begun time.Time) bool // says which uploads are gone on with; nil: all
 
 	mu    sync.Mutex
 	there map[int]part // what the service has
@@ -59,13 +59,14 @@ const madeByKey = owner.Key + "-copy"
 // one that has most. Parts that are there are known by their checksums, so that it
 // does not matter who left them. The object must not exist.
 func (b *Bucket) Upload(ctx context.Context, object string) (*Upload, error) {
-	return b.UploadBy(ctx, object, "", time.Time{})
+	return b.UploadBy(ctx, object, "", nil)
 }
 
 // UploadBy is Upload for the copy with an id, of which [Bucket.MadeBy] then knows that it
-// made the object. It does not go on with an upload that was begun before since.
-func (b *Bucket) UploadBy(ctx context.Context, object, id string, since time.Time) (*Upload, error) {
-	u := &Upload{bucket: b, object: object, by: id, since: since, sent: map[int]part{}}
+// made the object. It goes on only with an upload that was begun at a time that is mine; nil
+// is any time.
+func (b *Bucket) UploadBy(ctx context.Context, object, id string, mine func(begun time.Time) bool) (*Upload, error) {
+	u := &Upload{bucket: b, object: object, by: id, mine: mine, sent: map[int]part{}}
 	// A reply that is lost leaves an upload behind, which the list then has.
 	return u, taken(object, repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
 		if found, err := u.find(ctx); err != nil || found {
@@ -105,7 +106,7 @@ func (u *Upload) create(ctx context.Context) error {
 
 // find looks for an upload of the object, and for what it has.
 func (u *Upload) find(ctx context.Context) (bool, error) {
-	ids, err := u.bucket.uploadsOf(ctx, u.object, u.since)
+	ids, err := u.bucket.uploadsOf(ctx, u.object, u.mine)
 	if err != nil {
 		return false, err
 	}
@@ -126,11 +127,11 @@ func (u *Upload) find(ctx context.Context) (bool, error) {
 }
 
 // uploadsOf lists the uploads of an object that are neither committed nor aborted, and were
-// not begun before a time.
-func (b *Bucket) uploadsOf(ctx context.Context, object string, since time.Time) (ids []string, err error) {
+// begun at a time that is mine; nil is any time.
+func (b *Bucket) uploadsOf(ctx context.Context, object string, mine func(begun time.Time) bool) (ids []string, err error) {
 	all, err := b.uploads(ctx)
 	for _, up := range all {
-		if text(up.Object) == object && !moment(up.TimeCreated).Before(since) {
+		if text(up.Object) == object && (mine == nil || mine(moment(up.TimeCreated))) {
 			ids = append(ids, text(up.UploadId))
 		}
 	}
