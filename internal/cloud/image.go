@@ -66,6 +66,8 @@ type Import struct {
 type Note struct {
 	Name, Object string
 	Created      time.Time
+	// Given means that the object was there before the copy, which uploads nothing of it.
+	Given bool
 }
 
 // Within says whether something was begun at a time that is known, and not before from or

@@ -176,8 +176,8 @@ func (c *Copy) made(g context.Context) (bool, error) {
 
 // sweep removes what another copy left, which was killed and whose time is over.
 func (c *Copy) sweep(ctx context.Context, b owner.Build, n cloud.Note) error {
-	if captured(n.Object) && !strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
-		// A copy of a disk that was captured: the disk is not the copy's.
+	if n.Given || captured(n.Object) && !strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
+		// A copy of an object that was there, such as a disk that was captured.
 		return errors.Join(c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport), c.Store.Forget(ctx, n.Name))
 	}
 	if !ours(n.Object) && !captured(n.Object) {

@@ -147,7 +147,7 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 		}()
 	}
 	if todo > 0 {
-		if err := c.Store.Note(ctx, cloud.Note{Name: c.Owner.Name(owner.RoleCopy), Object: c.Object}); err != nil {
+		if err := c.Store.Note(ctx, cloud.Note{Name: c.Owner.Name(owner.RoleCopy), Object: c.Object, Given: c.Given}); err != nil {
 			return nil, fmt.Errorf("the bucket cannot be written to, and nothing was started: %w", err)
 		}
 	}

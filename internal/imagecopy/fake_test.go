@@ -26,6 +26,7 @@ type world struct {
 	objects map[string]int64
 	notes   map[string]string // name -> object
 	noted   map[string]time.Time
+	given   map[string]bool        // notes that say so
 	uploads map[string][]time.Time // when those of an object were begun
 	images  map[string]cloud.Found
 	source  bool // the source image is there
@@ -43,7 +44,7 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, noted: map[string]time.Time{}, uploads: map[string][]time.Time{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
+		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, noted: map[string]time.Time{}, given: map[string]bool{}, uploads: map[string][]time.Time{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
 		fail: map[string]error{}, lose: map[string]error{}, source: true, img: cloud.Image{ID: "i", Name: "debian", SizeGB: 3},
 	}
 }
@@ -200,14 +201,17 @@ func (s store) Abort(ctx context.Context, object string, mine func(time.Time) bo
 }
 
 func (s store) Note(ctx context.Context, n cloud.Note) error {
-	return s.step(ctx, s.at("note"), func() { s.notes[s.name+n.Name], s.noted[s.name+n.Name] = n.Object, time.Now().Add(s.ahead) })
+	return s.step(ctx, s.at("note"), func() {
+		name := s.name + n.Name
+		s.notes[name], s.noted[name], s.given[name] = n.Object, time.Now().Add(s.ahead), n.Given
+	})
 }
 
 func (s store) Notes(ctx context.Context) (all []cloud.Note, err error) {
 	err = s.step(ctx, s.at("notes"), func() {
 		for n, o := range s.notes {
 			if strings.HasPrefix(n, s.name+"armfree-") {
-				all = append(all, cloud.Note{Name: n[len(s.name):], Object: o, Created: s.noted[n]})
+				all = append(all, cloud.Note{Name: n[len(s.name):], Object: o, Created: s.noted[n], Given: s.given[n]})
 			}
 		}
 	})
