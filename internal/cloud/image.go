@@ -66,6 +66,14 @@ type Import struct {
 type Note struct {
 	Name, Object string
 	Created      time.Time
+	// Given means that the object was there before the copy, which uploads nothing of it.
+	Given bool
+}
+
+// Within says whether something was begun at a time that is known, and not before from or
+// after until; a zero until is no bound.
+func Within(begun, from, until time.Time) bool {
+	return !begun.IsZero() && !from.IsZero() && !begun.Before(from) && (until.IsZero() || !begun.After(until))
 }
 
 // FormError says that a cloud does not take an image in the form in which it travels. No

@@ -115,48 +115,47 @@ func (c *Copy) remove(g context.Context, s Store, object string) error {
 	switch _, uploads := c.Source.(Recognizer); {
 	case err != nil:
 		return err
-	case made && (!uploads || ours(object)):
+	case ours(object):
 		return s.Remove(g, object)
-	case !uploads:
+	case !made && !uploads: // nothing was asked to write it
 		return nil
 	case made:
 		err = s.Delete(g, object)
 	}
 	errs := []error{err}
-	runs, err := c.runs(g)
-	errs = append(errs, err)
-	for _, r := range runs {
-		errs = append(errs, s.Abort(g, object, r.from, r.until))
+	mine, err := c.mine(g)
+	if err == nil {
+		err = s.Abort(g, object, mine)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, err)...)
 }
 
-// span is when a run of a copy was under way at most, by its note.
-type span struct{ from, until time.Time }
-
-// runs are those of this copy.
-func (c *Copy) runs(ctx context.Context) (all []span, err error) {
+// mine tells the uploads of this copy from those of others, by when its runs were under way
+// by their notes. It is nil where nobody else uploads under the object's name.
+func (c *Copy) mine(ctx context.Context) (func(begun time.Time) bool, error) {
+	if ours(c.Object) {
+		return nil, nil
+	}
 	notes, err := c.Store.Notes(ctx)
-	for _, n := range notes {
-		if b, _, perr := owner.ParseName(n.Name); perr == nil && b.ID == c.Owner.ID && n.Object == c.Object {
-			all = append(all, span{n.Created, b.Expires})
+	if err != nil {
+		return nil, err
+	}
+	return func(begun time.Time) bool {
+		for _, n := range notes {
+			b, _, err := owner.ParseName(n.Name)
+			if err != nil || b.ID != c.Owner.ID || n.Object != c.Object {
+				continue
+			}
+			until := b.Expires
+			if n.Name == c.Owner.Name(owner.RoleCopy) {
+				until = time.Time{} // this run is under way, whatever this computer's clock says
+			}
+			if cloud.Within(begun, n.Created, until) {
+				return true
+			}
 		}
-	}
-	return all, err
-}
-
-// since is when the first of them began; zero where nobody else uploads what this copy does.
-func (c *Copy) since(ctx context.Context) (first time.Time, err error) {
-	if _, uploads := c.Source.(Recognizer); !uploads || ours(c.Object) {
-		return first, nil
-	}
-	runs, err := c.runs(ctx)
-	for _, r := range runs {
-		if first.IsZero() || r.from.Before(first) {
-			first = r.from
-		}
-	}
-	return first, err
+		return false
+	}, nil
 }
 
 // made says whether this copy made the object that is there.
@@ -177,8 +176,8 @@ func (c *Copy) made(g context.Context) (bool, error) {
 
 // sweep removes what another copy left, which was killed and whose time is over.
 func (c *Copy) sweep(ctx context.Context, b owner.Build, n cloud.Note) error {
-	if captured(n.Object) && !strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
-		// A copy of a disk that was captured: the disk is not the copy's.
+	if n.Given || captured(n.Object) && !strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
+		// A copy of an object that was there, such as a disk that was captured.
 		return errors.Join(c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport), c.Store.Forget(ctx, n.Name))
 	}
 	if !ours(n.Object) && !captured(n.Object) {
@@ -198,7 +197,7 @@ func (c *Copy) sweepNamed(ctx context.Context, b owner.Build, n cloud.Note) erro
 	c.Say("Removing what an earlier copy, which was broken off, has uploaded of the object %s, and the links to it", n.Object)
 	err := errors.Join(
 		c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport),
-		c.Store.Abort(ctx, n.Object, n.Created, b.Expires),
+		c.Store.Abort(ctx, n.Object, func(begun time.Time) bool { return cloud.Within(begun, n.Created, b.Expires) }),
 	)
 	if err != nil {
 		return err

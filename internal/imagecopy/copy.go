@@ -147,7 +147,7 @@ func (c *Copy) Run(ctx context.Context) (results []Result, err error) {
 		}()
 	}
 	if todo > 0 {
-		if err := c.Store.Note(ctx, cloud.Note{Name: c.Owner.Name(owner.RoleCopy), Object: c.Object}); err != nil {
+		if err := c.Store.Note(ctx, cloud.Note{Name: c.Owner.Name(owner.RoleCopy), Object: c.Object, Given: c.Given}); err != nil {
 			return nil, fmt.Errorf("the bucket cannot be written to, and nothing was started: %w", err)
 		}
 	}
@@ -237,20 +237,24 @@ func (c *Copy) export(ctx context.Context) error {
 	const what = "export"
 	c.board.set(what, "waiting")
 	defer c.board.drop(what)
-	since, err := c.since(ctx)
-	if err != nil {
-		return err
+	var mine func(time.Time) bool
+	r, knows := c.Source.(Recognizer)
+	if knows { // the objects of other sources are written by the cloud
+		var err error
+		if mine, err = c.mine(ctx); err != nil {
+			return err
+		}
 	}
-	err = c.Source.Deliver(ctx, Delivery{
+	err := c.Source.Deliver(ctx, Delivery{
 		Store: c.Store, Object: c.Object, Owner: c.Owner, Token: c.ThisRun.Token("export", c.image.ID), Life: c.WriteLife,
 		Again: c.again, Busy: c.image.Busy, Say: c.Say, Secret: c.Secret,
 		Progress: func(p float64) { c.board.set(what, percent(p)) },
-		Asked:    func() { c.asked = true }, Since: since,
+		Asked:    func() { c.asked = true }, Mine: mine,
 	})
 	if err != nil {
 		return err
 	}
-	if r, knows := c.Source.(Recognizer); knows && !ours(c.Object) {
+	if knows && !ours(c.Object) {
 		made, err := r.Recognize(ctx, c.Object, c.Owner.ID)
 		c.silent = err == nil && !made
 	}

@@ -23,7 +23,7 @@ func TestOrder(t *testing.T) {
 		"describe", "check store", "notes", "size", "images a", "check a", "note",
 		"share write", "export", "await export", "unshare export", "size",
 		"share read", "import a", "await a", "seal a",
-		"unshare export", "unshare import", "remove", "notes", "forget",
+		"unshare export", "unshare import", "delete", "notes", "abort", "notes", "forget",
 	}
 	if !slices.Equal(w.steps, want) {
 		t.Errorf("steps %q\nwant  %q", w.steps, want)
@@ -63,7 +63,7 @@ func TestNothingStartsWhenACheckFails(t *testing.T) {
 				t.Errorf("%v, %v", results, err)
 			}
 			for _, s := range w.steps {
-				if strings.HasPrefix(s, "share") || strings.HasPrefix(s, "unshare") || s == "export" || s == "remove" || s == "note" {
+				if strings.HasPrefix(s, "share") || strings.HasPrefix(s, "unshare") || s == "export" || s == "remove" || s == "delete" || s == "note" {
 					t.Errorf("steps %q", w.steps)
 				}
 			}
@@ -149,10 +149,10 @@ func TestFailureAnywhere(t *testing.T) {
 					t.Errorf("went on with the write link open: %q", w.steps)
 				}
 				mustLeave(t, w)
-				if a, b := w.index("unshare import"), w.index("remove"); a < 0 || b < a && step != "share write" {
+				if a, b := w.index("unshare import"), w.index("delete"); a < 0 || b < a && step != "share write" {
 					t.Errorf("the object goes before the links: %q", w.steps)
 				}
-				if step == "share write" && w.index("remove") >= 0 { // nothing had been asked to write it
+				if step == "share write" && w.index("delete") >= 0 { // nothing had been asked to write it
 					t.Errorf("an object goes that this copy did not make: %q", w.steps)
 				}
 			})
@@ -163,7 +163,7 @@ func TestFailureAnywhere(t *testing.T) {
 // What cannot be removed is named, and does not keep the rest.
 func TestCleanupThatFails(t *testing.T) {
 	w := newWorld()
-	w.fail["unshare import"], w.fail["remove"] = errors.New("no way in"), errors.New("no way out")
+	w.fail["unshare import"], w.fail["delete"] = errors.New("no way in"), errors.New("no way out")
 	results, said, err := run(t.Context(), w, "a")
 	if err != nil || results[0].Image == "" {
 		t.Errorf("a finished copy is lost: %v", err)

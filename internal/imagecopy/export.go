@@ -73,8 +73,10 @@ func (e Exported) takeUp(ctx context.Context, d Delivery) (bool, error) {
 	case err == nil && there && size > 0:
 		d.Say("The export of an earlier run is used")
 		return true, d.Store.Unshare(ctx, d.Owner.ID, owner.RoleExport)
-	case there:
+	case there && ours(d.Object):
 		return false, d.Store.Remove(ctx, d.Object)
+	case there: // what is uploaded under a name that the template chose may be anybody's
+		return false, d.Store.Delete(ctx, d.Object)
 	}
 	return false, nil
 }

@@ -26,6 +26,7 @@ type world struct {
 	objects map[string]int64
 	notes   map[string]string // name -> object
 	noted   map[string]time.Time
+	given   map[string]bool        // notes that say so
 	uploads map[string][]time.Time // when those of an object were begun
 	images  map[string]cloud.Found
 	source  bool // the source image is there
@@ -43,7 +44,7 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, noted: map[string]time.Time{}, uploads: map[string][]time.Time{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
+		links: map[string]int{}, objects: map[string]int64{}, notes: map[string]string{}, noted: map[string]time.Time{}, given: map[string]bool{}, uploads: map[string][]time.Time{}, images: map[string]cloud.Found{}, born: map[string]time.Time{},
 		fail: map[string]error{}, lose: map[string]error{}, source: true, img: cloud.Image{ID: "i", Name: "debian", SizeGB: 3},
 	}
 }
@@ -183,26 +184,34 @@ func (s store) Unshare(ctx context.Context, id, role string) error {
 }
 
 func (s store) Remove(ctx context.Context, object string) error {
-	return s.step(ctx, s.at("remove"), func() { delete(s.objects, s.name+object) })
+	return s.step(ctx, s.at("remove"), func() {
+		delete(s.objects, s.name+object)
+		delete(s.uploads, s.name+object)
+	})
 }
 
-func (s store) Delete(ctx context.Context, object string) error { return s.Remove(ctx, object) }
+func (s store) Delete(ctx context.Context, object string) error {
+	return s.step(ctx, s.at("delete"), func() { delete(s.objects, s.name+object) })
+}
 
-func (s store) Abort(ctx context.Context, object string, from, until time.Time) error {
+func (s store) Abort(ctx context.Context, object string, mine func(time.Time) bool) error {
 	return s.step(ctx, s.at("abort"), func() {
-		s.uploads[s.name+object] = slices.DeleteFunc(s.uploads[s.name+object], func(begun time.Time) bool { return !begun.Before(from) && !begun.After(until) })
+		s.uploads[s.name+object] = slices.DeleteFunc(s.uploads[s.name+object], func(begun time.Time) bool { return mine == nil || mine(begun) })
 	})
 }
 
 func (s store) Note(ctx context.Context, n cloud.Note) error {
-	return s.step(ctx, s.at("note"), func() { s.notes[s.name+n.Name], s.noted[s.name+n.Name] = n.Object, time.Now() })
+	return s.step(ctx, s.at("note"), func() {
+		name := s.name + n.Name
+		s.notes[name], s.noted[name], s.given[name] = n.Object, time.Now().Add(s.ahead), n.Given
+	})
 }
 
 func (s store) Notes(ctx context.Context) (all []cloud.Note, err error) {
 	err = s.step(ctx, s.at("notes"), func() {
 		for n, o := range s.notes {
 			if strings.HasPrefix(n, s.name+"armfree-") {
-				all = append(all, cloud.Note{Name: n[len(s.name):], Object: o, Created: s.noted[n]})
+				all = append(all, cloud.Note{Name: n[len(s.name):], Object: o, Created: s.noted[n], Given: s.given[n]})
 			}
 		}
 	})

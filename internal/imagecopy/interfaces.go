@@ -61,9 +61,9 @@ type Delivery struct {
 	Secret func(string)
 	// Progress is told how far it is, in percent; negative if that is not known.
 	Progress func(percent float64)
-	// Since is when the first run of this copy began, by the store's clock, where the
-	// template chose the object's name: what was begun of it before is somebody else's.
-	Since time.Time
+	// Mine says of an upload of the object whether it may be of this copy, by when it was
+	// begun by the store's clock. It is nil where nobody else uploads under that name.
+	Mine func(begun time.Time) bool
 	// Asked is told that the cloud is now asked to write the object. A source whose
 	// objects can be recognized need not tell.
 	Asked func()
@@ -83,10 +83,9 @@ type Store interface {
 	Remove(ctx context.Context, object string) error
 	// Delete is Remove without what was uploaded.
 	Delete(ctx context.Context, object string) error
-	// Abort removes what was uploaded of an object that did not come to be, of what was
-	// begun at from or later, and at until at the latest, by the store's clock. None is no
-	// error.
-	Abort(ctx context.Context, object string, from, until time.Time) error
+	// Abort removes what was uploaded of an object that did not come to be, if it was begun
+	// at a time that is mine, by the store's clock; nil is any time. None is no error.
+	Abort(ctx context.Context, object string, mine func(begun time.Time) bool) error
 
 	// Note keeps a note, in place of one of the same name.
 	Note(ctx context.Context, n cloud.Note) error

@@ -99,7 +99,7 @@ func TestLostAndNotFound(t *testing.T) {
 					if step == "import a" {
 						w.fail["images a"] = blind
 					}
-					if step == "remove" && heals {
+					if step == "delete" && heals {
 						delete(w.fail, "images a")
 					}
 				}

@@ -46,6 +46,7 @@ func TestWhoseObjectGoes(t *testing.T) {
 		deliver func(w *world, d Delivery) error
 		again   bool // an earlier run was killed, which had begun an upload
 		after   func(step string, by *string, blind *bool)
+		ahead   time.Duration // of the store's clock
 		left    []string
 	}{
 		"its own": {by: "me", left: []string{"image debian@a"}},
@@ -58,6 +59,12 @@ func TestWhoseObjectGoes(t *testing.T) {
 		},
 		"another's, where an earlier run had uploaded": {
 			deliver: func(*world, Delivery) error { return errTaken }, again: true, left: []string{"object o"},
+		},
+		"another's, where it lasted longer than it was to": {ahead: 24 * time.Hour,
+			deliver: func(w *world, d Delivery) error {
+				w.uploads["o"] = append(w.uploads["o"], time.Now().Add(w.ahead))
+				return errTaken
+			}, left: []string{"object o"},
 		},
 		"another's, put in its place": {by: "me", after: func(step string, by *string, _ *bool) {
 			if step == "seal a" {
@@ -76,6 +83,7 @@ func TestWhoseObjectGoes(t *testing.T) {
 				object = "o"
 			}
 			by, blind := "nobody yet", false
+			w.ahead = tt.ahead
 			w.uploads["o"] = []time.Time{time.Now().Add(-24 * time.Hour)} // somebody's
 			if tt.again {
 				note := newCopy(w, func(string, ...any) {}).Owner.Lasting(-20 * time.Minute).Name(owner.RoleCopy)
@@ -138,6 +146,46 @@ func TestObjectOfNoExportStays(t *testing.T) {
 	mustLeave(t, w, "object o")
 }
 
+// What somebody else had begun to upload under that name stays, however the copy ends; what
+// is begun meanwhile may be the cloud's own.
+func TestUploadOfNoExportStays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		again bool // an earlier run was killed when the object was there
+		fail  string
+		left  []string
+	}{
+		"":                             {left: []string{"image debian@a", "upload o"}},
+		"that fails":                   {fail: "import a", left: []string{"upload o"}},
+		"of a run that was killed":     {again: true, left: []string{"image debian@a", "upload o"}},
+		"of one that came to nothing":  {again: true, fail: "await export", left: []string{"image debian@a", "upload o"}},
+		"of one that nobody asked for": {fail: "share write", left: []string{"upload o", "upload o"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.uploads["o"] = []time.Time{time.Now().Add(-24 * time.Hour)}
+			if tt.again {
+				note := newCopy(w, func(string, ...any) {}).Owner.Lasting(-20 * time.Minute).Name(owner.RoleCopy)
+				w.notes[note], w.noted[note], w.objects["o"] = "o", time.Now().Add(-time.Hour), 7
+			}
+			w.fail[tt.fail] = errors.New("no")
+			w.after = func(step string) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				switch {
+				case step == "note":
+					w.uploads["o"] = append(w.uploads["o"], time.Now())
+				case step == "await export" && tt.again:
+					delete(w.fail, step)
+				}
+			}
+			if _, said, err := run(t.Context(), w, "a"); (err != nil) != (tt.fail != "" && !tt.again) {
+				t.Errorf("%v\n%s", err, said)
+			}
+			mustLeave(t, w, tt.left...)
+		})
+	}
+}
+
 // Of another copy that was killed, and whose template chose the name, links and parts go.
 // The object stays, and is named if it is there; the note goes last.
 func TestSweepOfANamedObject(t *testing.T) {
@@ -176,6 +224,38 @@ func TestSweepOfANamedObject(t *testing.T) {
 				t.Errorf("%v\n%s", err, said)
 			}
 			mustLeave(t, w, want...)
+		})
+	}
+}
+
+// An upload is gone on with if it was begun while a run of this copy was under way, as one
+// is now, and not in between.
+func TestWhoseUploadIsGoneOnWith(t *testing.T) {
+	for name, object := range map[string]string{"": "o", "of a name of this plugin's": objectPrefix + "x"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			now := time.Now()
+			note := newCopy(w, func(string, ...any) {}).Owner.Lasting(-80 * time.Minute).Name(owner.RoleCopy) // 20 minutes ago
+			w.notes[note], w.noted[note] = object, now.Add(-time.Hour)
+			by, blind, asked := "me", false, false
+			_, said, err := runWith(t.Context(), w, func(c *Copy) {
+				c.Object = object
+				c.Source = knowing{source: source{w}, by: &by, blind: &blind, deliver: func(d Delivery) error {
+					if asked = true; (d.Mine == nil) != ours(object) {
+						t.Fatal("whose it is must be told exactly where it may be anybody's")
+					}
+					for after, mine := range map[time.Duration]bool{-2 * time.Hour: false, -30 * time.Minute: true, -10 * time.Minute: false, time.Minute: true, 9 * time.Hour: true} {
+						if d.Mine != nil && d.Mine(now.Add(after)) != mine {
+							t.Errorf("begun after %s: want %t", after, mine)
+						}
+					}
+					w.objects[object], by = 9, d.Owner.ID
+					return nil
+				}}
+			}, "a")
+			if err != nil || !asked {
+				t.Errorf("%v\n%s", err, said)
+			}
 		})
 	}
 }

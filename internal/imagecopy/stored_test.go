@@ -28,7 +28,18 @@ func given(w *world, checksum string) func(*Copy) {
 func TestCopyOfAnObject(t *testing.T) {
 	w := newWorld()
 	w.objects["armfree-capture-x-build1.oci"] = 7 << 30
+	noted := false
+	w.after = func(step string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for n := range w.notes {
+			noted = noted || w.given[n]
+		}
+	}
 	results, said, err := runWith(t.Context(), w, given(w, "right"), "a")
+	if !noted {
+		t.Error("its note does not say so")
+	}
 	if err != nil || len(results) != 1 || results[0].Image == "" {
 		t.Fatalf("%+v, %v\n%s", results, err, said)
 	}
@@ -42,6 +53,23 @@ func TestCopyOfAnObject(t *testing.T) {
 	if err != nil || len(w.objects) > 0 {
 		t.Errorf("%v, %v\n%s", w.objects, err, said)
 	}
+}
+
+// Of another copy that was killed, and which was one of an object that is there, the links
+// and the note go: nobody uploaded anything for it, and the object was never the copy's.
+func TestSweepOfACopyOfAnObject(t *testing.T) {
+	w := newWorld()
+	now := time.Now()
+	dead := owner.Build{ID: "dead", Expires: now.Add(-2 * time.Hour)}
+	note := dead.Name(owner.RoleCopy)
+	w.notes[note], w.noted[note], w.given[note], w.objects["theirs"] = "theirs", now.Add(-4*time.Hour), true, 5
+	w.uploads["theirs"] = []time.Time{now.Add(-3 * time.Hour)}
+	w.links[dead.Name(owner.RoleImport)] = 1
+	_, said, err := runWith(t.Context(), w, nil, "a")
+	if err != nil || strings.Contains(said, "please delete it") {
+		t.Errorf("%v\n%s", err, said)
+	}
+	mustLeave(t, w, "image debian@a", "object theirs", "upload theirs")
 }
 
 // What speaks against an object is said before anything starts.

@@ -61,8 +61,8 @@ func (o steadyObject) Commit(ctx context.Context) error {
 type Streamed struct {
 	Disk
 	// Begin begins the upload of an object for the copy with an id, or goes on with one that
-	// was not begun before a time.
-	Begin func(ctx context.Context, object, id string, since time.Time) (imagestream.Object, error)
+	// was begun at a time that is mine; nil is any time.
+	Begin func(ctx context.Context, object, id string, mine func(begun time.Time) bool) (imagestream.Object, error)
 	// MadeBy is the id that Begin was given for an object; empty if that is not how the
 	// object came to be.
 	MadeBy func(ctx context.Context, object string) (id string, err error)
@@ -153,7 +153,7 @@ func (s *Streamed) stream(ctx context.Context, d Delivery) (err error) {
 	r, err := imagestream.Run(ctx, imagestream.Job{
 		Source: src, FullSize: full, Archive: s.archive(), Image: s.Image, Keep: true, ProgressEvery: time.Second,
 		Begin: func(ctx context.Context) (imagestream.Object, error) {
-			o, err := s.Begin(ctx, d.Object, d.Owner.ID, d.Since)
+			o, err := s.Begin(ctx, d.Object, d.Owner.ID, d.Mine)
 			if disk, is := s.Disk.(Steady); is && err == nil {
 				o = steadyObject{o, disk}
 			}

@@ -86,7 +86,7 @@ func TestNothingIsOpenWhileVerifying(t *testing.T) {
 		"alone":                      {},
 		"beside a finished one":      {also: "b"},
 		"by another way":             {ways: []Way{}},
-		"the object cannot be taken": {fail: "remove", open: 1},
+		"the object cannot be taken": {fail: "delete", open: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()

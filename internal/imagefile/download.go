@@ -53,11 +53,16 @@ type permanent struct{ error }
 func (p permanent) Unwrap() error { return p.error }
 
 // passing says that there may be an answer the next time that there was none. What the
-// name, the certificate or the kind of the server is does not change by itself.
-func passing(err error) bool {
+// name, the certificate or the kind of the server is does not change by itself; but once
+// something has come, it is more likely that a resolver or a proxy is at fault for a while.
+func (f *fetch) passing(err error) bool {
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, new(permanent)), errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &dns) && dns.IsNotFound:
+	case errors.As(err, new(permanent)):
+		return false
+	case f.most > 0:
+		return true
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &dns) && dns.IsNotFound:
 		return false
 	}
 	return !errors.As(err, new(*tls.CertificateVerificationError)) && !errors.As(err, new(tls.RecordHeaderError))
@@ -85,7 +90,7 @@ func following(client *http.Client) *http.Client {
 func download(ctx context.Context, o Options, file *os.File, sum hash.Hash) error {
 	f := &fetch{options: o, file: file, sum: sum, moved: time.Now()}
 	l := wait.Loop{What: "the image", Pace: wait.Backoff, Tolerate: func(err error) bool {
-		return passing(err) && time.Since(f.moved) < patience
+		return f.passing(err) && time.Since(f.moved) < patience
 	}}
 	return l.Until(ctx, func(ctx context.Context) (bool, error) {
 		err := f.attempt(ctx)

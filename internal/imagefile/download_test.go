@@ -6,6 +6,7 @@ package imagefile
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -105,7 +106,7 @@ func TestFileTooLarge(t *testing.T) {
 	}
 }
 
-// dialer fails as often as it is told to, and leads to a server then.
+// dialer fails as it is told to, where that is not nil, and leads to a server then.
 type dialer struct {
 	errs  []error
 	dials int
@@ -115,7 +116,7 @@ func (d *dialer) client(h http.Handler) *http.Client {
 	web := simnet.Pipe(h)
 	next := web.Transport.(*http.Transport).DialContext //nolint:forcetypeassert // Pipe makes it
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if d.dials++; d.dials <= len(d.errs) {
+		if d.dials++; d.dials <= len(d.errs) && d.errs[d.dials-1] != nil {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: d.errs[d.dials-1]}
 		}
 		return next(ctx, network, addr)
@@ -128,6 +129,7 @@ func (d *dialer) client(h http.Handler) *http.Client {
 func TestURLThatLeadsNowhere(t *testing.T) {
 	nowhere := &net.DNSError{Err: "no such host", Name: "images.example", IsNotFound: true}
 	busy := &net.DNSError{Err: "server misbehaving", Name: "images.example", IsTemporary: true}
+	untrusted := &tls.CertificateVerificationError{Err: errors.New("certificate has expired")}
 	good := &server{data: image()}
 	for name, tt := range map[string]struct {
 		errs     []error
@@ -135,12 +137,16 @@ func TestURLThatLeadsNowhere(t *testing.T) {
 		says     string // "": it goes well
 		requests int64
 	}{
-		"no such host":          {errs: []error{nowhere, nowhere}, handler: good, says: "no such host"},
-		"name server is down":   {errs: []error{busy, busy}, handler: good, requests: 1},
-		"refused, then there":   {errs: []error{errors.New("connection refused")}, handler: good, requests: 1},
-		"a redirect to itself":  {handler: http.RedirectHandler("https://images.example/disk.raw", http.StatusFound), says: "redirects more than 10 times", requests: 11},
-		"a redirect to a file":  {handler: http.RedirectHandler("file:///etc/passwd", http.StatusFound), says: "neither http nor https", requests: 1},
-		"a redirect that leads": {handler: &onward{next: good}, requests: 11},
+		"no such host":       {errs: []error{nowhere, nowhere}, handler: good, says: "no such host"},
+		"an old certificate": {errs: []error{untrusted}, handler: good, says: "certificate has expired"},
+		// What has led to the server before will most likely do so again.
+		"no such host, after the first MiB":       {errs: []error{nil, nowhere, nowhere}, handler: &breaking{next: good}, requests: 2},
+		"an old certificate, after the first MiB": {errs: []error{nil, untrusted}, handler: &breaking{next: good}, requests: 2},
+		"name server is down":                     {errs: []error{busy, busy}, handler: good, requests: 1},
+		"refused, then there":                     {errs: []error{errors.New("connection refused")}, handler: good, requests: 1},
+		"a redirect to itself":                    {handler: http.RedirectHandler("https://images.example/disk.raw", http.StatusFound), says: "redirects more than 10 times", requests: 11},
+		"a redirect to a file":                    {handler: http.RedirectHandler("file:///etc/passwd", http.StatusFound), says: "neither http nor https", requests: 1},
+		"a redirect that leads":                   {handler: &onward{next: good}, requests: 11},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -165,6 +171,19 @@ func TestURLThatLeadsNowhere(t *testing.T) {
 			})
 		})
 	}
+}
+
+// breaking breaks its first answer off after 1 MiB.
+type breaking struct {
+	n    int
+	next http.Handler
+}
+
+func (b *breaking) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if b.n++; b.n == 1 {
+		w = &cut{w, 1 << 20}
+	}
+	b.next.ServeHTTP(w, r)
 }
 
 // onward redirects as often as is allowed.

@@ -4,12 +4,12 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
@@ -188,7 +188,7 @@ func (b *Bucket) links(ctx context.Context) (all []objectstorage.Preauthenticate
 // Remove implements imagecopy.Store. An upload that was broken off counts as
 // storage until it is aborted.
 func (b *Bucket) Remove(ctx context.Context, object string) error {
-	return errors.Join(b.abortUploads(ctx, object), b.deleteObject(ctx, object))
+	return errors.Join(b.Abort(ctx, object, nil), b.deleteObject(ctx, object))
 }
 
 // Delete implements imagecopy.Store.
@@ -207,16 +207,24 @@ func (b *Bucket) deleteObject(ctx context.Context, object string) error {
 	return err
 }
 
-// maxNote bounds what is read of a note: the name of an object.
+// maxNote bounds what is read of a note: the name of an object, and what it is.
 const maxNote = 4096
+
+// givenLine ends a note of a copy of an object that was there. No object has a line end in
+// its name.
+const givenLine = "\ngiven"
 
 // Note implements imagecopy.Store: a small object beside the image's.
 func (b *Bucket) Note(ctx context.Context, n cloud.Note) error {
-	size := int64(len(n.Object))
+	body := n.Object
+	if n.Given {
+		body += givenLine
+	}
+	size := int64(len(body))
 	return repeat(ctx, "write note", n.Name, func(ctx context.Context) error {
 		_, err := b.objects.PutObject(shield(ctx), objectstorage.PutObjectRequest{
 			NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &n.Name, ContentLength: &size,
-			PutObjectBody: io.NopCloser(bytes.NewReader([]byte(n.Object))), RequestMetadata: once(),
+			PutObjectBody: io.NopCloser(strings.NewReader(body)), RequestMetadata: once(),
 		})
 		return err
 	})
@@ -232,29 +240,32 @@ func (b *Bucket) Notes(ctx context.Context) (notes []cloud.Note, err error) {
 		if _, is := noteMark(text(o.Name)); !is {
 			continue
 		}
-		object, err := b.readNote(ctx, text(o.Name))
+		n, err := b.readNote(ctx, text(o.Name))
 		if missing(err) {
 			continue // somebody else's copy has just ended
 		}
 		if err != nil {
 			return nil, err
 		}
-		notes = append(notes, cloud.Note{Name: text(o.Name), Object: object, Created: moment(o.TimeCreated)})
+		n.Created = moment(o.TimeCreated)
+		notes = append(notes, n)
 	}
 	return notes, nil
 }
 
-func (b *Bucket) readNote(ctx context.Context, name string) (object string, err error) {
+// readNote reads a note, but not when it was written.
+func (b *Bucket) readNote(ctx context.Context, name string) (n cloud.Note, err error) {
+	n.Name = name
 	err = repeat(ctx, "read note", name, func(ctx context.Context) error {
 		r, err := b.objects.GetObject(shield(ctx), objectstorage.GetObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &name, RequestMetadata: once()})
 		if err != nil {
 			return err
 		}
 		text, err := io.ReadAll(io.LimitReader(r.Content, maxNote))
-		object = string(text)
+		n.Object, n.Given = strings.CutSuffix(string(text), givenLine)
 		return errors.Join(err, r.Content.Close())
 	})
-	return object, err
+	return n, err
 }
 
 // Forget implements imagecopy.Store.
@@ -263,21 +274,14 @@ func (b *Bucket) Forget(ctx context.Context, name string) error { return b.delet
 // Now implements imagecopy.Store.
 func (b *Bucket) Now() time.Time { return b.now() }
 
-// Abort implements imagecopy.Store. Of what has no date nobody knows whose it is.
-func (b *Bucket) Abort(ctx context.Context, object string, from, until time.Time) error {
-	uploads, err := b.uploads(ctx)
+// Abort implements imagecopy.Store.
+func (b *Bucket) Abort(ctx context.Context, object string, mine func(begun time.Time) bool) error {
+	uploads, err := b.uploadsOf(ctx, object, mine)
 	errs := []error{err}
-	for _, up := range uploads {
-		if text(up.Object) == object && within(moment(up.TimeCreated), from, until) {
-			errs = append(errs, (&Upload{bucket: b, object: object, id: text(up.UploadId)}).Abort(ctx))
-		}
+	for _, id := range uploads {
+		errs = append(errs, (&Upload{bucket: b, object: object, id: id}).Abort(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// within says whether something was begun while a copy was under way.
-func within(begun, from, until time.Time) bool {
-	return !begun.IsZero() && !from.IsZero() && !begun.Before(from) && !begun.After(until)
 }
 
 // moment is a time that the service told; zero if it did not.
@@ -286,13 +290,4 @@ func moment(t *common.SDKTime) time.Time {
 		return time.Time{}
 	}
 	return t.Time
-}
-
-func (b *Bucket) abortUploads(ctx context.Context, object string) error {
-	uploads, err := b.uploadsOf(ctx, object, time.Time{})
-	errs := []error{err}
-	for _, id := range uploads {
-		errs = append(errs, (&Upload{bucket: b, object: object, id: id}).Abort(ctx))
-	}
-	return errors.Join(errs...)
 }

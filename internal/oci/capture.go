@@ -244,7 +244,7 @@ func (c *Captured) Commit(ctx context.Context) (checksum string, size int64, err
 		return "", 0, fmt.Errorf("the pre-authenticated request %s is left: %w", c.owner.Name(owner.RoleExport), err)
 	}
 	// A lost reply may have left an upload that nobody knew of.
-	if err := c.bucket.abortUploads(ctx, c.object); err != nil {
+	if err := c.bucket.Abort(ctx, c.object, nil); err != nil {
 		return "", 0, fmt.Errorf("an upload of the object %s is left: %w", c.object, err)
 	}
 	return checksum, size, c.bucket.Forget(ctx, c.owner.Name(owner.RoleCopy))

@@ -98,7 +98,7 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 		see(t)
 	}
 	uploads, err := b.uploads(ctx)
-	named := namedUploads{bucket: b, read: map[string]string{}}
+	named := namedUploads{bucket: b, read: map[string]cloud.Note{}}
 	for _, u := range uploads {
 		t := thing(sweep.Upload, u.UploadId, u.Object, nil, u.TimeCreated, where)
 		if t.Mark, t.Ours = objectMark(sweep.Upload, t.Name, n); !t.Ours && err == nil {
@@ -111,7 +111,7 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 	}
 	// A note says until when its copy needs the rest, so it goes last.
 	for _, t := range notes {
-		if object, read := named.read[t.Name]; read && object == "" {
+		if n, read := named.read[t.Name]; read && n.Object == "" {
 			continue // it is gone, or it is not known what it is there for
 		}
 		t.UsedBy = used[t.Mark.Build]
@@ -124,25 +124,25 @@ func (b *Bucket) things(ctx context.Context) (all []sweep.Thing, err error) {
 // chose. Only the note of that copy tells, so that each is read where that is needed.
 type namedUploads struct {
 	bucket *Bucket
-	read   map[string]string // the object that a note names, by the note's name; empty if the note is not there to be read
+	read   map[string]cloud.Note // by its name; without an object if it is not there to be read
 }
 
 // mark is that of the copy whose note names the object and was there, and not over, when
 // the upload was begun.
 func (u *namedUploads) mark(ctx context.Context, t sweep.Thing, notes []sweep.Thing, n needs) (owner.Tag, bool, error) {
 	for _, note := range notes {
-		if !within(t.Created, note.Created, note.Mark.Expires) {
+		if !cloud.Within(t.Created, note.Created, note.Mark.Expires) {
 			continue
 		}
-		object, known := u.read[note.Name]
+		read, known := u.read[note.Name]
 		if !known {
 			var err error
-			if object, err = u.bucket.readNote(ctx, note.Name); err != nil && !missing(err) {
+			if read, err = u.bucket.readNote(ctx, note.Name); err != nil && !missing(err) {
 				return owner.Tag{}, false, err
 			}
-			u.read[note.Name] = object
+			u.read[note.Name] = read
 		}
-		if object == t.Name {
+		if read.Object == t.Name && !read.Given {
 			return owner.Tag{Build: note.Mark.Build, Role: owner.RoleCopy, Expires: n.any[note.Mark.Build]}, true, nil
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/armfree/packer-plugin-armfree/internal/cloud"
 	"github.com/armfree/packer-plugin-armfree/internal/owner"
 	"github.com/armfree/packer-plugin-armfree/internal/sim/ocisim"
 	"github.com/armfree/packer-plugin-armfree/internal/sweep"
@@ -218,7 +219,11 @@ func TestSweepNamedByTheTemplate(t *testing.T) {
 		name  string
 		build bool // the copy is named
 		blind bool // the note cannot be read
-	}{{"", false, false}, {"by its copy", true, false}, {"without reading the note", false, true}} {
+		given bool // the copy was one of that object
+	}{
+		{"", false, false, false}, {"by its copy", true, false, false}, {"without reading the note", false, true, false},
+		{"of a copy that uploads nothing", false, false, true}, {"by a copy that uploads nothing", true, false, true},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hidden := ""
@@ -237,13 +242,21 @@ func TestSweepNamedByTheTemplate(t *testing.T) {
 				time.Sleep(time.Minute)
 				by := owner.NewBuild(time.Now(), 8*time.Hour)
 				note := by.Name(owner.RoleCopy)
-				bucket.put(t, note, "mine.oci")
+				if err := bucket.Note(t.Context(), cloud.Note{Name: note, Object: "mine.oci", Given: tt.given}); err != nil {
+					t.Fatal(err)
+				}
+				if notes, err := bucket.Notes(t.Context()); err != nil || len(notes) != 1 || notes[0].Object != "mine.oci" || notes[0].Given != tt.given {
+					t.Fatalf("%+v, %v", notes, err)
+				}
 				time.Sleep(time.Minute)
 				bucket.upload(t, "theirs.oci")
-				keep := s.there()
+				keep, its := s.there(), 2 // the upload and the note
 				bucket.upload(t, "mine.oci")
 				before := s.there()
-				if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != 2 || !slices.Equal(s.there(), before) {
+				if tt.given {
+					keep, its = s.there(), 1
+				}
+				if r := s.sweep(t, nil); len(r.Removed) > 0 || len(r.Kept) != its || !slices.Equal(s.there(), before) {
 					t.Errorf("before its time is over: removed %v, kept %v", r.Removed, r.Kept)
 				}
 				rules := sweep.Rules{Builds: []string{by.ID}}

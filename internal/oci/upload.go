@@ -37,8 +37,8 @@ type Upload struct {
 	bucket *Bucket
 	object string
 	id     string
-	by     string // what the object says it was made by; may be empty
-	since  time.Time
+	by     string                     // what the object says it was made by; may be empty
+	mine   func(begun time.Time) bool // says which uploads are gone on with; nil: all
 
 	mu    sync.Mutex
 	there map[int]part // what the service has
@@ -59,13 +59,14 @@ const madeByKey = owner.Key + "-copy"
 // one that has most. Parts that are there are known by their checksums, so that it
 // does not matter who left them. The object must not exist.
 func (b *Bucket) Upload(ctx context.Context, object string) (*Upload, error) {
-	return b.UploadBy(ctx, object, "", time.Time{})
+	return b.UploadBy(ctx, object, "", nil)
 }
 
 // UploadBy is Upload for the copy with an id, of which [Bucket.MadeBy] then knows that it
-// made the object. It does not go on with an upload that was begun before since.
-func (b *Bucket) UploadBy(ctx context.Context, object, id string, since time.Time) (*Upload, error) {
-	u := &Upload{bucket: b, object: object, by: id, since: since, sent: map[int]part{}}
+// made the object. It goes on only with an upload that was begun at a time that is mine; nil
+// is any time.
+func (b *Bucket) UploadBy(ctx context.Context, object, id string, mine func(begun time.Time) bool) (*Upload, error) {
+	u := &Upload{bucket: b, object: object, by: id, mine: mine, sent: map[int]part{}}
 	// A reply that is lost leaves an upload behind, which the list then has.
 	return u, taken(object, repeat(ctx, "begin upload of", object, func(ctx context.Context) error {
 		if found, err := u.find(ctx); err != nil || found {
@@ -105,7 +106,7 @@ func (u *Upload) create(ctx context.Context) error {
 
 // find looks for an upload of the object, and for what it has.
 func (u *Upload) find(ctx context.Context) (bool, error) {
-	ids, err := u.bucket.uploadsOf(ctx, u.object, u.since)
+	ids, err := u.bucket.uploadsOf(ctx, u.object, u.mine)
 	if err != nil {
 		return false, err
 	}
@@ -126,11 +127,11 @@ func (u *Upload) find(ctx context.Context) (bool, error) {
 }
 
 // uploadsOf lists the uploads of an object that are neither committed nor aborted, and were
-// not begun before a time.
-func (b *Bucket) uploadsOf(ctx context.Context, object string, since time.Time) (ids []string, err error) {
+// begun at a time that is mine; nil is any time.
+func (b *Bucket) uploadsOf(ctx context.Context, object string, mine func(begun time.Time) bool) (ids []string, err error) {
 	all, err := b.uploads(ctx)
 	for _, up := range all {
-		if text(up.Object) == object && !moment(up.TimeCreated).Before(since) {
+		if text(up.Object) == object && (mine == nil || mine(moment(up.TimeCreated))) {
 			ids = append(ids, text(up.UploadId))
 		}
 	}
@@ -251,21 +252,22 @@ func (u *Upload) Commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	open := false   // an earlier request may have taken effect
-	looked := false // at the parts
+	open := false // an earlier request may have taken effect
+	looks := 0    // at the parts
 	return taken(u.object, repeat(ctx, "commit upload of", u.object, func(ctx context.Context) error {
 		got, err := u.commit(ctx, u.details())
 		e := wrap("commit upload of", u.object, err)
-		if !looked && code(e, invalidPart) {
-			looked = true
+		for looks < maxLooks && code(e, invalidPart) {
 			same, lerr := u.look(ctx)
-			if lerr != nil {
+			if lerr != nil && !missing(lerr) {
 				return lerr
 			}
-			if same {
-				got, err = u.commit(ctx, u.details())
-				e = wrap("commit upload of", u.object, err)
+			looks++
+			if !same { // or gone, perhaps by a commit that got no answer
+				break
 			}
+			got, err = u.commit(ctx, u.details())
+			e = wrap("commit upload of", u.object, err)
 		}
 		switch {
 		case err == nil && got == want:
@@ -285,6 +287,9 @@ func (u *Upload) Commit(ctx context.Context) error {
 
 // invalidPart is the code for a part that is not there in the version that is named.
 const invalidPart = "InvalidUploadPart"
+
+// maxLooks is how often a commit looks at the parts again: another one may be late.
+const maxLooks = 3
 
 // details say which parts the object is made of.
 func (u *Upload) details() (d objectstorage.CommitMultipartUploadDetails) {

@@ -313,3 +313,48 @@ func TestLatePart(t *testing.T) {
 		})
 	}
 }
+
+// The parts are looked at again for as long as that may help; and an upload that is gone
+// meanwhile may be one whose commit got no answer.
+func TestPartsThatAreRefused(t *testing.T) {
+	refused := func(skip, times int) ocisim.Fault {
+		return ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CommitMultipartUpload", Status: 400, Code: invalidPart, Skip: skip, Times: times}
+	}
+	for name, tt := range map[string]struct {
+		faults []ocisim.Fault
+		looks  int
+		fails  bool
+	}{
+		"twice":  {faults: []ocisim.Fault{refused(0, 2)}, looks: 2},
+		"always": {faults: []ocisim.Fault{refused(0, 0)}, looks: 3, fails: true},
+		"after a commit without an answer": {
+			faults: []ocisim.Fault{{Kind: ocisim.FaultCutAfterEffect, Op: "CommitMultipartUpload", Times: 1}, refused(1, 1)}, looks: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var c counter
+				s := newSim(t, simOptions{config: smallParts, wrap: c.wrap, faults: tt.faults})
+				b := s.newBucket(t)
+				u, err := b.Upload(t.Context(), "disk.oci")
+				if err == nil {
+					err = u.send(t.Context(), inParts())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				lists := c.n["GET u"]
+				err = u.Commit(t.Context())
+				if looks := c.n["GET u"] - lists; (err != nil) != tt.fails || tt.fails && !code(err, invalidPart) || looks != tt.looks {
+					t.Fatalf("%v; %d looks, want %d", err, looks, tt.looks)
+				}
+				if err := u.Abort(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if left := s.contents(); len(left) != map[bool]int{false: 1, true: 0}[tt.fails] {
+					t.Errorf("left %v", left)
+				}
+			})
+		})
+	}
+}

@@ -13,7 +13,10 @@ package owner
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -73,13 +76,37 @@ func (t Tag) String() string {
 	if t.Series != "" {
 		s += " series=" + t.Series
 	}
-	for _, more := range []struct{ key, value string }{{"source", t.Source}, {"form", t.Form}, {"origin", t.Origin}} {
+	for _, more := range []struct{ key, value string }{{"source", shortened(t.Source)}, {"form", t.Form}, {"origin", t.Origin}} {
 		// What is only good to know gives way to what things are found by.
 		if word := " " + more.key + "=" + more.value; more.value != "" && len(s)+len(word) <= maxValue {
 			s += word
 		}
 	}
 	return s
+}
+
+// A file is known by its digest, which as SHA-512 in hexadecimal leaves no room for what
+// follows: in a tag it is "sha512-" and base64, 42 characters less.
+const longDigest, shortDigest = "sha512:", "sha512-"
+
+// shortened is a source as a tag names it.
+func shortened(source string) string {
+	digits, is := strings.CutPrefix(source, longDigest)
+	sum, err := hex.DecodeString(digits)
+	if !is || err != nil || len(sum) != sha512.Size || digits != strings.ToLower(digits) {
+		return source
+	}
+	return shortDigest + base64.RawURLEncoding.EncodeToString(sum)
+}
+
+// lengthened undoes shortened. What was written before there was that stays as it is.
+func lengthened(source string) string {
+	digits, is := strings.CutPrefix(source, shortDigest)
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(digits)
+	if !is || err != nil || len(sum) != sha512.Size {
+		return source
+	}
+	return longDigest + hex.EncodeToString(sum)
 }
 
 // ParseTag undoes String. Words that it does not know are for a later version
@@ -103,7 +130,7 @@ func ParseTag(value string) (t Tag, err error) {
 		case "series":
 			t.Series = v
 		case "source":
-			t.Source = v
+			t.Source = lengthened(v)
 		case "origin":
 			t.Origin = v
 		case "form":

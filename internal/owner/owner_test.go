@@ -120,6 +120,19 @@ func TestProvenance(t *testing.T) {
 	if got, err := ParseTag(done.String()); err != nil || got.Form != done.Form || got.Source != source || len(done.String()) > 256 {
 		t.Errorf("with a form: %q gives %+v, %v", done.String(), got, err)
 	}
+	digest := followed // the most that there is
+	digest.Source, digest.Origin = "sha512:"+strings.Repeat("0f", 64), ""
+	if got, err := ParseTag(digest.String()); err != nil || got != digest || len(digest.String()) > 256 {
+		t.Errorf("of a digest: %q gives %+v, %v", digest.String(), got, err)
+	}
+	if got, err := ParseTag("build=b role=import source=" + digest.Source); err != nil || got.Source != digest.Source {
+		t.Errorf("of a digest, as it was written before: %+v, %v", got, err)
+	}
+	for _, other := range []string{"sha512:" + strings.Repeat("0F", 64), "sha512:0f", "sha512:" + strings.Repeat("x", 128), "sha512:" + strings.Repeat("A", 86)} {
+		if got, err := ParseTag(Tag{Build: "b", Role: RoleImport, Source: other}.String()); err != nil || got.Source != other {
+			t.Errorf("%q became %q, %v", other, got.Source, err)
+		}
+	}
 	done.Form, done.Source = "", strings.Repeat("s", 300)
 	if got, err := ParseTag(done.String()); err != nil || got.Source != "" || got.Origin != done.Origin || len(done.String()) > 256 {
 		t.Errorf("%q gives %+v, %v", done.String(), got, err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
@@ -100,6 +101,37 @@ func TestStreamForeignUploadStays(t *testing.T) {
 					want = want[1:]
 				}
 				if left := f.left(); !slices.Equal(slices.Sorted(slices.Values(left)), want) {
+					t.Errorf("left %q, want %q\n%s", left, want, said)
+				}
+			})
+		})
+	}
+}
+
+// The same for an image that OCI exports.
+func TestExportForeignUploadStays(t *testing.T) {
+	for name, fails := range map[string]bool{"": false, "of one that fails": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVirtual(t)
+				in := v.settings("direct")
+				in["object_name"] = named
+				v.begin(t, named)
+				time.Sleep(time.Minute)
+				if fails {
+					if err := v.AddFaults(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CreateImage", Status: 400, Code: "InvalidParameter"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				image, said, err := v.copy(t.Context(), t, in)
+				if (err != nil) != fails {
+					t.Errorf("%v\n%s", err, said)
+				}
+				want := []string{"image " + image, "upload " + named}
+				if fails {
+					want = want[1:]
+				}
+				if left := v.left(); !slices.Equal(slices.Sorted(slices.Values(left)), want) {
 					t.Errorf("left %q, want %q\n%s", left, want, said)
 				}
 			})

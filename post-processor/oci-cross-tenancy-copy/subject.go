@@ -124,8 +124,8 @@ func (p *PostProcessor) source(s subject, bucket *oci.Bucket, ui packersdk.Ui) i
 		Metadata: diskimage.Metadata{OperatingSystem: c.OperatingSystem, OperatingSystemVersion: c.OperatingSystemVersion, Shapes: diskimage.ArmShapes()},
 		Image:    c.imageOptions(),
 		MadeBy:   bucket.MadeBy,
-		Begin: func(ctx context.Context, object, id string, since time.Time) (imagestream.Object, error) {
-			o, err := bucket.UploadBy(ctx, object, id, since)
+		Begin: func(ctx context.Context, object, id string, mine func(begun time.Time) bool) (imagestream.Object, error) {
+			o, err := bucket.UploadBy(ctx, object, id, mine)
 			if err != nil || c.SizeLimitInGBs <= 0 {
 				return o, err
 			}

@@ -159,7 +159,6 @@ func TestMultipart(t *testing.T) {
 	wantRefusal(t, "foreign", err, 404, "NamespaceNotFound")
 }
 
-// The SDK's own upload manager, which runs several parts at a time.
 // A part that gets no answer and is late takes the place of its repetition, with an ETag of
 // its own.
 func TestLatePart(t *testing.T) {
@@ -201,6 +200,7 @@ func TestLatePart(t *testing.T) {
 	})
 }
 
+// The SDK's own upload manager, which runs several parts at a time.
 func TestUploadManager(t *testing.T) {
 	s := newStorage(t)
 	s.bucket(s.client, s.mine, "b")
