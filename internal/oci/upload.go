@@ -305,7 +305,8 @@ func (u *Upload) details() (d objectstorage.CommitMultipartUploadDetails) {
 
 // look takes what the service has of the parts now, and says whether that is what was
 // sent. A request that was given up and repeated may arrive after its repetition: the
-// same part, under another ETag.
+// same part, under another ETag. A part that nobody here sent is somebody else's, who has a
+// hand in the upload: then it is not.
 func (u *Upload) look(ctx context.Context) (same bool, err error) {
 	there, _, err := u.bucket.partsOf(ctx, u.object, u.id)
 	if err != nil {
@@ -313,6 +314,11 @@ func (u *Upload) look(ctx context.Context) (same bool, err error) {
 	}
 	for n, p := range u.sent {
 		if is := there[n]; is.md5 != p.md5 || is.size != p.size {
+			return false, nil
+		}
+	}
+	for n := range there {
+		if _, known := u.there[n]; !known {
 			return false, nil
 		}
 	}
