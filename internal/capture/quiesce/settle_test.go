@@ -30,7 +30,18 @@ func TestSettle(t *testing.T) {
 				return 7, 1, nil
 			}
 			return 7, 0, nil
-		}, 5*time.Second + calm - 200*time.Millisecond, 5*time.Second + calm + 200*time.Millisecond, ""},
+		}, 5*time.Second + calm, 5*time.Second + calm + 300*time.Millisecond, ""},
+		"looks are far apart": {func(after time.Duration) (int64, int64, error) {
+			time.Sleep(3 * calm) // the computer is busy
+			if after < 5*time.Second {
+				return 7, 1, nil
+			}
+			return 7, 0, nil
+		}, 15 * calm, 16 * calm, ""},
+		"looks take long": {func(time.Duration) (int64, int64, error) {
+			time.Sleep(2 * calm)
+			return 7, 0, nil
+		}, 6 * calm, 7 * calm, ""},
 		"it never ends": {func(after time.Duration) (int64, int64, error) { return int64(after), 0, nil }, calmLimit, calmLimit + time.Second, "timed out after 1m0s waiting for the end of what is written"},
 		"it is gone":    {func(time.Duration) (int64, int64, error) { return 0, 0, broken }, 0, 0, broken.Error()},
 	} {
