@@ -53,7 +53,8 @@ func TestPrepareLastWords(t *testing.T) {
 		r := newReal(t, ext4())
 		log := filepath.Join(r.root, "var/log/x")
 		write(t, log, "before\n")
-		writer := holds(t, "exec 3>"+r.data+"/open; trap 'echo bye >>"+log+"; exit' TERM")
+		r.grace = 3 * time.Minute // a busy computer takes its time
+		writer := holds(t, "exec 3>"+r.data+"/open; trap 'sleep 4; echo bye >>"+log+"; exit' TERM")
 		r.mustPrepare(t, true)
 		if err := writer.Wait(); err != nil {
 			t.Errorf("it had no time for its last words: %v", err)
