@@ -92,6 +92,10 @@ func (p *readyHelper) start(ctx context.Context) error {
 	if p.session != nil { // of a capture that failed: two at a time would wait for each other
 		err = p.session.Ended(ctx)
 	}
+	if errors.Is(err, capture.ErrSilent) {
+		log.Printf("[WARN] %v: the next helper waits for it on the machine", err)
+		err = nil
+	}
 	if err == nil {
 		err = p.install(ctx)
 	}
