@@ -28,7 +28,7 @@ func (m *Machine) connected(ctx context.Context, d Disk) error {
 	m.stay = m.at.stay(os.Getpid())
 	on, err := m.at.on(d)
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // Prepare asks again, once services cannot have a hand in it
 	}
 	devs := map[string]bool{}
 	for _, f := range on {

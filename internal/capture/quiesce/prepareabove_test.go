@@ -147,3 +147,36 @@ func TestPrepareLoopOfPartition(t *testing.T) {
 		}
 	})
 }
+
+// What is spread over several disks is refused after services were stopped, which may take
+// it away.
+func TestPrepareSpread(t *testing.T) {
+	alone(t, func(t *testing.T) {
+		r := newReal(t, ext4())
+		dir := t.TempDir()
+		volume := loop(t, filepath.Join(dir, "volume.img"), ext4())
+		number := func(dev string) string { return strings.TrimSpace(read(t, "/sys/block/"+filepath.Base(dev)+"/dev")) }
+		const other = "259:1234" // is nowhere but here
+		write(t, filepath.Join(dir, "volume/slaves/ours/dev"), number(r.disks[0]))
+		write(t, filepath.Join(dir, "volume/slaves/other/dev"), other)
+		write(t, filepath.Join(dir, "other/dev"), other)
+		for number, name := range map[string]string{number(volume): "volume", other: "other"} {
+			link := filepath.Join(r.at.sys, "dev/block", number)
+			_ = os.Remove(link) // there may be such a device already
+			if err := os.Symlink(filepath.Join(dir, name), link); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mountAt(t, volume, filepath.Join(r.root, "volume"), "ext4")
+		d, err := r.at.disk(r.root)
+		if err == nil {
+			err = r.connected(t.Context(), d)
+		}
+		if err != nil {
+			t.Errorf("before services are stopped: %v", err)
+		}
+		if _, err := r.Prepare(t.Context(), false, "", ""); err == nil || !strings.Contains(err.Error(), "is spread over the disks") {
+			t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
+		}
+	})
+}
