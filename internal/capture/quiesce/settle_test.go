@@ -24,7 +24,7 @@ func TestSettle(t *testing.T) {
 		"nothing happens": {func(time.Duration) (int64, int64, error) { return 7, 0, nil }, calm, calm + 200*time.Millisecond, ""},
 		"blocks are given up late": {func(after time.Duration) (int64, int64, error) {
 			return min(after, 3*time.Second).Milliseconds(), 0, nil
-		}, 3*time.Second + calm, 3*time.Second + calm + 200*time.Millisecond, ""},
+		}, 3*time.Second + calm, 3*time.Second + calm + 300*time.Millisecond, ""},
 		"one write takes long": {func(after time.Duration) (int64, int64, error) {
 			if after < 5*time.Second {
 				return 7, 1, nil
