@@ -149,29 +149,35 @@ func givenUp(t *testing.T, takes time.Duration) {
 	<-released
 }
 
-// A helper of which nothing is known is not followed by another one.
+// A helper of which nothing is known is not followed by another one, wherever it went
+// silent.
 func TestSessionThatDoesNotEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, in := io.Pipe()
-		out, stdout := io.Pipe()
-		go func() {
-			_ = wire.NewWriter(stdout).Message(t.Context(), wire.Message{Hello: &wire.Hello{Version: wire.Version}})
-		}()
-		s, err := Attach(t.Context(), in, out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		begun := time.Now()
-		limited, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := s.Ended(limited); !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
-		if s.Alive() {
-			t.Error("it may be given a job")
-		}
-		if err := s.Ended(t.Context()); !errors.Is(err, ErrSilent) || time.Since(begun) != silence {
-			t.Errorf("%v after %s", err, time.Since(begun))
-		}
-	})
+	for name, more := range map[string]string{"between frames": "", "in a head": "m\x00\x00", "in a frame": "m\x00\x00\x00\x00\x00\x00\x00\x0f{"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, in := io.Pipe()
+				out, stdout := io.Pipe()
+				go func() {
+					_ = wire.NewWriter(stdout).Message(t.Context(), wire.Message{Hello: &wire.Hello{Version: wire.Version}})
+					_, _ = io.WriteString(stdout, more)
+				}()
+				s, err := Attach(t.Context(), in, out)
+				if err != nil {
+					t.Fatal(err)
+				}
+				begun := time.Now()
+				limited, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if err := s.Ended(limited); !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+				if s.Alive() {
+					t.Error("it may be given a job")
+				}
+				if err := s.Ended(t.Context()); !errors.Is(err, ErrSilent) || time.Since(begun) != silence {
+					t.Errorf("%v after %s", err, time.Since(begun))
+				}
+			})
+		})
+	}
 }
