@@ -86,81 +86,98 @@ func TestHelperNobodyReads(t *testing.T) {
 }
 
 // A capture that the plugin gives up ends on the machine, too, at once, and it is known
-// when: before that there must not be another one.
+// when: before that there must not be another one. Letting go may take its time.
 func TestCaptureGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, released := letGo()
-		stdin, in := io.Pipe()
-		far, stdout := io.Pipe() // on the machine
-		out, near := io.Pipe()   // here
-		ended := make(chan error, 1)
-		go func() {
-			ended <- helper.Helper{In: stdin, Out: stdout, Quiet: quieted(q)}.Run(t.Context())
-			_ = stdout.Close()
-		}()
-		// As a connection of SSH does: what cannot be written is not read, and nobody is told.
-		go func() {
-			if _, err := io.Copy(near, far); err == nil {
-				_ = near.Close()
-			}
-		}()
-		s, err := Attach(t.Context(), in, out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		broken := errors.New("the bucket is full")
-		begun := time.Now()
-		if _, err := s.Run(t.Context(), job(), &memory{fail: broken}, Listener{Say: func(string, ...any) {}}); !errors.Is(err, broken) {
-			t.Error(err)
-		}
-		limited, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := s.Ended(limited); err != nil {
-			t.Error(err)
-		}
-		select {
-		case <-released:
-		default:
-			t.Error("the machine is not let go")
-		}
-		select {
-		case err := <-ended:
-			if err == nil {
-				t.Error("the helper says that all went well")
-			}
-		default:
-			t.Error("the helper has not ended")
-		}
-		if d := time.Since(begun); d > time.Second {
-			t.Errorf("it took %s", d)
-		}
-		_, _ = far.Close(), out.Close()
-	})
+	for _, takes := range []time.Duration{0, 4 * silence} {
+		t.Run(takes.String(), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { givenUp(t, takes) }) })
+	}
 }
 
-// A helper of which nothing is known is not followed by another one.
+func givenUp(t *testing.T, takes time.Duration) {
+	t.Helper()
+	q, released := letGo()
+	let := q.Close
+	q.Close = func() error {
+		time.Sleep(takes)
+		return let()
+	}
+	stdin, in := io.Pipe()
+	far, stdout := io.Pipe() // on the machine
+	out, near := io.Pipe()   // here
+	ended := make(chan error, 1)
+	go func() {
+		ended <- helper.Helper{In: stdin, Out: stdout, Quiet: quieted(q)}.Run(t.Context())
+		_ = stdout.Close()
+	}()
+	// As a connection of SSH does: what cannot be written is not read, and nobody is told.
+	go func() {
+		if _, err := io.Copy(near, far); err == nil {
+			_ = near.Close()
+		}
+	}()
+	s, err := Attach(t.Context(), in, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("the bucket is full")
+	begun := time.Now()
+	if _, err := s.Run(t.Context(), job(), &memory{fail: broken}, Listener{Say: func(string, ...any) {}}); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	limited, cancel := context.WithTimeout(t.Context(), takes+time.Minute)
+	defer cancel()
+	if err := s.Ended(limited); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-released:
+	default:
+		t.Error("the machine is not let go")
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the helper says that all went well")
+		}
+	default:
+		t.Error("the helper has not ended")
+	}
+	if d := time.Since(begun); d > takes+time.Second {
+		t.Errorf("it took %s", d)
+	}
+	_, _ = far.Close(), out.Close()
+	<-released
+}
+
+// A helper of which nothing is known is not followed by another one, wherever it went
+// silent.
 func TestSessionThatDoesNotEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, in := io.Pipe()
-		out, stdout := io.Pipe()
-		go func() {
-			_ = wire.NewWriter(stdout).Message(t.Context(), wire.Message{Hello: &wire.Hello{Version: wire.Version}})
-		}()
-		s, err := Attach(t.Context(), in, out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		begun := time.Now()
-		limited, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := s.Ended(limited); !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
-		if s.Alive() {
-			t.Error("it may be given a job")
-		}
-		if err := s.Ended(t.Context()); err != nil || time.Since(begun) != silence {
-			t.Errorf("%v after %s", err, time.Since(begun))
-		}
-	})
+	for name, more := range map[string]string{"between frames": "", "in a head": "m\x00\x00", "in a frame": "m\x00\x00\x00\x00\x00\x00\x00\x0f{"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, in := io.Pipe()
+				out, stdout := io.Pipe()
+				go func() {
+					_ = wire.NewWriter(stdout).Message(t.Context(), wire.Message{Hello: &wire.Hello{Version: wire.Version}})
+					_, _ = io.WriteString(stdout, more)
+				}()
+				s, err := Attach(t.Context(), in, out)
+				if err != nil {
+					t.Fatal(err)
+				}
+				begun := time.Now()
+				limited, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if err := s.Ended(limited); !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+				if s.Alive() {
+					t.Error("it may be given a job")
+				}
+				if err := s.Ended(t.Context()); !errors.Is(err, ErrSilent) || time.Since(begun) != silence {
+					t.Errorf("%v after %s", err, time.Since(begun))
+				}
+			})
+		})
+	}
 }

@@ -42,6 +42,9 @@ type Session struct {
 // silence is how long a helper may say nothing before it counts as lost.
 const silence = 9 * wire.BeatEvery
 
+// ErrSilent says that a helper cannot be heard any more, and may be there still.
+var ErrSilent = fmt.Errorf("the machine has said nothing for %s", silence)
+
 // Attach talks to a helper whose standard input and output these are, and returns once it
 // has said hello. Closing out ends everything that is waiting for it.
 func Attach(ctx context.Context, in io.WriteCloser, out io.ReadCloser) (*Session, error) {
@@ -77,7 +80,7 @@ func (i *impatient) Read(p []byte) (int, error) {
 	stop := context.AfterFunc(limited, func() { _ = i.Close() })
 	n, err := i.ReadCloser.Read(p)
 	if !stop() {
-		err = fmt.Errorf("the machine has said nothing for %s", silence)
+		err = ErrSilent
 	}
 	return n, err
 }
@@ -137,16 +140,22 @@ func (s *Session) Close() {
 	})
 }
 
-// Ended closes the session and waits until the helper has let the machine go, or can no
-// longer be heard. The error is ctx's: the helper may still hold file systems then.
+// Ended closes the session and waits until the helper has let the machine go, or its
+// connection is lost. After an error, which is ctx's or [ErrSilent], the helper may still
+// hold file systems.
 func (s *Session) Ended(ctx context.Context) error {
 	s.Close()
+	var err error
 	select {
 	case <-s.lost:
-		return nil
+		if !errors.Is(s.err, ErrSilent) {
+			return nil
+		}
+		err = s.err
 	case <-ctx.Done():
-		return fmt.Errorf("the helper of the capture before has not ended, and may still hold the machine's file systems: %w", ctx.Err())
+		err = ctx.Err()
 	}
+	return fmt.Errorf("the helper of the capture before has not ended, and may still hold the machine's file systems: %w", err)
 }
 
 // Progress is how far a capture is, in bytes of the disk.

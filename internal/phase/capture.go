@@ -67,6 +67,7 @@ type readyHelper struct {
 	connect *Connect
 
 	session *capture.Session
+	used    bool // the session was given a job
 }
 
 // Name implements Phase.
@@ -92,11 +93,16 @@ func (p *readyHelper) start(ctx context.Context) error {
 	if p.session != nil { // of a capture that failed: two at a time would wait for each other
 		err = p.session.Ended(ctx)
 	}
+	if errors.Is(err, capture.ErrSilent) {
+		log.Printf("[WARN] %v: the next helper waits for it on the machine", err)
+		err = nil
+	}
 	if err == nil {
 		err = p.install(ctx)
 	}
 	if err == nil {
 		p.session, err = p.attach(ctx)
+		p.used = false
 	}
 	if err != nil {
 		return fmt.Errorf("the disk of the machine cannot be captured: %w", err)
@@ -206,7 +212,11 @@ func (p *captureDisk) Run(ctx context.Context) error {
 func (p *captureDisk) capture(ctx context.Context) error {
 	start := time.Now()
 	if p.ready.session == nil || !p.ready.session.Alive() {
-		p.ui.Say("The helper has gone with an earlier start of the machine, or with its connection: it is brought again")
+		why := "The helper has gone with an earlier start of the machine, or with its connection"
+		if p.ready.used {
+			why = "The helper has ended with the capture before"
+		}
+		p.ui.Say(why + ": it is brought again")
 		if err := p.ready.start(ctx); err != nil {
 			return err
 		}
@@ -225,6 +235,7 @@ func (p *captureDisk) capture(ctx context.Context) error {
 			job.PublicKey = f[1]
 		}
 	}
+	p.ready.used = true
 	r, err := p.ready.session.Run(ctx, job, p.object, capture.Listener{
 		Say: func(format string, args ...any) { p.ui.Sayf(format, args...) },
 		Progress: func(at capture.Progress) {

@@ -19,8 +19,13 @@ import (
 	"github.com/armfree/packer-plugin-armfree/internal/capture/wire"
 )
 
-// QuietMachine quiets the machine that this process runs on and opens its disk.
+// QuietMachine quiets the machine that this process runs on and opens its disk. It waits
+// until no other helper holds the machine, for five minutes at most.
 func QuietMachine(ctx context.Context, job wire.Job, say func(string, ...any)) (*Quiet, error) {
+	return alone(ctx, lockPath, say, func() (*Quiet, error) { return quietMachine(ctx, job, say) })
+}
+
+func quietMachine(ctx context.Context, job wire.Job, say func(string, ...any)) (*Quiet, error) {
 	m := &quiesce.Machine{Say: say}
 	d, err := m.Prepare(ctx, job.Clean, job.Key, job.PublicKey)
 	if err != nil {

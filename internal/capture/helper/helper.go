@@ -63,9 +63,12 @@ func (h Helper) Run(ctx context.Context) error {
 	if err := out.Message(ctx, wire.Message{Hello: &h.Hello}); err != nil {
 		return err
 	}
+	// The machine may be held for long after the plugin has given up, which waits for that.
+	beats, still := context.WithCancel(context.WithoutCancel(ctx))
+	defer still()
+	go beat(beats, out)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go beat(ctx, out)
 	in := bufio.NewReader(h.In)
 	line, err := in.ReadBytes('\n')
 	if errors.Is(err, io.EOF) && len(bytes.TrimSpace(line)) == 0 {

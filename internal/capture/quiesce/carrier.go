@@ -28,7 +28,7 @@ func (m *Machine) connected(ctx context.Context, d Disk) error {
 	m.stay = m.at.stay(os.Getpid())
 	on, err := m.at.on(d)
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // Prepare asks again, once services cannot have a hand in it
 	}
 	devs := map[string]bool{}
 	for _, f := range on {
@@ -54,7 +54,7 @@ func (m *Machine) connected(ctx context.Context, d Disk) error {
 			return err
 		}
 	}
-	return fmt.Errorf("the connection to the machine depends on a program that writes to its disk, so that the disk cannot be captured over it: %s; nothing was stopped; connect in another way, such as to the SSH server of the machine itself by an address that no program on it serves", strings.Join(writers, "; "))
+	return fmt.Errorf("the connection to the machine depends on a program that writes to its disk, so that the disk cannot be captured over it: %s; nothing was stopped in this attempt; connect in another way, such as to the SSH server of the machine itself by an address that no program on it serves", strings.Join(writers, "; "))
 }
 
 // stay are a process, those that started it, and those through which their connections of

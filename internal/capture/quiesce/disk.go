@@ -377,17 +377,25 @@ func (d Disk) settle(ctx context.Context) error {
 	return nil
 }
 
+// settle counts from the first look that found nothing to do, however far apart looks are:
+// before that one nobody knows.
 func settle(ctx context.Context, look func() (written, pending int64, err error)) error {
-	last, since := int64(-1), time.Now()
+	last := int64(-1)
+	var since time.Time
 	every := wait.Pace{First: 100 * time.Millisecond, Max: 100 * time.Millisecond, Factor: 1}
 	return wait.Loop{What: "the end of what is written to the disk", Timeout: calmLimit, Pace: every}.Until(ctx, func(context.Context) (bool, error) {
+		begun := time.Now()
 		written, pending, err := look()
-		if err != nil {
+		switch {
+		case err != nil:
 			return false, err
-		}
-		if written != last || pending > 0 {
+		case pending > 0:
+			last, since = written, time.Time{}
+		case written != last || since.IsZero():
 			last, since = written, time.Now()
+		default:
+			return begun.Sub(since) >= calm, nil
 		}
-		return time.Since(since) >= calm, nil
+		return false, nil
 	})
 }

@@ -8,6 +8,7 @@ package quiesce
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -234,7 +235,7 @@ func (m *Machine) endHolders(ctx context.Context, devs map[string]bool) error {
 	for _, way := range []struct {
 		signal unix.Signal
 		grace  time.Duration
-	}{{unix.SIGTERM, askedGrace}, {unix.SIGKILL, killedGrace}} {
+	}{{unix.SIGTERM, cmp.Or(m.grace, askedGrace)}, {unix.SIGKILL, killedGrace}} {
 		list := inTheWay()
 		if len(list) == 0 {
 			return nil

@@ -161,32 +161,33 @@ func (r roots) unused(name string) error {
 	return err
 }
 
-// above are the devices that are made of one, by their folders in sysfs. A loop device
-// that has a device in place of a file holds it without the kernel saying so.
-func (r roots) above(dir, dev string) (dirs []string, err error) {
+// above are the devices that are made of one, by their folders in sysfs: those that have
+// claimed it, and loop devices that have it in place of a file, which claim nothing.
+func (r roots) above(dir, dev string) (claimed, loops []string, err error) {
 	holders, err := os.ReadDir(filepath.Join(dir, "holders"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
-	var links []string
 	for _, h := range holders {
-		links = append(links, filepath.Join(dir, "holders", h.Name()))
-	}
-	loops, _ := filepath.Glob(filepath.Join(r.sys, "dev/block/*/loop/backing_file"))
-	for _, l := range loops {
-		b, err := os.ReadFile(l)
-		if err == nil && dev != "" && deviceAt(strings.TrimSpace(string(b))) == dev {
-			links = append(links, filepath.Dir(filepath.Dir(l)))
-		}
-	}
-	for _, l := range links {
-		at, err := filepath.EvalSymlinks(l)
+		at, err := filepath.EvalSymlinks(filepath.Join(dir, "holders", h.Name()))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		dirs = append(dirs, at)
+		claimed = append(claimed, at)
 	}
-	return dirs, nil
+	files, _ := filepath.Glob(filepath.Join(r.sys, "dev/block/*/loop/backing_file"))
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil || dev == "" || deviceAt(strings.TrimSpace(string(b))) != dev {
+			continue
+		}
+		at, err := filepath.EvalSymlinks(filepath.Dir(filepath.Dir(f)))
+		if err != nil {
+			return nil, nil, err
+		}
+		loops = append(loops, at)
+	}
+	return claimed, loops, nil
 }
 
 // leaves sees whether nobody uses what is made of a device in the end and is not known to
@@ -200,7 +201,7 @@ func (r roots) leaves(dir string, on []mounted, depth int) error {
 		return err
 	}
 	dev := strings.TrimSpace(string(b))
-	more, err := r.above(dir, dev)
+	claimed, loops, err := r.above(dir, dev)
 	if err != nil {
 		return err
 	}
@@ -208,14 +209,14 @@ func (r roots) leaves(dir string, on []mounted, depth int) error {
 	// the whole.
 	parts, _ := filepath.Glob(filepath.Join(dir, "*/partition"))
 	for _, p := range parts {
-		more = append(more, filepath.Dir(p))
+		claimed = append(claimed, filepath.Dir(p))
 	}
-	for _, m := range more {
+	for _, m := range slices.Concat(claimed, loops) {
 		if err := r.leaves(m, on, depth+1); err != nil {
 			return err
 		}
 	}
-	if len(more) > 0 || slices.ContainsFunc(on, func(m mounted) bool { return m.device() == dev }) {
+	if len(claimed) > 0 || slices.ContainsFunc(on, func(m mounted) bool { return m.device() == dev }) {
 		return nil
 	}
 	if err := r.unused(filepath.Base(dir)); err != nil {
@@ -264,17 +265,23 @@ func (r roots) parts(d Disk, on []mounted, swaps []string) (list []Part, err err
 		if slices.Contains(swaps, p.dev) {
 			p.Mounted = "swap"
 		}
-		holders, err := r.above(dir, p.dev)
+		claimed, loops, err := r.above(dir, p.dev)
 		if err != nil {
 			return nil, err
 		}
-		for _, h := range holders {
-			p.Holders = append(p.Holders, filepath.Base(h))
+		for _, h := range slices.Concat(claimed, loops) {
 			if err := r.leaves(h, on, 0); err != nil {
 				return nil, fmt.Errorf("partition %d cannot be captured: %w", p.Number, err)
 			}
 		}
-		if name != "" && len(p.Holders) == 0 && (p.Mounted == "" || p.Mounted == "swap") {
+		owners := claimed
+		if p.Mounted == "" {
+			owners = slices.Concat(claimed, loops)
+		}
+		for _, h := range owners {
+			p.Holders = append(p.Holders, filepath.Base(h))
+		}
+		if name != "" && len(claimed) == 0 && (p.Mounted == "" || p.Mounted == "swap") {
 			if err := r.unused(name); err != nil {
 				return nil, fmt.Errorf("partition %d cannot be captured: %w", p.Number, err)
 			}

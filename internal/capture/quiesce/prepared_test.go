@@ -53,7 +53,8 @@ func TestPrepareLastWords(t *testing.T) {
 		r := newReal(t, ext4())
 		log := filepath.Join(r.root, "var/log/x")
 		write(t, log, "before\n")
-		writer := holds(t, "exec 3>"+r.data+"/open; trap 'echo bye >>"+log+"; exit' TERM")
+		r.grace = 3 * time.Minute // a busy computer takes its time
+		writer := holds(t, "exec 3>"+r.data+"/open; trap 'sleep 4; echo bye >>"+log+"; exit' TERM")
 		r.mustPrepare(t, true)
 		if err := writer.Wait(); err != nil {
 			t.Errorf("it had no time for its last words: %v", err)
@@ -195,94 +196,6 @@ func TestPrepareSwaps(t *testing.T) {
 	})
 }
 
-// What is made of a partition is asked as well whether somebody uses it.
-func TestPrepareHolders(t *testing.T) {
-	alone(t, func(t *testing.T) {
-		r := newReal(t, ext4())
-		volume := loop(t, filepath.Join(t.TempDir(), "volume.img"), ext4())
-		name := filepath.Base(volume)
-		part := filepath.Join(r.at.sys, "block", filepath.Base(r.disks[0]), filepath.Base(r.disks[0])+"p2")
-		for from, to := range map[string]string{"/sys/block/" + name: filepath.Join(part, "holders", name), volume: filepath.Join(r.at.dev, name)} {
-			if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.Symlink(from, to)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := unix.Unmount(r.data, 0); err != nil {
-			t.Fatal(err)
-		}
-		defer mountAgain(t, r)
-		d := r.mustPrepare(t, false)
-		if len(d.Parts) != 2 || !slices.Equal(d.Parts[1].Holders, []string{name}) {
-			t.Errorf("%+v", d.Parts)
-		}
-		if err := r.Release(); err != nil {
-			t.Fatal(err)
-		}
-		point := filepath.Join(t.TempDir(), "volume")
-		if err := errors.Join(os.Mkdir(point, 0o755), unix.Mount(volume, point, "ext4", 0, "")); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Create(filepath.Join(point, "kept"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
-			t.Fatal(err)
-		}
-		_, err = r.Prepare(t.Context(), false, "", "")
-		if err == nil || !strings.Contains(err.Error(), "partition 2 cannot be captured: of "+name+", which is made of it: it is in use") {
-			t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
-		}
-	})
-}
-
-// A loop device may have a partition in place of a file.
-func TestPrepareLoopOfPartition(t *testing.T) {
-	alone(t, func(t *testing.T) {
-		r := newReal(t, ext4())
-		if err := unix.Unmount(r.data, 0); err != nil {
-			t.Fatal(err)
-		}
-		defer mountAgain(t, r)
-		dev := strings.TrimSpace(tool(t, "losetup", "-f", "--show", r.disks[1]))
-		defer tool(t, "losetup", "-d", dev)
-		name := filepath.Base(dev)
-		number := strings.TrimSpace(read(t, "/sys/block/"+name+"/dev"))
-		for from, to := range map[string]string{"/sys/block/" + name: filepath.Join(r.at.sys, "dev/block", number), dev: filepath.Join(r.at.dev, name)} {
-			_ = os.Remove(to) // there may be such a device already
-			if err := os.Symlink(from, to); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := unix.Mount(dev, r.data, "ext4", 0, ""); err != nil {
-			t.Fatal(err)
-		}
-		d := r.mustPrepare(t, false)
-		if err := writable(r.data); !errors.Is(err, unix.EROFS) {
-			t.Errorf("it is written to: %v", err)
-		}
-		if len(d.Parts) != 2 || !slices.Equal(d.Parts[1].Holders, []string{name}) {
-			t.Errorf("%+v", d.Parts)
-		}
-		if err := r.Release(); err != nil {
-			t.Error(err)
-		}
-		f, err := os.Create(filepath.Join(r.data, "kept"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := unix.Unmount(r.data, unix.MNT_DETACH); err != nil {
-			t.Fatal(err)
-		}
-		_, err = r.Prepare(t.Context(), false, "", "")
-		if err == nil || !strings.Contains(err.Error(), "of "+name+", which is made of it: it is in use") {
-			t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
-		}
-	})
-}
-
 // running says whether a process has not ended.
 func running(t *testing.T, cmd *exec.Cmd) bool {
 	t.Helper()
@@ -324,7 +237,7 @@ func TestPrepareOverAProgram(t *testing.T) {
 				if err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}
-				if says := fmt.Sprintf("bash (process %d) has open for writing %s/open; nothing was stopped", relay.Process.Pid, r.data); !tt.works && !strings.Contains(out, says) {
+				if says := fmt.Sprintf("bash (process %d) has open for writing %s/open; nothing was stopped in this attempt; connect", relay.Process.Pid, r.data); !tt.works && !strings.Contains(out, says) {
 					t.Errorf("it does not say %q:\n%s", says, out)
 				}
 				if tt.works && strings.Count(out, "Orphans:true") != 1 {
@@ -404,7 +317,7 @@ func TestPrepareWaits(t *testing.T) {
 			}
 		})
 		r.mustPrepare(t, false)
-		if d := time.Since(begun); d < 2*time.Second+calm-200*time.Millisecond {
+		if d := time.Since(begun); d < 2*time.Second {
 			t.Errorf("it was ready after %s", d)
 		}
 		if err := r.Release(); err != nil {

@@ -31,6 +31,8 @@ type Machine struct {
 	made   []held   // were made read-only
 	frozen []frozen // were frozen
 	swaps  []swap   // were swapped to
+
+	grace time.Duration // in place of askedGrace for those that are asked to end, if it is not 0
 }
 
 // frozen is a file system that lets no write through.

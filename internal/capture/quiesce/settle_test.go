@@ -24,13 +24,24 @@ func TestSettle(t *testing.T) {
 		"nothing happens": {func(time.Duration) (int64, int64, error) { return 7, 0, nil }, calm, calm + 200*time.Millisecond, ""},
 		"blocks are given up late": {func(after time.Duration) (int64, int64, error) {
 			return min(after, 3*time.Second).Milliseconds(), 0, nil
-		}, 3*time.Second + calm, 3*time.Second + calm + 200*time.Millisecond, ""},
+		}, 3*time.Second + calm, 3*time.Second + calm + 300*time.Millisecond, ""},
 		"one write takes long": {func(after time.Duration) (int64, int64, error) {
 			if after < 5*time.Second {
 				return 7, 1, nil
 			}
 			return 7, 0, nil
-		}, 5*time.Second + calm - 200*time.Millisecond, 5*time.Second + calm + 200*time.Millisecond, ""},
+		}, 5*time.Second + calm, 5*time.Second + calm + 300*time.Millisecond, ""},
+		"looks are far apart": {func(after time.Duration) (int64, int64, error) {
+			time.Sleep(3 * calm) // the computer is busy
+			if after < 5*time.Second {
+				return 7, 1, nil
+			}
+			return 7, 0, nil
+		}, 15 * calm, 16 * calm, ""},
+		"looks take long": {func(time.Duration) (int64, int64, error) {
+			time.Sleep(2 * calm)
+			return 7, 0, nil
+		}, 6 * calm, 7 * calm, ""},
 		"it never ends": {func(after time.Duration) (int64, int64, error) { return int64(after), 0, nil }, calmLimit, calmLimit + time.Second, "timed out after 1m0s waiting for the end of what is written"},
 		"it is gone":    {func(time.Duration) (int64, int64, error) { return 0, 0, broken }, 0, 0, broken.Error()},
 	} {

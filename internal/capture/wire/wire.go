@@ -200,7 +200,10 @@ func Read(r io.Reader, buf func(n int) []byte) (f Frame, err error) {
 		f.Data = make([]byte, length)
 	}
 	if _, err := io.ReadFull(r, f.Data); err != nil {
-		return f, fmt.Errorf("the connection to the helper was lost: %w", io.ErrUnexpectedEOF)
+		if errors.Is(err, io.EOF) { // which would say that all was received
+			err = io.ErrUnexpectedEOF
+		}
+		return f, fmt.Errorf("the connection to the helper was lost: %w", err)
 	}
 	if f.Number == 0 {
 		err = json.Unmarshal(f.Data, &f.Message)
