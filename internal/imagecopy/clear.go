@@ -178,16 +178,18 @@ func (c *Copy) made(g context.Context) (bool, error) {
 func (c *Copy) sweep(ctx context.Context, b owner.Build, n cloud.Note) error {
 	if n.Given || captured(n.Object) && !strings.HasSuffix(n.Object, "-"+b.ID+".oci") {
 		// A copy of an object that was there, such as a disk that was captured.
-		return errors.Join(c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport), c.Store.Forget(ctx, n.Name))
+		return errors.Join(c.unshare(ctx, b), c.Store.Forget(ctx, n.Name))
 	}
 	if !ours(n.Object) && !captured(n.Object) {
 		return c.sweepNamed(ctx, b, n)
 	}
 	c.Say("Removing what is left of an earlier copy: %s", n.Object)
-	return errors.Join(
-		c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport),
-		c.Store.Remove(ctx, n.Object), c.Store.Forget(ctx, n.Name),
-	)
+	return errors.Join(c.unshare(ctx, b), c.Store.Remove(ctx, n.Object), c.Store.Forget(ctx, n.Name))
+}
+
+// unshare removes the links of another copy.
+func (c *Copy) unshare(ctx context.Context, b owner.Build) error {
+	return errors.Join(c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport))
 }
 
 // sweepNamed removes what a copy left whose object has a name that its template chose: the
@@ -196,7 +198,7 @@ func (c *Copy) sweep(ctx context.Context, b owner.Build, n cloud.Note) error {
 func (c *Copy) sweepNamed(ctx context.Context, b owner.Build, n cloud.Note) error {
 	c.Say("Removing what an earlier copy, which was broken off, has uploaded of the object %s, and the links to it", n.Object)
 	err := errors.Join(
-		c.Store.Unshare(ctx, b.ID, owner.RoleExport), c.Store.Unshare(ctx, b.ID, owner.RoleImport),
+		c.unshare(ctx, b),
 		c.Store.Abort(ctx, n.Object, func(begun time.Time) bool { return cloud.Within(begun, n.Created, b.Expires) }),
 	)
 	if err != nil {

@@ -188,13 +188,11 @@ func (b *Bucket) links(ctx context.Context) (all []objectstorage.Preauthenticate
 // Remove implements imagecopy.Store. An upload that was broken off counts as
 // storage until it is aborted.
 func (b *Bucket) Remove(ctx context.Context, object string) error {
-	return errors.Join(b.Abort(ctx, object, nil), b.deleteObject(ctx, object))
+	return errors.Join(b.Abort(ctx, object, nil), b.Delete(ctx, object))
 }
 
 // Delete implements imagecopy.Store.
-func (b *Bucket) Delete(ctx context.Context, object string) error { return b.deleteObject(ctx, object) }
-
-func (b *Bucket) deleteObject(ctx context.Context, object string) error {
+func (b *Bucket) Delete(ctx context.Context, object string) error {
 	err := repeat(ctx, "delete object", object, func(ctx context.Context) error {
 		_, err := b.objects.DeleteObject(shield(ctx), objectstorage.DeleteObjectRequest{NamespaceName: &b.Namespace, BucketName: &b.Bucket, ObjectName: &object, RequestMetadata: once()})
 		return err
@@ -269,7 +267,7 @@ func (b *Bucket) readNote(ctx context.Context, name string) (n cloud.Note, err e
 }
 
 // Forget implements imagecopy.Store.
-func (b *Bucket) Forget(ctx context.Context, name string) error { return b.deleteObject(ctx, name) }
+func (b *Bucket) Forget(ctx context.Context, name string) error { return b.Delete(ctx, name) }
 
 // Now implements imagecopy.Store.
 func (b *Bucket) Now() time.Time { return b.now() }

@@ -78,7 +78,7 @@ func (w *RelayWay) bring(ctx context.Context, from cloud.Link, as string, progre
 	case err != nil || there && old.copyOf(r.source):
 		return err
 	case there:
-		if err := w.deleteObject(ctx, as); err != nil {
+		if err := w.Delete(ctx, as); err != nil {
 			return err
 		}
 	}

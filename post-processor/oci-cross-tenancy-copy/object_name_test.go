@@ -6,6 +6,7 @@ package ocicrosstenancycopy
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -49,7 +50,7 @@ func TestStreamForeignObjectStays(t *testing.T) {
 				in := f.settings()
 				in["object_name"] = named
 				if tt.again {
-					f.killed(t, in)
+					f.killed(t, in, http.MethodPut)
 				}
 				put, seen := false, 0
 				f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
@@ -85,7 +86,7 @@ func TestStreamForeignUploadStays(t *testing.T) {
 				f.begin(t, named)
 				time.Sleep(time.Minute)
 				if tt.again {
-					f.killed(t, in)
+					f.killed(t, in, http.MethodPut)
 				}
 				if tt.fails {
 					if err := f.AddFaults(ocisim.Fault{Kind: ocisim.FaultStatus, Op: "CommitMultipartUpload", Status: 400, Code: "InvalidParameter"}); err != nil {
@@ -139,21 +140,22 @@ func TestExportForeignUploadStays(t *testing.T) {
 	}
 }
 
-// killed is a run that is killed once a part of the object has arrived.
-func (f *flying) killed(t *testing.T, in map[string]interface{}) {
+// killed is a run that is killed once the service has done what a request of an upload
+// asked for: PUT, and a part of the object has arrived; POST, and the object is complete.
+func (f *flying) killed(t *testing.T, in map[string]interface{}, method string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var dead atomic.Bool
-	f.wire.reset(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+	f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
 		switch {
 		case dead.Load():
 			panic(http.ErrAbortHandler)
-		case r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/u/"):
+		case r.Method != method || !strings.Contains(r.URL.Path, "/u/"):
 			return false
 		}
 		dead.Store(true)
-		f.serve(w, r)
+		f.serve(httptest.NewRecorder(), r)
 		cancel()
 		panic(http.ErrAbortHandler)
 	})
@@ -191,7 +193,7 @@ func TestStreamNamedLeftovers(t *testing.T) {
 					f.tag(t, proven())
 					in := f.settings()
 					in["object_name"] = named
-					f.killed(t, in)
+					f.killed(t, in, http.MethodPut)
 					if left := f.left(); !slices.Contains(left, "upload "+named) {
 						t.Fatalf("left %q", left)
 					}

@@ -327,24 +327,7 @@ func TestStreamObjectWithOtherMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inFlight(t, blocks(1), func(t *testing.T, f *flying) {
 				f.tag(t, proven())
-				ctx, cancel := context.WithCancel(t.Context())
-				var dead atomic.Bool
-				f.wire.reset(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
-					switch {
-					case dead.Load():
-						panic(http.ErrAbortHandler)
-					case r.Method != http.MethodPost || !strings.Contains(r.URL.Path, "/u/"):
-						return false
-					}
-					dead.Store(true)
-					f.serve(httptest.NewRecorder(), r) // the object is complete
-					cancel()
-					panic(http.ErrAbortHandler)
-				})
-				if _, said, err := f.copy(ctx, t, f.settings()); err == nil || !dead.Load() {
-					t.Fatalf("it was not killed\n%s", said)
-				}
-				f.wire.reset(nil)
+				f.killed(t, f.settings(), http.MethodPost)
 				in := f.settings()
 				maps.Copy(in, change)
 				_, said, err := f.copy(t.Context(), t, in)

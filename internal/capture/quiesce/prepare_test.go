@@ -234,6 +234,25 @@ func mountAgain(t *testing.T, r *real) {
 	}
 }
 
+// mustSeeDetached detaches the file system of the data while a file of it is open: that it is
+// still in use must be noticed.
+func mustSeeDetached(t *testing.T, r *real) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(r.data, "kept"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mountAgain(t, r)
+	defer f.Close()
+	if err := unix.Unmount(r.data, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Prepare(t.Context(), false, "", "")
+	if err == nil || !strings.Contains(err.Error(), "partition 2 cannot be captured: it is in use, although nothing is mounted from it") {
+		t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
+	}
+}
+
 // What is not quiet although everything was done to that end is not captured, and the
 // machine goes on.
 func TestPrepareFails(t *testing.T) {
@@ -258,19 +277,7 @@ func TestPrepareFails(t *testing.T) {
 		})
 		t.Run("a file system is detached, and still in use", func(t *testing.T) {
 			r := newReal(t, ext4())
-			f, err := os.Create(filepath.Join(r.data, "kept"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer mountAgain(t, r)
-			defer f.Close()
-			if err := unix.Unmount(r.data, unix.MNT_DETACH); err != nil {
-				t.Fatal(err)
-			}
-			_, err = r.Prepare(t.Context(), false, "", "")
-			if err == nil || !strings.Contains(err.Error(), "partition 2 cannot be captured: it is in use, although nothing is mounted from it") {
-				t.Errorf("%v\n%s", err, strings.Join(r.said, "\n"))
-			}
+			mustSeeDetached(t, r)
 			if err := writable(r.root); err != nil {
 				t.Error(err)
 			}
